@@ -1,0 +1,293 @@
+"""The command line: fastbp train | predict | info.
+
+Exit codes: 0; 1 when the reader of a pipe has gone; 2 with one line on stderr for bad usage or bad data; 130
+after Ctrl-C.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+import fastbp
+from fastbp.core.compile import cache_directory
+from fastbp.data import load_digits, read_examples, read_inputs, stratified_split
+from fastbp.model import Model
+from fastbp.optimizers import SGD, Adam
+from fastbp.training import History
+from fastbp.validation import as_inputs, as_targets
+
+Array = np.ndarray[Any, Any]
+
+MOST_CLASSES = 100
+"""Targets that are integers below this number are classes, if --task does not say otherwise."""
+SPLIT_SEED = 0
+"""The rows held out are the same in every run, so that runs can be compared."""
+
+
+class UsageError(ValueError):
+    """What the user asked for cannot be done; the message says why in one line."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    try:
+        options = _parser().parse_args(arguments)
+        options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `fastbp predict … | head`; the flush at exit must not fail once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, ArithmeticError, OSError, ImportError, MemoryError) as error:
+        print("fastbp:", _one_line(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fastbp: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="fastbp", description="Train small neural networks fast on the CPU.")
+    parser.add_argument("--version", action="version", version=f"fastbp {fastbp.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="train | predict | info")
+    _add_train(commands.add_parser("train", help="train a network", description=TRAIN, epilog=DATA))
+    _add_predict(commands.add_parser("predict", help="use a trained network", description=PREDICT))
+    info = commands.add_parser("info", help="describe the installation or a model file")
+    info.add_argument("model", nargs="?", metavar="MODEL", help="a model file")
+    info.set_defaults(run=_info)
+    return parser
+
+
+TRAIN = "Train a network, and print its cost and accuracy on rows that were held out."
+DATA = f"""DATA is the word digits (1,797 handwritten digits that come with fastbp, pixels divided by 16), a
+.npz file with the arrays X and y, or a .csv file whose last column is the target and whose first line may be
+names. Targets that are integers from 0 to {MOST_CLASSES - 1} are classes, anything else is regression. Inputs
+are used as they are: bring them to about -1 to 1 first."""
+PREDICT = """Print one line per row of DATA: the class, or the outputs separated by commas. DATA is as for
+training; targets are not needed and not used."""
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", metavar="DATA", help="digits, a .npz file or a .csv file")
+    add("--hidden", type=_sizes, default="64,64", metavar="SIZES", help="layers (%(default)s), or none")
+    add("--activation", default="relu", metavar="NAME", help="of the hidden layers (%(default)s)")
+    add("--task", choices=("classification", "regression"), help="(seen from the targets)")
+    add("--epochs", type=int, default=40, metavar="N", help="how often every row is used (%(default)s)")
+    add("--batch-size", type=int, default=32, metavar="N", help="rows per step (%(default)s)")
+    add("--optimizer", choices=("adam", "sgd"), default="adam", help="(%(default)s)")
+    add("--learning-rate", type=float, metavar="RATE", help="(0.001 for adam, 0.01 for sgd)")
+    add("--momentum", type=float, metavar="SHARE", help="of sgd (0)")
+    add("--dtype", choices=("float32", "float64"), default="float32", help="(%(default)s)")
+    add("--test-size", type=float, default=0.2, metavar="SHARE", help="of rows held out (%(default)s, or 0)")
+    add("--seed", type=int, default=0, metavar="N", help="of first weights and shuffling (%(default)s)")
+    add("--threads", type=int, metavar="N", help="(as many as are worth it)")
+    add("--output", type=Path, metavar="FILE", help="save the model, a .safetensors file")
+    add("--plot", type=Path, metavar="FILE.png", help="draw the learning curve (needs matplotlib)")
+    add("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=_train)
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a file that `fastbp train --output` or Model.save wrote")
+    add("data", metavar="DATA", help="digits, a .npz file or a .csv file")
+    add("--output", type=Path, metavar="FILE", help="write there: .npy for an array, else text")
+    add("--raw", action="store_true", help="a classifier's outputs (probabilities), not its classes")
+    parser.set_defaults(run=_predict)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """The widths of the hidden layers: "64,32" -> (64, 32), "none" -> ()."""
+    if text == "none":
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected sizes as 64,64 or none, got {text!r}") from None
+
+
+def _train(options: argparse.Namespace) -> None:
+    """Reads, splits, trains, reports, saves; whatever can be refused is refused before the training."""
+    _check_outputs(options)
+    optimizer = _optimizer(options)
+    X, y = _digits() if options.data == "digits" else read_examples(options.data)
+    X = as_inputs(X, X.shape[1], options.dtype)  # before the split: an error names the row of the file
+    classes = _count_classes(y, options.task)
+    n_outputs = classes or (y.shape[1] if y.ndim == 2 else 1)
+    if not classes:
+        y = as_targets(y, len(X), "squared_error", n_outputs, options.dtype)
+    train, test = _split(y, classes, options.test_size)
+    kind = f"{classes} classes" if classes else f"{n_outputs} target{'s' * (n_outputs > 1)} (regression)"
+    print(f"data      {len(train):,} rows, {len(test):,} held out, {X.shape[1]} inputs, {kind}", flush=True)
+
+    started = time.perf_counter()
+    model = Model(
+        (X.shape[1], *options.hidden, n_outputs),
+        hidden=options.activation,
+        output="softmax" if classes else "identity",
+        dtype=options.dtype,
+        seed=options.seed,
+    )
+    history = model.fit(
+        X[train],
+        y[train],
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        optimizer=optimizer,
+        validation_data=(X[test], y[test]) if len(test) else None,
+        n_threads=options.threads,
+        progress=not options.quiet,
+    )
+    _report(model, history, time.perf_counter() - started)
+    if len(test):
+        scores = model.evaluate(X[test], y[test])
+        accuracy = f", accuracy {100 * scores['accuracy']:.2f} %" if classes else ""
+        print(f"held out  cost {scores['cost']:.4g}{accuracy}")
+    if options.output:
+        model.save(options.output)
+        print(f"model     {options.output}")
+    if options.plot:
+        _plot(history, options.plot)
+        print(f"plot      {options.plot}")
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    if not 0 <= options.test_size < 1:
+        raise UsageError(f"--test-size must be at least 0 and below 1, got {options.test_size}")
+    for path in filter(None, (options.output, options.plot)):
+        if not path.parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {path.parent}")
+    if options.plot:
+        formats = _canvas().get_supported_filetypes()
+        if options.plot.suffix[1:].lower() not in formats:
+            raise UsageError(f"--plot {options.plot}: the name must end in .{', .'.join(sorted(formats))}")
+
+
+def _digits() -> tuple[Array, Array]:
+    X, y = load_digits()
+    return X / 16, y
+
+
+def _count_classes(y: Array, task: str | None) -> int:
+    """The number of classes 0, 1, … that the targets are, or 0 for regression."""
+    are_classes = y.ndim == 1 and bool(np.all((y >= 0) & (y == np.floor(y)) & np.isfinite(y)))
+    if task == "regression" or (task is None and not (are_classes and np.max(y, initial=0) < MOST_CLASSES)):
+        return 0
+    if not are_classes:
+        raise UsageError("--task classification needs one target per row, an integer from 0 up")
+    classes = int(np.max(y, initial=0)) + 1
+    if classes < 2:
+        raise UsageError("classification needs two classes or more, but every target is 0")
+    return classes
+
+
+def _split(y: Array, classes: int, test_size: float) -> tuple[Array, Array]:
+    if test_size == 0:
+        return np.arange(len(y)), np.arange(0)
+    return stratified_split(y if classes else np.zeros(len(y)), test_size, SPLIT_SEED)
+
+
+def _optimizer(options: argparse.Namespace) -> SGD | Adam:
+    if options.optimizer == "adam" and options.momentum is not None:
+        raise UsageError("--momentum is for --optimizer sgd")
+    given = {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
+    if options.optimizer == "adam":
+        return Adam(**given)
+    return SGD(**given, momentum=options.momentum or 0.0)
+
+
+def _report(model: Model, history: History, elapsed: float) -> None:
+    seconds = float(np.sum(history.seconds))
+    rest = elapsed - seconds
+    compiled = f", {rest:.1f} s to compile (kept for the next run)" if rest > 0.5 else ""
+    sizes = "-".join(map(str, model.network.sizes))
+    print(f"network   {sizes}, {model.network.n_parameters:,} parameters")
+    print(f"training  {len(history)} epochs in {seconds:.2f} s{compiled}, last cost {history.cost[-1]:.4g}")
+
+
+def _canvas() -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # draws without a screen
+    except ImportError as error:
+        raise UsageError(f'--plot needs matplotlib: pip install "fastbp[plot]" ({error})') from None
+    return FigureCanvasAgg
+
+
+def _plot(history: History, path: Path) -> None:
+    """Draws the cost after each epoch, on a logarithmic scale."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    _canvas()(figure)
+    axes = figure.add_subplot()
+    epochs = np.arange(1, len(history) + 1)
+    axes.semilogy(epochs, history.cost, label="training")
+    if len(history.validation_cost):
+        axes.semilogy(epochs, history.validation_cost, label="held out")
+    axes.set(xlabel="epoch", ylabel="cost")
+    axes.legend()
+    figure.savefig(path)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    model = Model.load(options.model)
+    n_inputs = model.network.n_inputs
+    X = _digits()[0] if options.data == "digits" else read_inputs(options.data, n_inputs)
+    outputs = model.predict(X)
+    if model.network.output == "softmax" and not options.raw:
+        outputs = np.argmax(outputs, axis=1)[:, None]
+    if options.output and options.output.suffix == ".npy":
+        np.save(options.output, outputs[:, 0] if outputs.shape[1] == 1 else outputs, allow_pickle=False)
+        return
+    digits = {"f4": "%.9g", "f8": "%.17g"}.get(outputs.dtype.str[1:], "%d")  # all that the number has
+    np.savetxt(options.output or sys.stdout, outputs, fmt=digits, delimiter=",")
+
+
+def _info(options: argparse.Namespace) -> None:
+    if options.model:
+        model = Model.load(options.model)
+        print(model)
+        print(f"{model.network.n_parameters:,} parameters, {os.path.getsize(options.model):,} bytes on disk")
+        return
+    import llvmlite
+    import numba
+
+    print(f"fastbp    {fastbp.__version__} ({Path(fastbp.__file__).parent})")
+    print(f"python    {platform.python_version()} on {platform.platform()}")
+    print(f"packages  numpy {np.__version__}, numba {numba.__version__}, llvmlite {llvmlite.__version__}")
+    print(f"cpu       {_cpu()}")
+    print(f"cache     {cache_directory() or 'no folder is writable: kernels are compiled in every process'}")
+
+
+def _cpu() -> str:
+    from llvmlite import binding
+
+    flags = binding.get_host_cpu_features()
+    lanes = next((name for name in ("avx512f", "avx2", "avx", "neon") if flags.get(name)), "no wide vectors")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{binding.get_host_cpu_name()} with {lanes}, {available} cores"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Forward and backward over all layers for some examples, and the sums over examples for some of the weights.
+
+The activations of up to `capacity` examples lie layer by layer in the workspace: z of example `row` in layer l is at
+capacity * LAYER_Z + row * LAYER_STRIDE, and so on. Inputs are rows x_row apart.
+"""
+
+import functools
+
+from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, inline, kernel
+from .simd import shift
+from .table import (
+    HEADER,
+    LAYER_A,
+    LAYER_B,
+    LAYER_BACKWARD,
+    LAYER_DA,
+    LAYER_DZ,
+    LAYER_FORWARD,
+    LAYER_IN,
+    LAYER_OUT,
+    LAYER_SLOTS,
+    LAYER_STRIDE,
+    LAYER_W,
+    LAYER_WT,
+    LAYER_Z,
+    NET_DENSE,
+    NET_FUSED,
+    NET_LAYERS,
+    NET_LOSS,
+    NET_TARGETS,
+    NET_TRANSPOSE,
+)
+
+
+@inline
+def layer_of(net, l):
+    """The slots of layer l, counted from 0."""
+    return shift(net, HEADER + l * LAYER_SLOTS)
+
+
+@inline
+def place(work, capacity, row, layer, slot):
+    """Where example `row` has its z, a, dz or da (the slot) of a layer."""
+    return shift(work, capacity * layer[slot] + row * layer[LAYER_STRIDE])
+
+
+@functools.cache
+def forward(size):
+    """z_j = Σ_k w_jk a_k + b_j, a_j = σ(z_j) for `rows` examples from `row` on, in all layers. Overwrites z and a.
+
+    With activate_last = 0 the last layer stops at z.
+    """
+    P = POINTERS[size]
+
+    @kernel(VOID(INTEGERS, P, P, P, INT, P, INT, INT, INT, INT), size)
+    def forward(net, theta, zeros, x, x_row, work, capacity, row, rows, activate_last):
+        for l in range(net[NET_LAYERS]):
+            layer = layer_of(net, l)
+            n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
+            w, b = shift(theta, layer[LAYER_W]), zeros
+            if layer[LAYER_B] >= 0:
+                b = shift(theta, layer[LAYER_B])
+            z, a = place(work, capacity, row, layer, LAYER_Z), place(work, capacity, row, layer, LAYER_A)
+            call(net[NET_DENSE], net, z, stride, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
+            if layer[LAYER_FORWARD] and (l + 1 < net[NET_LAYERS] or activate_last):
+                call(layer[LAYER_FORWARD], a, z, rows, n_out, stride)
+            x, x_row = a, stride
+
+    return forward
+
+
+@functools.cache
+def backward(size):
+    """Cost and deltas of `rows` examples from `row` on, after `forward`: dz_j = σ'(z_j) da_j, da_k = Σ_j w_jk dz_j.
+
+    Overwrites costs and dz (and da); wt are the transposed weights, y and weights belong to the first example.
+    """
+    P = POINTERS[size]
+
+    @kernel(VOID(INTEGERS, P, P, P, P, P, P, INT, DOUBLE, P, INT, INT, INT), size)
+    def backward(net, wt, zeros, costs, spare, y, weights, w_row, scale, work, capacity, row, rows):
+        l = net[NET_LAYERS] - 1
+        layer = layer_of(net, l)
+        n_out, stride = layer[LAYER_OUT], layer[LAYER_STRIDE]
+        d, x = place(work, capacity, row, layer, LAYER_DA), place(work, capacity, row, layer, LAYER_A)
+        if net[NET_FUSED]:
+            d, x = place(work, capacity, row, layer, LAYER_DZ), place(work, capacity, row, layer, LAYER_Z)
+        call(net[NET_LOSS], d, costs, spare, x, y, weights, w_row, rows, n_out, stride, scale)
+        if not net[NET_FUSED]:
+            sigma_backward(layer, work, capacity, row, rows)
+        while l > 0:
+            below = layer_of(net, l - 1)
+            dz, da = place(work, capacity, row, layer, LAYER_DZ), place(work, capacity, row, below, LAYER_DA)
+            w, w_row_t = shift(wt, layer[LAYER_WT]), below[LAYER_STRIDE]
+            call(net[NET_DENSE], net, da, below[LAYER_STRIDE], zeros, 0, dz, layer[LAYER_STRIDE], 1,
+                 w, w_row_t, rows, layer[LAYER_IN], layer[LAYER_OUT])  # fmt: skip
+            sigma_backward(below, work, capacity, row, rows)
+            layer = below
+            l -= 1
+
+    return backward
+
+
+@inline
+def sigma_backward(layer, work, capacity, row, rows):
+    if layer[LAYER_BACKWARD] == 0:  # identity, with dz in the place of da
+        return
+    z, a = place(work, capacity, row, layer, LAYER_Z), place(work, capacity, row, layer, LAYER_A)
+    dz, da = place(work, capacity, row, layer, LAYER_DZ), place(work, capacity, row, layer, LAYER_DA)
+    call(layer[LAYER_BACKWARD], dz, z, a, da, rows, layer[LAYER_OUT], layer[LAYER_STRIDE])
+
+
+@inline
+def share(layer, rank, workers):
+    """First and end row of a layer's (weights, biases) that a worker owns; the biases are row LAYER_IN."""
+    rows = layer[LAYER_IN] + (layer[LAYER_B] >= 0)
+    return rows * rank // workers, rows * (rank + 1) // workers
+
+
+@functools.cache
+def sums(size):
+    """dw_jk = Σ_n a_nk dz_nj, db_j = Σ_n dz_nj over the examples 0 … count - 1, for one worker's share of the rows.
+
+    Overwrites the gradient, or with add = 1 adds to it; one points to the number 1.
+    """
+    P = POINTERS[size]
+
+    @kernel(VOID(INTEGERS, P, INT, P, P, P, INT, P, INT, INT, INT, INT), size)
+    def sums(net, gradient, add, zeros, one, x, x_row, work, capacity, count, rank, workers):
+        for l in range(net[NET_LAYERS]):
+            layer = layer_of(net, l)
+            n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
+            dz = place(work, capacity, 0, layer, LAYER_DZ)
+            low, high = share(layer, rank, workers)
+            rows = min(high, n_in) - low
+            if rows > 0:
+                dw = shift(gradient, layer[LAYER_W] + low * n_out)
+                init, i_row = (dw, n_out) if add else (zeros, 0)
+                call(net[NET_DENSE], net, dw, n_out, init, i_row, shift(x, low), 1, x_row, dz, stride, rows, n_out, count)
+            if high > n_in:
+                db = shift(gradient, layer[LAYER_B])
+                init = db if add else zeros
+                call(net[NET_DENSE], net, db, n_out, init, 0, one, 0, 0, dz, stride, 1, n_out, count)
+            x, x_row = place(work, capacity, 0, layer, LAYER_A), stride
+
+    return sums
+
+
+@inline
+def transpose_share(net, theta, wt, rank, workers):
+    """Overwrites the columns of the transposed weights that belong to a worker's rows."""
+    for l in range(1, net[NET_LAYERS]):
+        layer = layer_of(net, l)
+        low, high = share(layer, rank, workers)
+        rows = min(high, layer[LAYER_IN]) - low
+        if rows > 0:
+            out = shift(wt, layer[LAYER_WT] + low)
+            w = shift(theta, layer[LAYER_W] + low * layer[LAYER_OUT])
+            o_row = layer_of(net, l - 1)[LAYER_STRIDE]
+            call(net[NET_TRANSPOSE], out, o_row, w, layer[LAYER_OUT], rows, layer[LAYER_OUT])

@@ -1,0 +1,145 @@
+"""The three sums of a fully-connected layer, as one kernel: C[m, n] = init[m, n] + Σ_r S[m, r] V[r, n].
+
+    forward           z_nj  = b_j + Σ_k a_nk w_jk      m = example, r = k, lanes = j, V = w
+    deltas            da_nk =       Σ_j dz_nj w_jk     m = example, r = j, lanes = k, V = w transposed
+    weight gradients  dw_jk =       Σ_n a_nk dz_nj     m = k, r = example, lanes = j, V = dz
+
+S is read element by element with two strides, so one kernel serves all three. The sum over r runs in order from
+`init` in every tile: all tiles give the same bits, and a sum may be continued from C itself (init = C).
+"""
+
+import functools
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .compile import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, registers, wide_vectors
+from .simd import Mask, Vector, first_lanes, float_function, load_lanes, shift, spread, store_lanes
+from .table import NET_PANEL_FULL, NET_PANEL_TAIL
+
+# Rows of the register tiles, tall to single, by number of SIMD registers and of vectors in a row of the tile:
+# rows x vectors accumulators, the vectors of V and one element of S fill the registers.
+TILES = {
+    32: {1: (24, 8, 1), 2: (12, 4, 1), 3: (8, 3, 1), 4: (6, 2, 1)},
+    16: {1: (12, 4, 1), 2: (6, 2, 1), 3: (4, 2, 1)},
+}
+
+
+@intrinsic(prefer_literal=True)
+def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, rows, columns, lanes, full):
+    """Overwrites `rows` rows of C: C[m, n] = init[m, n] + Σ_r S[m, r] V[r, n], all sums held in registers.
+
+    A row is `columns` vectors of `lanes`; unless `full`, the last is cut by a mask so that it has N lanes in all.
+    """
+    rows, columns = rows.literal_value, columns.literal_value
+    vector = Vector(C.dtype, lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N = args[:11]
+        whole = Mask(vector.lanes, full=True), None
+        last = whole
+        if not full.literal_value:
+            before = ir.IntType(64)((columns - 1) * vector.lanes)
+            last = Mask(vector.lanes), first_lanes(builder, builder.sub(N, before), vector.lanes)
+        masks = [whole] * (columns - 1) + [last]
+
+        def step(pointer, count):
+            return builder.gep(pointer, [count])
+
+        def vectors_at(pointer):
+            return [(step(pointer, ir.IntType(64)(n * vector.lanes)), *mask) for n, mask in enumerate(masks)]
+
+        def load_row(pointer):
+            return [load_lanes(builder, at, vector, *mask) for at, *mask in vectors_at(pointer)]
+
+        sums = []
+        for _ in range(rows):
+            sums.append([cgutils.alloca_once_value(builder, value) for value in load_row(init)])
+            init = step(init, i_row)
+        s_at, v_at = (cgutils.alloca_once_value(builder, pointer) for pointer in (S, V))
+        multiply_add = float_function(builder, "fmuladd", vector.llvm, 3)
+
+        with cgutils.for_range(builder, R):
+            s, v = builder.load(s_at), builder.load(v_at)
+            builder.store(step(s, s_sum), s_at)
+            builder.store(step(v, v_row), v_at)
+            v_row_n = load_row(v)
+            for sums_m in sums:
+                s_m = spread(builder, builder.load(s), vector.lanes)
+                for sum_mn, v_n in zip(sums_m, v_row_n, strict=True):
+                    builder.store(builder.call(multiply_add, [s_m, v_n, builder.load(sum_mn)]), sum_mn)
+                s = step(s, s_row)
+
+        for sums_m in sums:
+            for sum_mn, (at, *mask) in zip(sums_m, vectors_at(C), strict=True):
+                store_lanes(builder, at, vector, builder.load(sum_mn), *mask)
+            C = step(C, c_row)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    literals = [types.literal(value) for value in (rows, columns, vector.lanes, full.literal_value)]
+    return types.void(C, i64, init, i64, S, i64, i64, V, i64, i64, i64, *literals), codegen
+
+
+@functools.cache
+def panel(size, columns, full):
+    """The kernel for at most `columns` vectors of lanes; `full` if they are all whole.
+
+    Overwrites C (M, N): C[m * c_row + n] = init[m * i_row + n] + Σ_r S[m * s_row + r * s_sum] V[r * v_row + n].
+    """
+    lanes = lanes_of(size)
+    tall, middle, single = TILES[registers()[1]][columns]
+    P = POINTERS[size]
+
+    @kernel(VOID(P, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size, columns, full)
+    def panel(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        wide_vectors()
+        while M >= tall:
+            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, tall, columns, lanes, full)
+            C, init, S, M = shift(C, tall * c_row), shift(init, tall * i_row), shift(S, tall * s_row), M - tall
+        while M >= middle:
+            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, middle, columns, lanes, full)
+            C, init, S, M = shift(C, middle * c_row), shift(init, middle * i_row), shift(S, middle * s_row), M - middle
+        while M >= single:
+            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, single, columns, lanes, full)
+            C, init, S, M = shift(C, c_row), shift(init, i_row), shift(S, s_row), M - single
+
+    return panel
+
+
+@functools.cache
+def dense(size):
+    """The sum for any N: whole panels of the widest tile, then one panel for the lanes that are left.
+
+    Takes the network table first, for the addresses of the panels; otherwise as `panel`.
+    """
+    lanes = lanes_of(size)
+    columns = max(TILES[registers()[1]])
+    width = columns * lanes
+    P = POINTERS[size]
+
+    @kernel(VOID(INTEGERS, P, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
+    def dense(net, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        while N >= width:
+            call(net[NET_PANEL_FULL], C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
+            C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
+        if N > 0:
+            tail = net[NET_PANEL_TAIL + (N - 1) // lanes]
+            call(tail, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+
+    return dense
+
+
+def panels_for(size, widths):
+    """Slot of the network table -> panel, for the panels that rows of these widths need."""
+    lanes = lanes_of(size)
+    columns = max(TILES[registers()[1]])
+    panels = {}
+    for width in widths:
+        if width >= columns * lanes:
+            panels[NET_PANEL_FULL] = panel(size, columns, 1)
+        vectors = -(-(width % (columns * lanes)) // lanes)
+        if vectors:
+            panels[NET_PANEL_TAIL + vectors - 1] = panel(size, vectors, 0)
+    return panels

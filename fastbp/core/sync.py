@@ -1,0 +1,84 @@
+"""Atomics and the barrier at which the workers of a team meet."""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .compile import call_int, inline
+from .table import JOB_ARRIVED, JOB_SLEEP, JOB_STOP
+
+SPINS = 4000  # about 100 us before a waiting worker sleeps
+SLEEP = 50  # us
+
+
+def atomic(codegen_of, *, result):
+    """An intrinsic on the int64 at pointer[index]."""
+
+    @intrinsic
+    def operation(typingctx, pointer, index, *operands):
+        def codegen(context, builder, sig, args):
+            values = [builder.extract_value(args[2], i) for i in range(len(operands))]
+            return codegen_of(context, builder, builder.gep(args[0], [args[1]]), *values)
+
+        arguments = types.StarArgTuple((types.int64,) * len(operands))
+        return result(pointer, types.int64, arguments), codegen
+
+    return operation
+
+
+def emit_store(context, builder, at, value):
+    builder.store_atomic(value, at, "release", 8)
+    return context.get_dummy_value()
+
+
+def emit_exchange(context, builder, at, expected, new):
+    outcome = builder.cmpxchg(at, expected, new, "acq_rel", "acquire")
+    return builder.zext(builder.extract_value(outcome, 1), ir.IntType(64))
+
+
+atomic_load = atomic(lambda context, builder, at: builder.load_atomic(at, "acquire", 8), result=types.int64)
+atomic_store = atomic(emit_store, result=types.void)
+atomic_add = atomic(
+    lambda context, builder, at, value: builder.atomic_rmw("add", at, value, "acq_rel"), result=types.int64
+)
+"""Adds; returns the value before."""
+compare_exchange = atomic(emit_exchange, result=types.int64)
+"""(pointer, index, expected, new) -> 1 and stores new if the value is the expected one, else 0."""
+
+
+@intrinsic
+def pause(typingctx):
+    """Tell the core that this is a waiting loop (x86; nothing elsewhere)."""
+
+    def codegen(context, builder, sig, args):
+        if builder.module.triple.startswith(("x86_64", "i686")):
+            fn = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, fn, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@inline
+def meet(job, meeting, workers):
+    """Wait until all workers have come to meeting number `meeting` (from 1). 1 if they have; 0 if the caller asked to stop.
+
+    All workers get the same answer: one that leaves takes its arrival back, and only while the meeting is incomplete.
+    """
+    if workers == 1:
+        return 1
+    complete = meeting * workers
+    if atomic_add(job, JOB_ARRIVED, 1) == complete - 1:
+        return 1
+    spins = 0
+    while True:
+        arrived = atomic_load(job, JOB_ARRIVED)
+        if arrived >= complete:
+            return 1
+        if atomic_load(job, JOB_STOP) != 0 and compare_exchange(job, JOB_ARRIVED, arrived, arrived - 1) == 1:
+            return 0
+        spins += 1
+        if spins < SPINS:
+            pause()
+        else:
+            call_int(job[JOB_SLEEP], SLEEP)

@@ -1,0 +1,95 @@
+"""The slots of the int64 tables through which compiled code finds its way: the network table and the job.
+
+Every entry is a number of elements, an offset into one of the vectors in elements, or the address of a kernel.
+"""
+
+# --- the network table: a header, then LAYER_SLOTS entries for each layer -----------------------------------------
+
+VERSION = 1  # of this layout; compiled user code refuses a table of another version
+
+(
+    NET_VERSION,
+    NET_SIZE,  # bytes of one number
+    NET_LAYERS,
+    NET_INPUTS,
+    NET_OUTPUTS,
+    NET_PARAMETERS,
+    NET_WIDEST,  # elements of the zeros that a kernel may take as init
+    NET_TRANSPOSED,  # elements of the transposed weights of all layers above the first
+    NET_ROW,  # elements of z, a, dz (and da) of all layers for one example
+    NET_INPUT_STRIDE,  # elements between the rows of gathered inputs
+    NET_BLOCK,  # examples that pass through all layers together
+    NET_TARGETS,  # numbers of y for one example
+    NET_MEAN,  # 1: the cost is the weighted average, 0: the sum
+    NET_FUSED,  # 1: the loss kernel takes z of the last layer and gives dz; 0: it takes a and gives da
+    NET_DENSE,
+    NET_PANEL_FULL,
+    NET_PANEL_TAIL,  # and the following: tails of 1, 2, … vectors
+    _,
+    _,
+    _,
+    NET_TRANSPOSE,
+    NET_LOSS,
+    NET_FORWARD,
+    NET_BACKWARD,
+    NET_SUMS,
+    NET_EXAMPLES,
+    NET_SHARE,
+    NET_TRAIN,
+    NET_PREDICT,
+    NET_GRADIENT,
+    HEADER,
+) = range(31)
+
+(
+    LAYER_IN,
+    LAYER_OUT,
+    LAYER_W,  # offset in theta
+    LAYER_B,  # offset in theta, -1 without biases
+    LAYER_STRIDE,  # elements between the rows of z, a, dz
+    LAYER_Z,  # offsets in the activations, for one row; equal ones share their memory
+    LAYER_A,
+    LAYER_DZ,
+    LAYER_DA,
+    LAYER_WT,  # offset in the transposed weights, -1 for the first layer
+    LAYER_FORWARD,
+    LAYER_BACKWARD,
+    LAYER_SLOTS,
+) = range(13)
+
+# --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
+
+(
+    JOB_NET,
+    JOB_THETA,
+    JOB_GRADIENT,
+    JOB_MOMENTS,
+    JOB_SETTINGS,  # float64 numbers of the optimizer
+    JOB_UPDATE,  # address of the update kernel; 0: only the gradient is wanted
+    JOB_WORKSPACE,
+    JOB_X,
+    JOB_X_ROW,
+    JOB_Y,
+    JOB_WEIGHTS,  # address, or 0
+    JOB_ORDER,  # address of the row numbers, epoch after epoch, or 0: rows in their own order
+    JOB_ROWS,  # examples in an epoch
+    JOB_BATCH,
+    JOB_SHARDS,  # parts of a batch with a gradient of their own; 1: the rows of the weights are divided instead
+    JOB_FIRST,  # number of the first mini-batch, counted from the first epoch in order
+    JOB_STEPS,  # mini-batches to run
+    JOB_UPDATES,  # updates made before this job
+    JOB_COSTS,  # float64: the cost of each mini-batch
+    JOB_TOTALS,  # float64: its sum of weights
+    JOB_STOP,  # set by the caller: come back soon
+    JOB_DONE,  # set by the workers: mini-batches completed
+    JOB_OUTCOME,  # set by the workers: an outcome of the examples, of the sums and of the update
+    _,
+    _,
+    JOB_SLEEP,  # address of usleep
+) = range(26)
+JOB_ARRIVED = 32  # arrivals at all meetings so far; alone on its cache line, which all workers write
+JOB_SLOTS = 48
+
+COMPLETE, STOPPED, DIVERGED = range(3)
+
+LINE = 64  # bytes; rows of activations and vectors in the workspace begin at multiples of it

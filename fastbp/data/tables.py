@@ -1,0 +1,115 @@
+"""Tables of examples from .npz and .csv files, for the command line. Numbers only, no pickles."""
+
+import csv
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def read_examples(path: str | os.PathLike[str]) -> tuple[Array, Array]:
+    """Reads (X, y): X (n, columns), y (n,) or (n, targets), of the file's dtype or, from a .csv, float64.
+
+    A .npz file has the arrays X and y; the last column of a .csv file is y, and a first line without any
+    number is taken as names. Raises OSError as it comes, and ValueError that names the file and the fault.
+    """
+    if _suffix(path) == ".npz":
+        X, y = _from_npz(path)
+        if y is None:
+            raise ValueError(f"{path} must have the arrays X and y, it has no y")
+        if y.ndim not in (1, 2) or len(X) != len(y):
+            raise ValueError(f"{path}: y must be one row per row of X, got shapes {X.shape} and {y.shape}")
+        return X, y
+    table = _from_csv(path)
+    if table.shape[1] < 2:
+        raise ValueError(f"{path} must have two columns or more, inputs and a target, got {table.shape[1]}")
+    return table[:, :-1], table[:, -1]
+
+
+def read_inputs(path: str | os.PathLike[str], columns: int) -> Array:
+    """Reads X (n, columns) from a file as for `read_examples`, with or without the targets."""
+    X = _from_npz(path)[0] if _suffix(path) == ".npz" else _from_csv(path)
+    if _suffix(path) == ".csv" and X.shape[1] == columns + 1:
+        X = X[:, :-1]
+    if X.shape[1] != columns:
+        raise ValueError(f"{path} must have {columns} columns (the network's inputs), got {X.shape[1]}")
+    return X
+
+
+def _suffix(path: str | os.PathLike[str]) -> str:
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in (".npz", ".csv"):
+        raise ValueError(f"{path} must be a .npz or .csv file")
+    return suffix
+
+
+def _from_npz(path: str | os.PathLike[str]) -> tuple[Array, Array | None]:
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("X", "y") if name in file}
+    except (
+        ValueError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:  # TypeError: .npy
+        raise ValueError(f"{path} is not a readable .npz file: {error}") from None
+    if "X" not in arrays or arrays["X"].ndim != 2:
+        got = f"shape {arrays['X'].shape}" if "X" in arrays else "none"
+        raise ValueError(f"{path} must have a two-dimensional array X, got {got}")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{path}: {name} must be of real numbers, got dtype {array.dtype}")
+    return arrays["X"], arrays.get("y")
+
+
+def _from_csv(path: str | os.PathLike[str]) -> Array:
+    """The numbers (n, columns), float64, of a comma-separated file in UTF-8; empty lines do not count."""
+    lines = _lines(path)
+    number, fields = next(lines, (0, []))
+    header = not any(_is_number(field) for field in fields)
+    if header and next(lines, None) is None:
+        raise ValueError(f"{path} has no line of numbers")
+    skipped = number if header else 0
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return np.loadtxt(file, delimiter=",", comments=None, quotechar='"', skiprows=skipped, ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path}, {_first_fault(path, header) or error}") from None
+
+
+def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not empty: their numbers, from 1, and fields."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            yield from ((reader.line_num, fields) for fields in reader if fields)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a readable .csv file: {error}") from None
+
+
+def _first_fault(path: str | os.PathLike[str], header: bool) -> str | None:
+    """Where and why NumPy could not read the table: its own message counts lines from another start."""
+    columns = 0
+    for i, (number, fields) in enumerate(_lines(path)):
+        columns = columns or len(fields)
+        if len(fields) != columns:
+            return f"line {number} must have {columns} columns, got {len(fields)}"
+        for column, field in enumerate(fields, 1):
+            if not _is_number(field) and not (header and i == 0):
+                return f"line {number}, column {column}: {field!r} is not a number"
+    return None
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,115 @@
+"""A job: what a team is to compute, as the int64 table that its workers read, with the memory that it names."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.core import table as slots
+from fastbp.core import workspace
+from fastbp.program import aligned_zeros
+from fastbp.team import usleep_address
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Checked inputs, targets and weights, C-contiguous and of the model's dtype."""
+
+    X: Array
+    y: Array
+    weights: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def total_weight(self) -> float:
+        """Σ_n w_n."""
+        return float(len(self) if self.weights is None else self.weights.sum(dtype=np.float64))
+
+
+class Job:
+    """The table of a job over `examples` in mini-batches, and all arrays that it points to.
+
+    Without an update (see `Job.update_by`) it computes the gradient of each mini-batch and leaves theta as it is.
+    """
+
+    def __init__(
+        self, net: NDArray[np.int64], theta: Array, gradient: Array, examples: Examples, batch: int, workers: int
+    ) -> None:
+        self.net, self.theta, self.gradient, self.examples = net, theta, gradient, examples
+        rows, batch = len(examples), min(batch, len(examples))
+        shards = int(workspace.shards_of(net, batch))
+        self.workspace = aligned_zeros(workspace.training_size(net, batch, shards, workers), theta.dtype)
+        self.slots = aligned_zeros(slots.JOB_SLOTS, np.int64)
+        self.moments = self.settings = self.order = None
+        self.costs = self.totals = np.empty(0)
+        weights = examples.weights
+        self._set(
+            {
+                slots.JOB_NET: net.ctypes.data,
+                slots.JOB_THETA: theta.ctypes.data,
+                slots.JOB_GRADIENT: gradient.ctypes.data,
+                slots.JOB_WORKSPACE: self.workspace.ctypes.data,
+                slots.JOB_X: examples.X.ctypes.data,
+                slots.JOB_X_ROW: examples.X.shape[1],
+                slots.JOB_Y: examples.y.ctypes.data,
+                slots.JOB_WEIGHTS: 0 if weights is None else weights.ctypes.data,
+                slots.JOB_ROWS: rows,
+                slots.JOB_BATCH: batch,
+                slots.JOB_SHARDS: shards,
+                slots.JOB_SLEEP: usleep_address(),
+            }
+        )
+
+    @property
+    def per_epoch(self) -> int:
+        """Mini-batches in an epoch; the last may be smaller."""
+        return int(-(-self.slots[slots.JOB_ROWS] // self.slots[slots.JOB_BATCH]))
+
+    @property
+    def done(self) -> int:
+        """Mini-batches that the last run has completed."""
+        return int(self.slots[slots.JOB_DONE])
+
+    @property
+    def outcomes(self) -> tuple[int, int, int]:
+        """What the last run's examples, sums and update came to: COMPLETE, STOPPED or DIVERGED."""
+        first = slots.JOB_OUTCOME
+        examples, sums, update = (int(outcome) for outcome in self.slots[first : first + 3])
+        return examples, sums, update
+
+    def update_by(self, kernel_address: int, moments: Array, settings: Array) -> None:
+        """Each mini-batch ends with an update of theta by this rule."""
+        self.moments, self.settings = moments, settings
+        self._set(
+            {
+                slots.JOB_UPDATE: kernel_address,
+                slots.JOB_MOMENTS: moments.ctypes.data,
+                slots.JOB_SETTINGS: settings.ctypes.data,
+            }
+        )
+
+    def prepare(self, first: int, steps: int, order: NDArray[np.int64] | None = None, updates: int = 0) -> None:
+        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many updates."""
+        self.order, self.costs, self.totals = order, np.zeros(steps), np.zeros(steps)
+        self._set(
+            {
+                slots.JOB_ORDER: 0 if order is None else order.ctypes.data,
+                slots.JOB_FIRST: first,
+                slots.JOB_STEPS: steps,
+                slots.JOB_UPDATES: updates,
+                slots.JOB_COSTS: self.costs.ctypes.data,
+                slots.JOB_TOTALS: self.totals.ctypes.data,
+                slots.JOB_DONE: 0,
+                slots.JOB_ARRIVED: 0,
+            }
+        )
+        self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3] = slots.COMPLETE
+
+    def _set(self, values: dict[int, int]) -> None:
+        for slot, value in values.items():
+            self.slots[slot] = value

@@ -1,0 +1,361 @@
+"""Model: a network with its parameters, loss and optimizer; checks what comes in and calls the core."""
+
+import copy
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastbp import files, gradcheck, optimizers
+from fastbp.core import step, workspace
+from fastbp.core import table as slots
+from fastbp.core.losses import LOSSES, OWN_OUTPUT
+from fastbp.core.optimizers import update
+from fastbp.diagnostics import Backward, Forward, Trace
+from fastbp.initial import Initial
+from fastbp.job import Examples, Job
+from fastbp.network import Network
+from fastbp.optimizers import Adam, Optimizer
+from fastbp.program import Objective, aligned_zeros, diagnostic_table, inference_table, training_table
+from fastbp.team import Team, workers_for
+from fastbp.training import History, Plan, Run
+from fastbp.validation import (
+    as_inputs,
+    as_targets,
+    as_vector,
+    as_weights,
+    boolean,
+    choice,
+    floating_dtype,
+    nonnegative_int,
+    positive_int,
+)
+
+Array = NDArray[Any]
+REDUCTIONS = ("mean", "sum")
+DEFAULT_LOSS = {output: loss for loss, output in OWN_OUTPUT.items()}
+
+
+class Model:
+    """A fully-connected network that trains by backpropagation on the CPU.
+
+    sizes: neurons of each layer, inputs first. hidden: an activation, or one for each hidden layer. output: an
+    activation or "softmax". loss: squared_error Σ(a - y)², half_squared_error ½Σ(a - y)², cross_entropy -Σ y log a,
+    binary_cross_entropy -Σ [y log a + (1 - y) log(1 - a)]; None: the one that suits the output. dtype: float32 or
+    float64. seed: of the initial parameters and of shuffling. initial: a name, or arrays (see `Network.initial`).
+    reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted sum ("sum").
+
+    Every argument is checked: ValueError or TypeError say which, what was expected and what came.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        hidden: str | Sequence[str] = "relu",
+        output: str = "identity",
+        loss: str | None = None,
+        bias: bool = True,
+        dtype: DTypeLike = "float32",
+        seed: int = 0,
+        initial: Initial = "auto",
+        reduction: str = "mean",
+    ) -> None:
+        self.network = Network(sizes, hidden, output, bias)
+        self.loss = choice("loss", DEFAULT_LOSS.get(output, "squared_error") if loss is None else loss, LOSSES)
+        self.reduction = choice("reduction", reduction, REDUCTIONS)
+        self.dtype = floating_dtype(dtype)
+        self.seed = nonnegative_int("seed", seed)
+        self.optimizer: Optimizer = Adam()
+        theta = self.network.initial(initial, self.seed, self.dtype)
+        self._theta = aligned_zeros(theta.size, self.dtype)
+        self._theta[:] = theta
+        self._moments = self._no_moments()
+        self._updates = self._epochs = 0
+
+    # --- parameters ---------------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Array:
+        """theta, live: w(1), b(1), …, w(L), b(L) in one vector; element k * n_out + j of a weight block is w_jk."""
+        return self._theta
+
+    @parameters.setter
+    def parameters(self, theta: ArrayLike) -> None:
+        self._theta[:] = as_vector(theta, self._theta.size, self.dtype, "parameters")
+
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        """w_jk of each layer, (n_out, n_in): live views into the parameters."""
+        return self.network.weights(self._theta)
+
+    @property
+    def biases(self) -> tuple[Array, ...]:
+        """b_j of each layer, (n_out,): live views into the parameters."""
+        return self.network.biases(self._theta)
+
+    # --- training -----------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: str | Optimizer | None = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
+        sample_weight: ArrayLike | None = None,
+        shuffle: bool = True,
+        n_threads: int | None = None,
+        progress: bool = False,
+    ) -> History:
+        """Train on X (n, n_inputs) and y; return the History of this call's epochs.
+
+        Continues from the current parameters, optimizer state and epoch. optimizer: an object or a name; None keeps
+        the current one (at first Adam()); one of another kind starts with a state of its own. validation_data:
+        (X, y) or (X, y, sample_weight), whose cost is taken after each epoch. n_threads: None for what pays; the
+        results are the same bits for any number. Ctrl-C stops after the mini-batch under way: KeyboardInterrupt, the
+        model is consistent. FloatingPointError if training diverges; the last finite parameters are kept.
+        """
+        examples = self._examples(X, y, sample_weight)
+        held_out = self._validation(validation_data)
+        new = self.optimizer if optimizer is None else optimizers.as_optimizer(optimizer)
+        epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
+        batch_size = min(batch_size, len(examples))
+        flops = self._flops(batch_size)
+        workers = workers_for(flops) if n_threads is None else positive_int("n_threads", n_threads)
+        plan = Plan(
+            epochs=epochs,
+            mean=self.reduction == "mean",
+            seed=self.seed if boolean("shuffle", shuffle) else None,
+            epochs_before=self._epochs,
+            updates_before=self._state_for(new),
+            learning_rate=new.learning_rate,
+            flops=flops,
+            validate=None if held_out is None else lambda: self._cost(held_out),
+            progress=boolean("progress", progress),
+        )
+        job = Job(self._net(examples), self._theta, np.empty_like(self._theta), examples, batch_size, workers)
+        job.update_by(update(new.rule, self.dtype.itemsize).address, self._moments, np.array(new.settings))
+        run = Run(job, plan, workers)
+        try:
+            run.go()
+        finally:
+            self._updates += run.steps_done
+            self._epochs += len(run.cost)
+        return run.history()
+
+    def _state_for(self, new: Optimizer) -> int:
+        """Make room for the optimizer's moments, if they are not there yet; return the updates made so far."""
+        if new.rule != self.optimizer.rule:
+            self._updates = 0
+        self.optimizer = new
+        if len(self._moments) != optimizers.n_moments(new) * self._theta.size or self._updates == 0:
+            self._moments = aligned_zeros(optimizers.n_moments(new) * self._theta.size, self.dtype)
+        return self._updates
+
+    def _no_moments(self) -> Array:
+        return np.zeros(0, self.dtype)
+
+    # --- what the network computes ------------------------------------------------------------------------------
+
+    def predict(self, X: ArrayLike) -> Array:
+        """The outputs a(L) for X (n, n_inputs): a new (n, n_outputs) array of the model's dtype."""
+        X = as_inputs(X, self.network.n_inputs, self.dtype)
+        out = np.empty((len(X), self.network.n_outputs), self.dtype)
+        net = inference_table(self.network, self.dtype.itemsize)
+        work = aligned_zeros(workspace.inference_size(net), self.dtype)
+        step.predict(self.dtype.itemsize).ctypes(
+            net.ctypes.data, self._theta.ctypes.data, out.ctypes.data, X.ctypes.data, len(X), work.ctypes.data
+        )
+        return out
+
+    def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+        """{"cost": …} over the examples, and "accuracy" for classes: softmax, or sigmoid with binary_cross_entropy."""
+        examples = self._examples(X, y, sample_weight)
+        result = {"cost": self._cost(examples)}
+        hits = self._hits(examples)
+        if hits is not None:
+            result["accuracy"] = float(np.average(hits, weights=examples.weights))
+        return result
+
+    def _hits(self, examples: Examples) -> Array | None:
+        if self.network.output == "softmax":
+            y = examples.y if examples.y.ndim == 1 else examples.y.argmax(axis=1)
+            return self.predict(examples.X).argmax(axis=1) == y
+        if self.network.output == "sigmoid" and self.loss == "binary_cross_entropy":
+            return np.all((self.predict(examples.X) >= 0.5) == (examples.y >= 0.5), axis=1)
+        return None
+
+    def value_and_gradient(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        theta: ArrayLike | None = None,
+    ) -> tuple[float, Array]:
+        """The cost and its gradient, ordered like the parameters, at theta (None: the model's parameters)."""
+        examples = self._examples(X, y, sample_weight)
+        at = self._theta if theta is None else as_vector(theta, self._theta.size, self.dtype, "theta")
+        gradient = np.empty_like(self._theta)
+        workers = workers_for(self._flops(len(examples)))
+        job = Job(self._net(examples), at, gradient, examples, len(examples), workers)
+        job.prepare(0, 1)
+        with Team(workers, self.dtype.itemsize) as team:
+            team.run(job.slots)
+        return float(job.costs[0]), gradient
+
+    def forward(self, X: ArrayLike) -> Forward:
+        """All z and a for X: Forward(z, a), one (n, n_out) array a layer, a[0] being X."""
+        X = as_inputs(X, self.network.n_inputs, self.dtype)
+        trace = Trace(diagnostic_table(self.network, self.dtype.itemsize, None), self._theta, X)
+        return Forward(trace.arrays(slots.LAYER_Z), [X, *trace.arrays(slots.LAYER_A)])
+
+    def backward(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Backward:
+        """∂C/∂z and ∂C/∂a of the cost over X, y, by the chain rule: Backward(dz, da), one (n, n_out) array a layer."""
+        examples = self._examples(X, y, sample_weight)
+        net = diagnostic_table(self.network, self.dtype.itemsize, self._objective(examples))
+        trace = Trace(net, self._theta, examples.X)
+        trace.backward(self.network, examples, 1 / examples.total_weight if self.reduction == "mean" else 1.0)
+        return Backward(trace.arrays(slots.LAYER_DZ), trace.arrays(slots.LAYER_DA))
+
+    def check_gradient(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> gradcheck.GradientCheck:
+        """Compare the gradient at the parameters with central differences, every parameter, in float64."""
+        double = self._as_float64()
+        return gradcheck.check(
+            lambda theta: double.value_and_gradient(X, y, sample_weight, theta), double.parameters
+        )
+
+    def _as_float64(self) -> "Model":
+        return Model(
+            self.network.sizes, self.network.hidden, self.network.output, self.loss, self.network.bias, "float64",
+            self.seed, self._theta.astype(np.float64), self.reduction,
+        )  # fmt: skip
+
+    # --- inside other compiled code -----------------------------------------------------------------------------
+
+    def compiled(self, classes: bool | None = None) -> NDArray[np.int64]:
+        """The int64 table with which `fastbp.jit` runs this network, in this process.
+
+        It describes the network and holds no parameters: pass `model.parameters` as theta for the live ones, a copy
+        for a snapshot. classes: whether y will hold class numbers (None: for cross_entropy).
+        """
+        objective = Objective(
+            self.loss, self.loss == "cross_entropy" if classes is None else classes, self.reduction == "mean"
+        )
+        return training_table(self.network, self.dtype.itemsize, objective).copy()
+
+    def workspace(self, rows: int = 1) -> Array:
+        """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
+        return aligned_zeros(workspace.largest_size(self.compiled(), positive_int("rows", rows)), self.dtype)
+
+    # --- keeping ------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model with its optimizer's state to a safetensors file, which replaces an older one whole."""
+        files.write(
+            path,
+            {"parameters": self._theta, "moments": self._moments},
+            {"model": json.dumps(self._configuration())},
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Model":
+        """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file."""
+        tensors, metadata = files.read(path)
+        try:
+            return cls._restored(json.loads(metadata["model"]), tensors["parameters"], tensors["moments"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} is not a fastbp model: {error}") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "configuration": self._configuration(),
+            "parameters": np.array(self._theta),
+            "moments": np.array(self._moments),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = self._restored(
+            copy.deepcopy(state["configuration"]), state["parameters"], state["moments"]
+        ).__dict__
+
+    def _configuration(self) -> dict[str, Any]:
+        return {
+            "sizes": self.network.sizes,
+            "hidden": self.network.hidden,
+            "output": self.network.output,
+            "bias": self.network.bias,
+            "loss": self.loss,
+            "reduction": self.reduction,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+            "optimizer": optimizers.to_dict(self.optimizer),
+            "updates": self._updates,
+            "epochs": self._epochs,
+        }
+
+    @classmethod
+    def _restored(cls, configuration: dict[str, Any], theta: Array, moments: Array) -> "Model":
+        optimizer = optimizers.from_dict(configuration.pop("optimizer"))
+        updates, epochs = (nonnegative_int(name, configuration.pop(name)) for name in ("updates", "epochs"))
+        if theta.dtype != configuration["dtype"] or moments.dtype != theta.dtype:
+            raise ValueError(f"parameters must be {configuration['dtype']}, got {theta.dtype}")
+        model = cls(initial=theta, **configuration)
+        if moments.size not in (0, optimizers.n_moments(optimizer) * theta.size):
+            raise ValueError(f"the optimizer's state has {moments.size} elements for {theta.size} parameters")
+        model.optimizer, model._updates, model._epochs = optimizer, updates, epochs
+        model._moments = aligned_zeros(moments.size, model.dtype)
+        model._moments[:] = moments.ravel()
+        return model
+
+    def __repr__(self) -> str:
+        network = self.network
+        hidden = f", hidden={network.hidden}" if network.hidden else ""
+        bias = "" if network.bias else ", bias=False"
+        return (
+            f"Model({network.sizes}{hidden}, output={network.output!r}, loss={self.loss!r}{bias}, "
+            f"dtype={self.dtype.name!r}): {network.n_parameters} parameters, "
+            f"{self._epochs} epochs and {self._updates} steps trained with {self.optimizer}"
+        )
+
+    # --- the door -----------------------------------------------------------------------------------------------
+
+    def _examples(self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None, prefix: str = "") -> Examples:
+        inputs = as_inputs(X, self.network.n_inputs, self.dtype, f"{prefix}X")
+        targets = as_targets(y, len(inputs), self.loss, self.network.n_outputs, self.dtype, f"{prefix}y")
+        return Examples(inputs, targets, as_weights(weights, len(inputs), self.dtype, f"{prefix}sample_weight"))
+
+    def _validation(self, data: tuple[ArrayLike, ...] | None) -> Examples | None:
+        if data is None:
+            return None
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            raise TypeError(f"validation_data must be (X, y) or (X, y, sample_weight), got {type(data).__name__}")
+        X, y, *weights = data
+        return self._examples(X, y, weights[0] if weights else None, "validation ")
+
+    def _objective(self, examples: Examples) -> Objective:
+        return Objective(self.loss, examples.y.ndim == 1, self.reduction == "mean")
+
+    def _net(self, examples: Examples) -> NDArray[np.int64]:
+        return training_table(self.network, self.dtype.itemsize, self._objective(examples))
+
+    def _cost(self, examples: Examples) -> float:
+        net = self._net(examples)
+        work = aligned_zeros(workspace.inference_size(net), self.dtype)
+        weights = 0 if examples.weights is None else examples.weights.ctypes.data
+        total = step.evaluate(self.dtype.itemsize).ctypes(
+            net.ctypes.data, self._theta.ctypes.data, examples.X.ctypes.data, examples.y.ctypes.data, weights,
+            len(examples), work.ctypes.data,
+        )  # fmt: skip
+        return float(total) / examples.total_weight if self.reduction == "mean" else float(total)
+
+    def _flops(self, batch: int) -> float:
+        """Floating-point operations of a training step: forward, deltas (not for the inputs), weight gradients."""
+        sizes = self.network.sizes
+        products = sum(n_in * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        return float(batch * (6 * products - 2 * sizes[0] * sizes[1]))

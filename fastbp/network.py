@@ -1,0 +1,108 @@
+"""Network: the frozen description of a fully-connected network, and its place in theta."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastbp.core.activations import ACTIVATIONS, OUTPUT_ONLY
+from fastbp.initial import Initial, initial_parameters
+from fastbp.validation import choice, positive_int
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A fully-connected network: layer sizes, input first; activations; biases or none.
+
+    hidden is one name for all hidden layers or one for each; output may also be "softmax". Parameters are one
+    flat vector theta in the order w(1), b(1), …, w(L), b(L); element k * n_out + j of a weight block is w_jk.
+
+    Raises ValueError or TypeError that name the argument.
+    """
+
+    sizes: tuple[int, ...]
+    hidden: tuple[str, ...] = ("relu",)
+    output: str = "identity"
+    bias: bool = True
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        hidden: str | Sequence[str] = "relu",
+        output: str = "identity",
+        bias: bool = True,
+    ) -> None:
+        if isinstance(sizes, (str, int)) or not hasattr(sizes, "__len__"):
+            raise TypeError(f"sizes must be a sequence of layer sizes like (4, 16, 3), got {sizes!r}")
+        if len(sizes) < 2:
+            raise ValueError(f"sizes must name at least the inputs and the outputs, got {tuple(sizes)}")
+        checked = tuple(positive_int(f"sizes[{l}]", size) for l, size in enumerate(sizes))
+        names = (hidden,) * (len(checked) - 2) if isinstance(hidden, str) else tuple(hidden)
+        if len(names) != len(checked) - 2:
+            raise ValueError(
+                f"hidden must be one activation or one for each of the {len(checked) - 2} hidden layers, "
+                f"got {len(names)}: {names}"
+            )
+        if isinstance(hidden, str):
+            choice("hidden", hidden, ACTIVATIONS)
+        for name in names:
+            choice("hidden", name, ACTIVATIONS)
+        choice("output", output, (*ACTIVATIONS, *OUTPUT_ONLY))
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"bias must be True or False, got {bias!r}")
+        for field, value in (("sizes", checked), ("hidden", names), ("output", output), ("bias", bool(bias))):
+            object.__setattr__(self, field, value)
+
+    @property
+    def n_layers(self) -> int:
+        """Layers with weights: one less than sizes."""
+        return len(self.sizes) - 1
+
+    @property
+    def n_inputs(self) -> int:
+        """Neurons of the input layer: columns of X."""
+        return self.sizes[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """Neurons of the output layer."""
+        return self.sizes[-1]
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """One name for each layer with weights."""
+        return (*self.hidden, self.output)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Where the weights of each layer begin in theta; last, the length of theta."""
+        lengths = ((n_in + self.bias) * n_out for n_in, n_out in pairwise(self.sizes))
+        return tuple(accumulate(lengths, initial=0))
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of theta."""
+        return self.offsets[-1]
+
+    def weights(self, theta: Array) -> tuple[Array, ...]:
+        """w_jk of each layer: views into theta, shape (n_out, n_in)."""
+        return tuple(
+            theta[offset : offset + n_in * n_out].reshape(n_in, n_out).T
+            for offset, (n_in, n_out) in zip(self.offsets, pairwise(self.sizes), strict=False)
+        )
+
+    def biases(self, theta: Array) -> tuple[Array, ...]:
+        """b_j of each layer: views into theta, shape (n_out,); no views if the network has no biases."""
+        if not self.bias:
+            return ()
+        ends = self.offsets[1:]
+        return tuple(theta[end - n_out : end] for end, n_out in zip(ends, self.sizes[1:], strict=True))
+
+    def initial(self, initial: Initial = "auto", seed: int = 0, dtype: DTypeLike = "float32") -> Array:
+        """A fresh theta: drawn by a named formula, or the user's arrays; see `fastbp.initial`."""
+        return initial_parameters(self.sizes, self.activations, self.bias, initial, seed, dtype)

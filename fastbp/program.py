@@ -1,0 +1,157 @@
+"""From a Network to the int64 table with which compiled code runs it: offsets, and addresses of its kernels.
+
+Only the kernels that the network uses are compiled. Addresses hold for this process; tables are made anew in each.
+"""
+
+import functools
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastbp.core import activations, backprop, dense, losses, step, transpose
+from fastbp.core import table as slots
+from fastbp.network import Network
+
+ALIGNMENT = 64
+
+LINE = 16
+"""Rows in the workspace are multiples of so many elements: 64 bytes of float32, 128 of float64."""
+
+BLOCK_BYTES = 64 * 1024
+"""Activations of the examples that pass through all layers together: they stay in the first two caches."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises: the loss, whether y holds class numbers, the average or the sum over examples."""
+
+    loss: str
+    classes: bool
+    mean: bool
+
+    def targets(self, network: Network) -> int:
+        """Numbers of y for one example."""
+        return 1 if self.classes else network.n_outputs
+
+
+def stride_of(width: int) -> int:
+    """Elements between rows of `width` elements, padded; not a multiple of 1 KB, whose rows share cache sets."""
+    stride = -(-width // LINE) * LINE
+    return stride + LINE if stride % 256 == 0 else stride
+
+
+@functools.lru_cache(maxsize=64)
+def inference_table(network: Network, size: int) -> NDArray[np.int64]:
+    """The table for `predict` alone (numbers of `size` bytes)."""
+    return make_table(network, size, None, keep=False)
+
+
+@functools.lru_cache(maxsize=64)
+def training_table(network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
+    """The table for training, evaluation and everything else."""
+    return make_table(network, size, objective, keep=False)
+
+
+@functools.lru_cache(maxsize=16)
+def diagnostic_table(network: Network, size: int, objective: Objective | None) -> NDArray[np.int64]:
+    """As the training table, but z, a, dz and da each have memory of their own, and no loss is fused."""
+    return make_table(network, size, objective, keep=True)
+
+
+def make_table(network: Network, size: int, objective: Objective | None, *, keep: bool) -> NDArray[np.int64]:
+    net = np.zeros(slots.HEADER + network.n_layers * slots.LAYER_SLOTS, np.int64)
+    layers = net[slots.HEADER :].reshape(network.n_layers, slots.LAYER_SLOTS)
+    row = fill_layout(network, layers, training=objective is not None, keep=keep)
+    widths = set(network.sizes[1:])
+    if objective is not None:
+        widths |= set(network.sizes[1:-1])
+    header = {
+        slots.NET_VERSION: slots.VERSION,
+        slots.NET_SIZE: size,
+        slots.NET_LAYERS: network.n_layers,
+        slots.NET_INPUTS: network.n_inputs,
+        slots.NET_OUTPUTS: network.n_outputs,
+        slots.NET_PARAMETERS: network.n_parameters,
+        slots.NET_WIDEST: max(map(stride_of, network.sizes)),
+        slots.NET_ROW: row,
+        slots.NET_BLOCK: block_of(network, row * size, size),
+        slots.NET_DENSE: dense.dense(size).address,
+        slots.NET_FORWARD: backprop.forward(size).address,
+        slots.NET_PREDICT: step.predict(size).address,
+    }
+    header |= {slot: panel.address for slot, panel in dense.panels_for(size, widths).items()}
+    if objective is not None:
+        loss, fused = losses.loss_kernel(
+            objective.loss, network.output, objective.classes, size, fused=not keep
+        )
+        header |= {
+            slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in) for n_in, n_out in pairwise(network.sizes[1:])),
+            slots.NET_INPUT_STRIDE: stride_of(network.n_inputs),
+            slots.NET_TARGETS: objective.targets(network),
+            slots.NET_MEAN: objective.mean,
+            slots.NET_FUSED: fused,
+            slots.NET_TRANSPOSE: transpose.transpose(size).address if network.n_layers > 1 else 0,
+            slots.NET_LOSS: loss.address,
+            slots.NET_BACKWARD: backprop.backward(size).address,
+            slots.NET_SUMS: backprop.sums(size).address,
+            slots.NET_EXAMPLES: step.examples(size).address,
+            slots.NET_SHARE: step.gradient_share(size).address,
+            slots.NET_TRAIN: step.train(size).address,
+            slots.NET_GRADIENT: step.gradient(size).address,
+        }
+    for slot, value in header.items():
+        net[slot] = value
+    fused = bool(net[slots.NET_FUSED])
+    for layer, name in zip(layers, network.activations, strict=True):
+        in_place = layer[slots.LAYER_Z] == layer[slots.LAYER_A]
+        last = layer is layers[-1]
+        if not (name == "identity" and in_place):
+            layer[slots.LAYER_FORWARD] = activations.forward(name, size).address
+        if objective is not None and not (name == "identity" and not keep) and not (last and fused):
+            layer[slots.LAYER_BACKWARD] = activations.backward(name, size).address
+    net.flags.writeable = False
+    return net
+
+
+def fill_layout(network: Network, layers: NDArray[np.int64], *, training: bool, keep: bool) -> int:
+    """Offsets of each layer in theta and in the activations; returns the activations' elements for one example."""
+    at, transposed = 0, 0
+    for l, ((n_in, n_out), name) in enumerate(
+        zip(pairwise(network.sizes), network.activations, strict=True)
+    ):
+        layer, stride = layers[l], stride_of(n_out)
+        layer[slots.LAYER_IN], layer[slots.LAYER_OUT], layer[slots.LAYER_STRIDE] = n_in, n_out, stride
+        layer[slots.LAYER_W] = network.offsets[l]
+        layer[slots.LAYER_B] = network.offsets[l] + n_in * n_out if network.bias else -1
+        row = activations.ACTIVATIONS.get(name)
+        own_z = keep or (training and row is not None and row.reads_z)
+        layer[slots.LAYER_Z] = at
+        at += stride * own_z
+        layer[slots.LAYER_A] = at
+        at += stride
+        layer[slots.LAYER_DZ] = layer[slots.LAYER_DA] = at
+        at += stride * training
+        if keep and training:
+            layer[slots.LAYER_DA] = at
+            at += stride
+        if l > 0:
+            layer[slots.LAYER_WT] = transposed
+            transposed += n_out * stride_of(n_in)
+    return at
+
+
+def aligned_zeros(count: int, dtype: DTypeLike) -> NDArray[Any]:
+    """count zeros that begin at a cache line."""
+    size = np.dtype(dtype).itemsize
+    raw = np.zeros(count * size + ALIGNMENT, np.uint8)
+    begin = -raw.ctypes.data % ALIGNMENT
+    return raw[begin : begin + count * size].view(dtype)
+
+
+def block_of(network: Network, row_bytes: int, size: int) -> int:
+    """Examples that pass through all layers together: a multiple of the tallest tile."""
+    fewest = 120 if network.n_parameters * size > 512 * 1024 else 24
+    return max(fewest, min(480, BLOCK_BYTES // row_bytes // 24 * 24))

@@ -1,0 +1,113 @@
+"""A team of workers: how many, and running them until they are done or the user presses Ctrl-C."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from types import FrameType, TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.core import step
+from fastbp.core import table as slots
+
+FLOPS_A_WORKER = 20e6
+"""Work in one step, in floating-point operations, that pays for one more worker: about 200 us of one core."""
+
+
+def usleep_address() -> int:
+    """Of the C library's usleep, with which a waiting worker sleeps. Linux and macOS."""
+    function = ctypes.CDLL(None).usleep
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity mask, the cgroup's quota, at least 1."""
+    with contextlib.suppress(AttributeError):
+        cores = len(os.sched_getaffinity(0))
+        return max(1, min(cores, cgroup_quota() or cores))
+    return os.cpu_count() or 1
+
+
+def cgroup_quota() -> int | None:
+    """Cores that the process's cgroup grants by quota, rounded down; None without a quota."""
+    with contextlib.suppress(OSError, ValueError):
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            return max(1, int(quota) // int(period))
+    return None
+
+
+def workers_for(flops: float) -> int:
+    """The number of workers that a step of so many floating-point operations pays for."""
+    return max(1, min(available_cores(), int(flops / FLOPS_A_WORKER)))
+
+
+class Team:
+    """Threads that run the compiled worker of jobs, for as long as one call lasts; a context manager.
+
+    The workers hold no lock of Python's. Whatever ends `run`, no worker still touches the job's memory when the
+    context is left: they are told to stop, and meet nowhere without being counted.
+    """
+
+    def __init__(self, workers: int, size: int) -> None:
+        self.workers = workers
+        self._train = step.train(size).ctypes
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="fastbp")
+
+    def __enter__(self) -> "Team":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=True)
+
+    def run(self, job: NDArray[np.int64]) -> None:
+        """All workers through one job; `stop_on_interrupt` or another thread may set its JOB_STOP."""
+        futures = []
+        try:
+            for rank in range(self.workers):
+                futures.append(self._threads.submit(self._work, rank, job))
+            wait(futures)
+        except BaseException:
+            job[slots.JOB_STOP] = 1
+            raise
+        for future in futures:
+            future.result()
+
+    def _work(self, rank: int, job: NDArray[np.int64]) -> None:
+        self._train(rank, self.workers, job.ctypes.data)
+
+
+@contextlib.contextmanager
+def stop_on_interrupt(job: NDArray[np.int64]) -> Iterator[None]:
+    """Ctrl-C asks the job to stop and becomes a KeyboardInterrupt when the block is left, never within it.
+
+    Only in the main thread, and only while Python's own handler is in place; a handler of the user's is left alone.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    interrupted = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        job[slots.JOB_STOP] = 1
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if interrupted:
+        raise KeyboardInterrupt

@@ -1,0 +1,158 @@
+"""The Python side of fit: slices of about 100 ms, shuffling, history, validation, progress, and what went wrong."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from fastbp.core import table as slots
+from fastbp.job import Job
+from fastbp.team import Team, stop_on_interrupt
+
+SLICE_SECONDS = 0.1
+FIRST_FLOPS_PER_SECOND = 2e9  # a low guess of the speed, until the first slice is measured
+ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
+
+Floats = NDArray[np.float64]
+
+
+def empty() -> Floats:
+    return np.empty(0)
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in one call of fit, one element per completed epoch.
+
+    cost: over the epoch's examples, each at the parameters of its step; validation_cost: after the epoch (empty
+    without validation data); seconds: of training, without validation.
+    """
+
+    cost: Floats = field(default_factory=empty)
+    validation_cost: Floats = field(default_factory=empty)
+    seconds: Floats = field(default_factory=empty)
+
+    def __len__(self) -> int:
+        return len(self.cost)
+
+
+@dataclass
+class Plan:
+    """How fit is to go: epochs, order and what to do after each."""
+
+    epochs: int
+    mean: bool
+    seed: int | None  # of the shuffling; None: rows in their own order
+    epochs_before: int  # of earlier calls, so that each epoch of a model has an order of its own
+    updates_before: int
+    learning_rate: float
+    flops: float  # of one mini-batch
+    validate: Callable[[], float] | None = None
+    progress: bool = False
+
+
+def shuffled(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of the rows in an epoch: of the seed and the epoch alone."""
+    return np.random.default_rng((seed, epoch)).permutation(rows)
+
+
+class Run:
+    """One call of fit under way: which mini-batch is next, and the costs of those that are done."""
+
+    def __init__(self, job: Job, plan: Plan, workers: int) -> None:
+        self.job, self.plan, self.workers = job, plan, workers
+        self.steps_done = 0
+        self.cost: list[float] = []
+        self.validation_cost: list[float] = []
+        self.seconds: list[float] = []
+        self._open = np.zeros(3)  # of the epoch under way: Σ cost weight, Σ weight, seconds
+        self._order: tuple[int, int, NDArray[np.int64]] | None = None
+        self._steps_a_slice = max(1, int(0.2 * SLICE_SECONDS * FIRST_FLOPS_PER_SECOND / plan.flops))
+
+    def go(self) -> None:
+        """Train to the end, or until Ctrl-C or a cost that is not finite; what is done is kept either way."""
+        size = self.job.theta.itemsize
+        bar = tqdm(total=self.plan.epochs, unit="epoch", disable=not self.plan.progress, dynamic_ncols=True)
+        with bar, stop_on_interrupt(self.job.slots), Team(self.workers, size) as team:
+            while self.steps_done < self.plan.epochs * self.job.per_epoch:
+                before = len(self.cost)
+                self._slice(team)
+                if any(outcome == slots.STOPPED for outcome in self.job.outcomes) or self.job.slots[slots.JOB_STOP]:
+                    break
+                if len(self.cost) > before:
+                    bar.set_postfix(self._postfix(), refresh=False)
+                    bar.update(len(self.cost) - before)
+
+    def _postfix(self) -> dict[str, str]:
+        costs = {"cost": self.cost, "validation": self.validation_cost}
+        return {name: f"{values[-1]:.4g}" for name, values in costs.items() if values}
+
+    def _slice(self, team: Team) -> None:
+        """One run of the team: some mini-batches of an epoch, or some whole epochs."""
+        job, plan = self.job, self.plan
+        epoch, first = divmod(self.steps_done, job.per_epoch)
+        epochs = 1
+        if first == 0 and plan.validate is None:
+            most = max(1, ORDER_BYTES // (8 * len(job.examples)))
+            epochs = max(1, min(self._steps_a_slice // job.per_epoch, most, plan.epochs - epoch))
+        steps = min(max(self._steps_a_slice, epochs), epochs * job.per_epoch - first)
+        if epochs > 1:
+            steps = epochs * job.per_epoch
+        job.prepare(first, steps, self._order_of(epoch, epochs), plan.updates_before + self.steps_done)
+        start = time.perf_counter()
+        team.run(job.slots)
+        elapsed = time.perf_counter() - start
+        self._steps_a_slice = max(1, int(max(job.done, 1) * SLICE_SECONDS / max(elapsed, 1e-6)))
+        self._record(first, elapsed)
+        if slots.DIVERGED in job.outcomes:
+            raise self._divergence()
+
+    def _order_of(self, epoch: int, epochs: int) -> NDArray[np.int64] | None:
+        seed = self.plan.seed
+        if seed is None:
+            return None
+        if self._order is None or self._order[:2] != (epoch, epochs):
+            numbers = range(self.plan.epochs_before + epoch, self.plan.epochs_before + epoch + epochs)
+            rows = len(self.job.examples)
+            self._order = (epoch, epochs, np.concatenate([shuffled(rows, seed, number) for number in numbers]))
+        return self._order[2]
+
+    def _record(self, first: int, elapsed: float) -> None:
+        """Add the slice's mini-batches to their epochs, and close the epochs that are complete."""
+        job = self.job
+        done = job.done
+        share = elapsed / max(done, 1)
+        begin = 0
+        while begin < done:
+            end = min(done, begin + job.per_epoch - (first + begin) % job.per_epoch)
+            costs, totals = job.costs[begin:end], job.totals[begin:end]
+            self._open += (costs @ totals if self.plan.mean else costs.sum(), totals.sum(), share * (end - begin))
+            if (first + end) % job.per_epoch == 0:
+                self._close_epoch()
+            begin = end
+        self.steps_done += done
+
+    def _close_epoch(self) -> None:
+        cost, total, seconds = (float(value) for value in self._open)
+        self.cost.append(cost / total if self.plan.mean else cost)
+        self.seconds.append(seconds)
+        if self.plan.validate is not None:
+            self.validation_cost.append(self.plan.validate())
+        self._open[:] = 0
+
+    def _divergence(self) -> FloatingPointError:
+        in_update = self.job.outcomes[2] == slots.DIVERGED
+        epoch, step = divmod(self.steps_done - in_update, self.job.per_epoch)
+        what = "a parameter would overflow" if in_update else "the cost or its gradient became NaN or infinite"
+        return FloatingPointError(
+            f"training diverged: {what} in epoch {epoch + 1}, step {step + 1} "
+            f"(learning rate {self.plan.learning_rate:g}); the last finite parameters are kept. "
+            "A smaller learning rate or scaled inputs usually help"
+        )
+
+    def history(self) -> History:
+        return History(np.array(self.cost), np.array(self.validation_cost), np.array(self.seconds))

@@ -1,0 +1,288 @@
+"""Checks at the door: each function returns its argument in the form that the core needs, or raises.
+
+Errors name the argument, what was expected and what came. ValueError: the value is wrong; TypeError: it is of
+a wrong kind. Rows, columns and indices are counted from 0. Arrays are scanned about 1 MB at a time, so that a
+check needs no memory of the array's size, and an array that already has the right form is never copied.
+"""
+
+import math
+import numbers
+import operator
+import sys
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+Array = NDArray[Any]
+
+CHUNK_BYTES = 1 << 20
+PROBABILITY_TOLERANCE = 1e-3  # how far from 1 a row of probabilities may sum
+
+
+# Arrays ---------------------------------------------------------------------------------------------------
+
+
+def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X") -> Array:
+    """X as a C-contiguous (n, n_inputs) array of dtype with n >= 1; not copied if it is one already."""
+    array = _real_array(X, name)
+    if array.ndim == 1:
+        shape = "-1, 1" if n_inputs == 1 else "1, -1"
+        hint = (
+            f"; if it is {'one column' if n_inputs == 1 else 'a single example'}, use {name}.reshape({shape})"
+        )
+        raise ValueError(f"{name} must be 2-D, one row per example, got shape {array.shape}{hint}")
+    if array.ndim != 2:
+        raise ValueError(f"{name} must be 2-D, one row per example, got shape {array.shape}")
+    if array.shape[1] != n_inputs:
+        raise ValueError(
+            f"{name} must have {_count(n_inputs, 'column')} (the network's inputs), got shape {array.shape}"
+        )
+    if array.shape[0] == 0:
+        raise ValueError(f"{name} must have at least 1 row, got shape {array.shape}")
+    return _converted(array, np.dtype(dtype), name)
+
+
+def as_targets(
+    y: ArrayLike, rows: int, loss: str, n_outputs: int, dtype: DTypeLike, name: str = "y"
+) -> Array:
+    """y as the loss wants it, C-contiguous and of dtype; not copied if it is so already.
+
+    (rows, n_outputs), made from (rows,) too if there is one output. With cross_entropy (rows,) is taken as
+    class numbers 0 … n_outputs - 1 and stays (rows,); (rows, n_outputs) holds probabilities that sum to 1 in
+    each row. With binary_cross_entropy all values lie in [0, 1].
+    """
+    array = _real_array(y, name)
+    if array.shape[:1] != (rows,):
+        raise ValueError(f"{name} must have {_count(rows, 'row')} (one per example), got shape {array.shape}")
+    if loss == "cross_entropy" and array.ndim == 1:
+        return _class_numbers(array, n_outputs, np.dtype(dtype), name)
+    if array.ndim == 1 and n_outputs == 1:
+        array = array.reshape(rows, 1)
+    if array.shape != (rows, n_outputs):
+        classes = f"({rows},) with class numbers or " if loss == "cross_entropy" else ""
+        hint = f"; use {name}.ravel() for class numbers" if classes and array.shape == (rows, 1) else ""
+        raise ValueError(
+            f"{name} must have shape {classes}({rows}, {n_outputs}), "
+            f"one column per output, got shape {array.shape}{hint}"
+        )
+    targets = _converted(array, np.dtype(dtype), name)
+    if loss == "cross_entropy":
+        _check_probabilities(targets, name)
+    elif loss == "binary_cross_entropy":
+        _check(targets, lambda c: (c < 0) | (c > 1), f"{name} must lie in [0, 1]")
+    return targets
+
+
+def as_weights(
+    sample_weight: ArrayLike | None, rows: int, dtype: DTypeLike, name: str = "sample_weight"
+) -> Array | None:
+    """None, or one nonnegative weight per example: (rows,), C-contiguous, of dtype, not all zero."""
+    if sample_weight is None:
+        return None
+    dtype = np.dtype(dtype)
+    array = _real_array(sample_weight, name)
+    if array.shape != (rows,):
+        raise ValueError(f"{name} must have shape ({rows},), one weight per example, got shape {array.shape}")
+    weights = _converted(array, dtype, name)
+    _check(weights, lambda c: c < 0, f"{name} must not be negative")
+    with np.errstate(over="ignore"):
+        total = float(weights.sum(dtype=np.float64))
+    if total == 0:
+        raise ValueError(f"{name} must not be all zero{'' if not array.any() else f' in {dtype}'}")
+    if total > float(np.finfo(dtype).max):
+        raise ValueError(f"{name} must have a sum that fits in {dtype}, got {total:g}")
+    return weights
+
+
+def as_vector(value: ArrayLike, size: int, dtype: DTypeLike, name: str) -> Array:
+    """Finite numbers as a C-contiguous (size,) array of dtype; not copied if it is so already."""
+    return as_shape(value, (size,), dtype, name)
+
+
+def as_shape(value: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> Array:
+    """Finite numbers as a C-contiguous array of this shape and dtype; not copied if it is so already."""
+    array = _real_array(value, name)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got shape {array.shape}")
+    return _converted(array, np.dtype(dtype), name)
+
+
+def _real_array(value: ArrayLike, name: str) -> Array:
+    """value as an array of real numbers of any dtype, byte order and layout."""
+    mask = getattr(value, "mask", None)  # np.asarray would drop a mask without a word
+    if isinstance(mask, np.ndarray) and mask.any():
+        raise ValueError(f"{name} must not have masked values, got {np.count_nonzero(mask)} of them")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got {type(value).__name__} of dtype {array.dtype}")
+    return array
+
+
+def _converted(array: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """The array C-contiguous, aligned and of dtype, every value finite; itself if it is so already."""
+    result = array
+    if array.dtype != dtype or not array.flags.c_contiguous or not array.flags.aligned:
+        result = np.empty(array.shape, dtype)
+        with np.errstate(all="ignore"):  # an overflow becomes infinite, and is found below
+            np.copyto(result, array, casting="unsafe")
+    if array.dtype.kind == "f":  # the largest integer fits in float32
+        index = _first(lambda c: ~np.isfinite(c), result)
+        if index is not None:
+            expected = f"must fit in {dtype}" if np.isfinite(array[index]) else "must be finite"
+            raise ValueError(f"{name} {expected}, got {array[index]} {_place(index)}")
+    return result
+
+
+def _class_numbers(array: Array, n_classes: int, dtype: np.dtype[Any], name: str) -> Array:
+    """(n,) class numbers 0 … n_classes - 1, checked before they are rounded to dtype."""
+    if array.dtype.kind == "f":
+        _check(array, lambda c: ~np.isfinite(c), f"{name} must be finite")
+        _check(array, lambda c: c != np.floor(c), f"{name} must hold whole class numbers")
+    expected = f"{name} must hold class numbers from 0 to {n_classes - 1} (the network's outputs)"
+    _check(array, lambda c: (c < 0) | (c > n_classes - 1), expected)
+    return _converted(array, dtype, name)
+
+
+def _check_probabilities(rows: Array, name: str) -> None:
+    """Every row nonnegative with the sum 1."""
+    _check(rows, lambda c: c < 0, f"{name} must hold probabilities, not negative")
+
+    def far_from_1(chunk: Array) -> NDArray[np.bool_]:
+        far: NDArray[np.bool_] = abs(chunk.sum(axis=1, dtype=np.float64) - 1) > PROBABILITY_TOLERANCE
+        return far
+
+    index = _first(far_from_1, rows)
+    if index is not None:
+        total = rows[index].sum(dtype=np.float64)
+        raise ValueError(
+            f"{name} must hold probabilities that sum to 1 in each row, "
+            f"got a sum of {total:.6g} in row {index[0]}"
+        )
+
+
+def _check(array: Array, bad: Callable[[Array], NDArray[np.bool_]], expected: str) -> None:
+    """Raise with what was expected and came at the first element for which bad holds."""
+    index = _first(bad, array)
+    if index is not None:
+        raise ValueError(f"{expected}, got {array[index]} {_place(index)}")
+
+
+def _first(bad: Callable[[Array], NDArray[np.bool_]], array: Array) -> tuple[int, ...] | None:
+    """The index of the first true flag of bad, which is called with about 1 MB of rows at a time."""
+    rows = max(1, CHUNK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        flags = bad(array[start : start + rows])
+        if flags.any():
+            row, *rest = (int(i) for i in np.unravel_index(flags.argmax(), flags.shape))
+            return (start + row, *rest)
+    return None
+
+
+def _place(index: tuple[int, ...]) -> str:
+    return f"in row {index[0]}, column {index[1]}" if len(index) == 2 else f"at index {index[0]}"
+
+
+# Names and numbers ----------------------------------------------------------------------------------------
+
+
+def choice(name: str, value: object, valid: Collection[str]) -> str:
+    """value if it is one of the valid names; the error offers the nearest one."""
+    expected = f"{name} must be one of {', '.join(valid)}, got {value!r}"
+    if not isinstance(value, str):
+        raise TypeError(expected)
+    if value not in valid:
+        import difflib  # costs 2 ms, and only an error needs it
+
+        plain = value.lower().replace("-", "_").replace(" ", "_")
+        nearest = difflib.get_close_matches(plain, valid, n=1, cutoff=0.0)
+        raise ValueError(f"{expected}; did you mean {nearest[0]!r}?")
+    return value
+
+
+def floating_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
+    """float32 or float64 as a np.dtype."""
+    expected = f"{name} must be float32 or float64, got {dtype!r}"
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(expected) from None
+    if dtype is None or result not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(expected)
+    return result
+
+
+def layer_sizes(sizes: Iterable[int], name: str = "sizes") -> tuple[int, ...]:
+    """At least two whole numbers >= 1, the network's inputs first and its outputs last."""
+    try:
+        numbers_ = tuple(sizes)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence of whole numbers, got {sizes!r}") from None
+    if len(numbers_) < 2:
+        raise ValueError(f"{name} must hold at least 2 numbers (inputs and outputs), got {numbers_}")
+    return tuple(positive_int(f"{name}[{i}]", size) for i, size in enumerate(numbers_))
+
+
+def boolean(name: str, value: object) -> bool:
+    """True or False as a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def positive_int(name: str, value: object) -> int:
+    """A whole number >= 1 as an int."""
+    return _whole(name, value, 1)
+
+
+def nonnegative_int(name: str, value: object) -> int:
+    """A whole number >= 0 as an int."""
+    return _whole(name, value, 0)
+
+
+def positive_float(name: str, value: object) -> float:
+    """A finite number > 0 as a float."""
+    return _number(name, value, lambda x: 0 < x < math.inf, "be finite and positive")
+
+
+def nonnegative_float(name: str, value: object) -> float:
+    """A finite number >= 0 as a float."""
+    return _number(name, value, lambda x: 0 <= x < math.inf, "be finite and not negative")
+
+
+def fraction(name: str, value: object) -> float:
+    """A number in [0, 1) as a float: momentum, beta_1."""
+    return _number(name, value, lambda x: 0 <= x < 1, "lie in [0, 1)")
+
+
+def _whole(name: str, value: object, least: int) -> int:
+    expected = f"{name} must be a whole number >= {least}, got {value!r}"
+    if isinstance(value, bool | np.bool_ | np.ndarray):
+        raise TypeError(expected)
+    try:
+        result = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(expected) from None
+    if not least <= result <= sys.maxsize:  # the core counts in int64
+        raise ValueError(expected)
+    return result
+
+
+def _number(name: str, value: object, valid: Callable[[float], bool], expected: str) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
+    if not valid(result):
+        raise ValueError(f"{name} must {expected}, got {value!r}")
+    return result
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -1,0 +1,380 @@
+"""A slow twin of fastbp: the same mathematics in plain NumPy and float64, sharing no code with the library.
+
+    z_j = Σ_k w_jk a_k + b_j        a_j = σ(z_j)                 forward
+    dz_j = σ'(z_j) da_j             da_k = Σ_j w_jk dz_j         backward, d. = ∂C/∂.
+    dw_jk = Σ_n a_k dz_j            db_j = Σ_n dz_j
+
+with n the example, k a layer's input, j its output, and C = Σ_n w_n C_n / Σ_n w_n (or Σ_n w_n C_n) the cost.
+Theta and its gradient are flat: w(1), b(1), …, w(L), b(L); w_jk is element k * n_out + j of its block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Net:
+    """What the twin needs to know: sizes, the activation of every layer, the loss and the reduction."""
+
+    sizes: tuple
+    hidden: str | tuple = "relu"
+    output: str = "identity"
+    loss: str = "squared_error"
+    bias: bool = True
+    reduction: str = "mean"
+
+    @property
+    def activations(self):
+        """The name of each layer's activation."""
+        n_hidden = len(self.sizes) - 2
+        hidden = (self.hidden,) * n_hidden if isinstance(self.hidden, str) else tuple(self.hidden)
+        assert len(hidden) == n_hidden
+        return (*hidden, self.output)
+
+
+# Activations: a = σ(z), σ'(z) and σ''(z). For softmax these are whole tensors: ∂a_j/∂z_i and ∂²a_j/∂z_i∂z_k.
+
+
+class Activation(NamedTuple):
+    value: Callable
+    first: Callable
+    second: Callable
+
+
+def sigmoid(z):
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _sigmoid_first(z):
+    return sigmoid(z) * sigmoid(-z)
+
+
+def _sigmoid_second(z):
+    return sigmoid(z) * sigmoid(-z) * (1 - 2 * sigmoid(z))
+
+
+def _tanh_first(z):
+    return 1 - np.tanh(z) ** 2
+
+
+def _tanh_second(z):
+    return -2 * np.tanh(z) * (1 - np.tanh(z) ** 2)
+
+
+def _softmax_first(z):
+    a, same = softmax(z), np.eye(z.shape[1])
+    return np.einsum("nj,ji->nji", a, same) - np.einsum("nj,ni->nji", a, a)
+
+
+def _softmax_second(z):
+    a, same, first = softmax(z), np.eye(z.shape[1]), _softmax_first(z)
+    by_j = np.einsum("njk,ji->njik", first, same) - np.einsum("njk,ni->njik", first, a)
+    return by_j - np.einsum("nj,nik->njik", a, first)
+
+
+ACTIVATIONS = {
+    "identity": Activation(lambda z: z.copy(), np.ones_like, np.zeros_like),
+    "sigmoid": Activation(sigmoid, _sigmoid_first, _sigmoid_second),
+    "tanh": Activation(np.tanh, _tanh_first, _tanh_second),
+    "relu": Activation(lambda z: np.where(z > 0, z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0), np.zeros_like),
+    "softmax": Activation(softmax, _softmax_first, _softmax_second),
+}
+
+
+# Losses: C_n of each example, ∂C_n/∂a_j and ∂²C_n/∂a_j² (all mixed second derivatives are zero).
+
+
+class Loss(NamedTuple):
+    value: Callable
+    delta: Callable
+    second: Callable
+
+
+def _y_log_a(y, a):
+    """y log a with 0 log 0 = 0."""
+    return np.where(y > 0, y * np.log(np.where(y > 0, a, 1.0)), 0.0)
+
+
+def _ratio(y, a):
+    """y / a with 0 / 0 = 0."""
+    return np.where(y > 0, y / np.where(y > 0, a, 1.0), 0.0)
+
+
+LOSSES = {
+    "squared_error": Loss(
+        lambda a, y: ((a - y) ** 2).sum(axis=1),
+        lambda a, y: 2 * (a - y),
+        lambda a, y: np.full_like(a, 2.0),
+    ),
+    "half_squared_error": Loss(
+        lambda a, y: ((a - y) ** 2).sum(axis=1) / 2,
+        lambda a, y: a - y,
+        lambda a, y: np.ones_like(a),
+    ),
+    "cross_entropy": Loss(
+        lambda a, y: -_y_log_a(y, a).sum(axis=1),
+        lambda a, y: -_ratio(y, a),
+        lambda a, y: _ratio(y, a**2),
+    ),
+    "binary_cross_entropy": Loss(
+        lambda a, y: -(_y_log_a(y, a) + _y_log_a(1 - y, 1 - a)).sum(axis=1),
+        lambda a, y: _ratio(1 - y, 1 - a) - _ratio(y, a),
+        lambda a, y: _ratio(1 - y, (1 - a) ** 2) + _ratio(y, a**2),
+    ),
+}
+
+
+# Parameters: theta as layers and back.
+
+
+def n_parameters(net):
+    return sum(n_out * (n_in + net.bias) for n_in, n_out in pairwise(net.sizes))
+
+
+def blocks(net, theta):
+    """{"w(1)": flat block, "b(1)": flat block, …} in the order of theta."""
+    found, start = {}, 0
+    for layer, (n_in, n_out) in enumerate(pairwise(net.sizes), 1):
+        for name, size in (("w", n_in * n_out), ("b", n_out * net.bias)):
+            if size:
+                found[f"{name}({layer})"] = theta[start : start + size]
+            start += size
+    assert start == len(theta)
+    return found
+
+
+def layers(net, theta):
+    """One (w, b) per layer, w_jk of shape (n_out, n_in), b of shape (n_out,), zeros if the net has none."""
+    found, pairs = blocks(net, np.asarray(theta, dtype=np.float64)), []
+    for layer, (n_in, n_out) in enumerate(pairwise(net.sizes), 1):
+        w = found[f"w({layer})"].reshape(n_in, n_out).T
+        pairs.append((w, found.get(f"b({layer})", np.zeros(n_out))))
+    return pairs
+
+
+def flat(net, pairs):
+    """The inverse of layers()."""
+    parts = []
+    for w, b in pairs:
+        parts += [w.T.ravel(), b] if net.bias else [w.T.ravel()]
+    return np.concatenate(parts)
+
+
+# Forward, cost, backward.
+
+
+def targets(net, y):
+    """y as rows of n_out numbers; integer classes become rows with a single one."""
+    y = np.asarray(y)
+    if net.loss == "cross_entropy" and y.ndim == 1:
+        return np.eye(net.sizes[-1])[y.astype(int)]
+    return y.reshape(len(y), net.sizes[-1]).astype(np.float64)
+
+
+def forward(net, theta, X):
+    """(z, a): z holds L arrays (n, n_out), a holds L + 1 with a[0] = X."""
+    z, a = [], [np.asarray(X, dtype=np.float64)]
+    for (w, b), name in zip(layers(net, theta), net.activations, strict=True):
+        z.append(np.einsum("jk,nk->nj", w, a[-1]) + b)
+        a.append(ACTIVATIONS[name].value(z[-1]))
+    return z, a
+
+
+def predict(net, theta, X):
+    return forward(net, theta, X)[1][-1]
+
+
+def example_costs(net, z, y):
+    """C_n of every example from the last layer's z; with its own output a loss is computed without log a."""
+    y = targets(net, y)
+    if (net.output, net.loss) == ("softmax", "cross_entropy"):
+        top = z.max(axis=1, keepdims=True)
+        log_a = z - top - np.log(np.exp(z - top).sum(axis=1, keepdims=True))
+        return -(y * log_a).sum(axis=1)
+    if (net.output, net.loss) == ("sigmoid", "binary_cross_entropy"):
+        return (np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))).sum(axis=1)
+    return LOSSES[net.loss].value(ACTIVATIONS[net.output].value(z), y)
+
+
+def through(name, z, da):
+    """dz_i = Σ_j da_j ∂a_j/∂z_i, which is σ'(z_i) da_i for all but softmax."""
+    first = ACTIVATIONS[name].first(z)
+    return np.einsum("nj,nji->ni", da, first) if name == "softmax" else first * da
+
+
+def output_dz(net, z, a, y):
+    """∂C_n/∂z of the last layer."""
+    y = targets(net, y)
+    if (net.output, net.loss) == ("softmax", "cross_entropy"):
+        return a * y.sum(axis=1, keepdims=True) - y
+    if (net.output, net.loss) == ("sigmoid", "binary_cross_entropy"):
+        return a - y
+    return through(net.output, z, LOSSES[net.loss].delta(a, y))
+
+
+def shares(net, rows, sample_weight=None):
+    """What each C_n counts in the cost: w_n / Σ w_n, or w_n for reduction "sum"."""
+    w = np.ones(rows) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    return w / w.sum() if net.reduction == "mean" else w
+
+
+def cost(net, theta, X, y, sample_weight=None):
+    z, _ = forward(net, theta, X)
+    return float((shares(net, len(X), sample_weight) * example_costs(net, z[-1], y)).sum())
+
+
+def backward(net, theta, X, y, sample_weight=None):
+    """(dz, da): ∂C/∂z(l) and ∂C/∂a(l) of the full cost, L arrays (n, n_out) each."""
+    z, a = forward(net, theta, X)
+    share = shares(net, len(X), sample_weight)[:, None]
+    da = [share * LOSSES[net.loss].delta(a[-1], targets(net, y))]
+    dz = [share * output_dz(net, z[-1], a[-1], y)]
+    for layer in range(len(z) - 1, 0, -1):
+        w, _ = layers(net, theta)[layer]
+        da.insert(0, np.einsum("jk,nj->nk", w, dz[0]))
+        dz.insert(0, through(net.activations[layer - 1], z[layer - 1], da[0]))
+    return dz, da
+
+
+def value_and_gradient(net, theta, X, y, sample_weight=None):
+    """(cost, gradient), the gradient flat and in theta's order."""
+    _, a = forward(net, theta, X)
+    dz, _ = backward(net, theta, X, y, sample_weight)
+    pairs = [(np.einsum("nk,nj->jk", a[i], dz[i]), dz[i].sum(axis=0)) for i in range(len(dz))]
+    return cost(net, theta, X, y, sample_weight), flat(net, pairs)
+
+
+def central_differences(function, theta, step=1e-5):
+    """(f(theta + h e_i) − f(theta − h e_i)) / 2h for every i, sign included."""
+    slopes = np.empty(len(theta))
+    for i in range(len(theta)):
+        up, down = np.array(theta, dtype=np.float64), np.array(theta, dtype=np.float64)
+        up[i] += step
+        down[i] -= step
+        slopes[i] = (function(up) - function(down)) / (up[i] - down[i])
+    return slopes
+
+
+# Optimizers: step(theta, gradient, state) -> (theta, state), with state None before the first step.
+
+
+def sgd_step(theta, g, state, learning_rate=0.01, momentum=0.0, nesterov=False):
+    v = momentum * (np.zeros_like(g) if state is None else state) + g
+    return theta - learning_rate * (g + momentum * v if nesterov else v), v
+
+
+def adam_step(theta, g, state, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    m, v, t = (np.zeros_like(g), np.zeros_like(g), 0) if state is None else state
+    m, v, t = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g**2, t + 1
+    m_hat, v_hat = m / (1 - beta_1**t), v / (1 - beta_2**t)
+    return theta - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), (m, v, t)
+
+
+def trajectory(net, theta, X, y, step, epochs, batch_size, sample_weight=None):
+    """(thetas, costs): the parameters after every step over unshuffled batches, and each epoch's mean cost.
+
+    An epoch's cost is the weighted mean of the C_n as they were when their batch was visited.
+    """
+    thetas, costs, state = [np.asarray(theta, dtype=np.float64)], [], None
+    weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    for _ in range(epochs):
+        total = 0.0
+        for start in range(0, len(X), batch_size):
+            some = slice(start, start + batch_size)
+            z, _ = forward(net, thetas[-1], X[some])
+            total += (weight[some] * example_costs(net, z[-1], y[some])).sum()
+            _, g = value_and_gradient(net, thetas[-1], X[some], y[some], weight[some])
+            theta, state = step(thetas[-1], g, state)
+            thetas.append(theta)
+        costs.append(total / weight.sum())
+    return thetas, np.array(costs)
+
+
+# Problems to test with.
+
+
+def problem(net, rows, seed=0, classes=False):
+    """(theta, X, y): every number exact in float32, no relu within 1e-3 of its kink, no gradient block zero.
+
+    Relu units are on for some examples and off for others. Losses that take a logarithm get outputs inside
+    (0, 1). classes asks for integer classes in place of rows of probabilities.
+    """
+    for attempt in range(100):
+        rng = np.random.default_rng([seed, attempt])
+        X = _exact(rng.uniform(-1, 1, (rows, net.sizes[0])))
+        theta, y = _exact(_parameters(net, X, rng)), _targets(net, rows, rng, classes)
+        if _kink_distance(net, theta, X) > 1e-3 and _is_alive(net, theta, X, y):
+            return theta, X, y
+    raise AssertionError(f"no usable problem for {net} with {rows} rows")
+
+
+def _exact(values):
+    """The nearest numbers that float32 holds exactly."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+def _parameters(net, X, rng):
+    """Layer by layer, each bias placed by the z that the layers below produce."""
+    a, pairs = X, []
+    for layer, name in enumerate(net.activations, 1):
+        n_in, n_out = net.sizes[layer - 1 : layer + 1]
+        w = rng.uniform(-1, 1, (n_out, n_in)) * np.sqrt(3 / n_in)
+        b = rng.uniform(-0.5, 0.5, n_out) * net.bias
+        z = a @ w.T
+        takes_log = layer == len(net.sizes) - 1 and net.loss in ("cross_entropy", "binary_cross_entropy")
+        if net.bias and takes_log and name in ("identity", "relu", "tanh"):
+            scale = 0.3 / (0.3 + np.ptp(z, axis=0))
+            w, b = w * scale[:, None], 0.5 - scale * (z.min(axis=0) + z.max(axis=0)) / 2
+        elif net.bias and name == "relu":
+            b = np.array([_clear_bias(column) for column in z.T])
+        pairs.append((w, b))
+        a = ACTIVATIONS[name].value(a @ w.T + b)
+    return flat(net, pairs)
+
+
+def _clear_bias(z):
+    """A bias that puts the kink in the widest gap between the z of one unit, or below them all."""
+    z = np.sort(z)
+    gaps = np.diff(z)
+    if len(gaps) == 0 or gaps.max() < 0.02:
+        return 0.5 - z[0]
+    widest = gaps.argmax()
+    return -(z[widest] + z[widest + 1]) / 2
+
+
+def _targets(net, rows, rng, classes):
+    """Targets in the loss's own domain; probabilities are 64ths, so that their rows sum to exactly one."""
+    n_out = net.sizes[-1]
+    if net.loss == "cross_entropy":
+        return (
+            rng.integers(n_out, size=rows)
+            if classes
+            else rng.multinomial(64, np.ones(n_out) / n_out, rows) / 64
+        )
+    if net.loss == "binary_cross_entropy":
+        return rng.integers(0, 65, (rows, n_out)) / 64
+    return _exact(rng.uniform(-1, 1, (rows, n_out)))
+
+
+def _kink_distance(net, theta, X):
+    z, _ = forward(net, theta, X)
+    return min(
+        [np.abs(z[i]).min() for i, name in enumerate(net.activations) if name == "relu"], default=np.inf
+    )
+
+
+def _is_alive(net, theta, X, y):
+    _, gradient = value_and_gradient(net, theta, X, y)
+    return all(np.abs(block).max() > 1e-4 for block in blocks(net, gradient).values())

@@ -1,0 +1,382 @@
+"""The command line as a user meets it, and the README's lines."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import cli
+from fastbp.data import load_digits
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(capsys):
+    """run("train", …) -> what the command printed; it has to succeed."""
+
+    def run(*arguments):
+        code = cli.main(list(map(str, arguments)))
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return out
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys):
+    """refused("train", …) -> the one line on stderr of a command that exits with 2."""
+
+    def refused(*arguments):
+        assert cli.main(list(map(str, arguments))) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("fastbp: ")
+        assert err.count("\n") == 1
+        assert err.endswith("\n")
+        return err
+
+    return refused
+
+
+def save_table(name, task="classification", n=120, targets=1):
+    """A table that a small network learns: two inputs, which quadrant (0 to 3) or a smooth function."""
+    X = np.random.default_rng(0).uniform(-1, 1, (n, 2))
+    y = (X[:, 0] > 0) + 2 * (X[:, 1] > 0) if task == "classification" else np.sin(2 * X[:, 0]) + X[:, 1]
+    if name.endswith(".csv"):
+        np.savetxt(name, np.column_stack([X, y]), delimiter=",", header="x0,x1,y", comments="")
+    else:
+        np.savez(name, X=X, y=np.column_stack([y] * targets) if targets > 1 else y)
+    return X, y
+
+
+QUICK = ("--quiet", "--epochs", 100, "--hidden", "16", "--learning-rate", 0.01)
+
+# ------------------------------------------------------------------------------------------------ digits
+
+
+def test_digits_ten_seeds(run):
+    """The gate: over ten seeds the median accuracy is at least 97 %, and training takes under two seconds."""
+    run("train", "digits", "--quiet", "--epochs", 1)  # compiles
+    accuracies, seconds = [], []
+    for seed in range(10):
+        out = run("train", "digits", "--quiet", "--seed", seed)
+        accuracies.append(float(re.search(r"accuracy ([\d.]+) %", out)[1]))
+        seconds.append(float(re.search(r"epochs in ([\d.]+) s", out)[1]))
+    print("digits: accuracies", accuracies, "seconds", seconds)
+    assert np.median(accuracies) >= 97
+    assert np.median(seconds) < 2
+
+
+def test_digits_report_model_and_plot(run, capsys):
+    code = cli.main(["train", "digits", "--epochs", "3", "--output", "model", "--plot", "curve.png"])
+    out, err = capsys.readouterr()
+    assert code == 0
+    assert "1,438 rows, 359 held out, 64 inputs, 10 classes" in out
+    assert re.search(r"network   64-[\d-]+-10, [\d,]+ parameters", out)
+    assert "3 epochs in" in out
+    assert re.search(r"held out  cost [\d.]+, accuracy [\d.]+ %", out)
+    assert "3/3" in err  # the progress bar
+    assert Path("curve.png").read_bytes().startswith(b"\x89PNG")
+    model = fastbp.Model.load("model")
+    predicted = np.array(run("predict", "model", "digits").split(), int)
+    X, y = load_digits()
+    assert np.array_equal(predicted, np.argmax(model.predict(X / 16), axis=1))
+    assert np.mean(predicted == y) > 0.8
+
+
+def test_the_same_seed_gives_the_same_model(run):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("train", "digits", "--quiet", "--epochs", 1, "--seed", seed, "--output", name)
+    a, b, c = (fastbp.Model.load(name).parameters for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.npz"])
+def test_classification(run, name):
+    X, y = save_table(name)
+    out = run("train", name, *QUICK, "--output", "model")
+    assert "96 rows, 24 held out, 2 inputs, 4 classes" in out
+    assert float(re.search(r"accuracy ([\d.]+) %", out)[1]) > 80
+    assert fastbp.Model.load("model").network.sizes == (2, 16, 4)
+    predicted = np.array(run("predict", "model", name).split(), int)
+    assert np.mean(predicted == y) > 0.85
+    lines = run("predict", "model", name, "--raw").splitlines()
+    raw = np.array([line.split(",") for line in lines], np.float32)
+    assert np.array_equal(raw, fastbp.Model.load("model").predict(X))  # every digit that the number has
+    run("predict", "model", name, "--output", "classes.npy")
+    assert np.array_equal(np.load("classes.npy"), predicted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_regression(run, dtype):
+    X, y = save_table("data.csv", "regression")
+    out = run("train", "data.csv", *QUICK, "--dtype", dtype, "--output", "model")
+    assert "2 inputs, 1 target (regression)" in out
+    assert float(re.search(r"held out  cost ([\d.e-]+)\n", out)[1]) < 0.1
+    model = fastbp.Model.load("model")
+    assert model.dtype == dtype
+    assert run("predict", "model", "data.csv", "--output", "predicted.csv") == ""
+    predicted = np.loadtxt("predicted.csv", dtype=dtype)
+    assert np.array_equal(predicted, model.predict(X)[:, 0])
+    assert np.mean((predicted - y) ** 2) < 0.1
+
+
+def test_regression_with_several_targets(run):
+    save_table("data.npz", "regression", targets=3)
+    assert "3 targets (regression)" in run("train", "data.npz", *QUICK, "--output", "model")
+    assert all(line.count(",") == 2 for line in run("predict", "model", "data.npz").splitlines())
+
+
+def test_the_task_follows_the_targets_or_the_option(run):
+    def train(y, *task):
+        np.savez("data.npz", X=np.eye(6), y=y)
+        return run("train", "data.npz", "--quiet", "--epochs", 1, "--test-size", 0, *task)
+
+    assert "3 classes" in train([0, 1, 2, 0, 1, 2])
+    assert "2 classes" in train([0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+    for other in (100, -1, 0.5):
+        assert "regression" in train([0, 1, 2, 0, 1, other])
+    assert "101 classes" in train([0, 1, 2, 0, 1, 100], "--task", "classification")
+    assert "regression" in train([0, 1, 2, 0, 1, 2], "--task", "regression")
+
+
+def test_options_reach_the_model(run):
+    save_table("data.npz")
+    run(
+        *("train", "data.npz", "--quiet", "--epochs", 2, "--hidden", "5,3", "--activation", "tanh"),
+        *("--optimizer", "sgd", "--learning-rate", 0.05, "--momentum", 0.5),
+        *("--batch-size", 7, "--threads", 2, "--test-size", 0, "--output", "model"),
+    )
+    model = fastbp.Model.load("model")
+    assert model.network.sizes == (2, 5, 3, 4)
+    assert model.network.hidden == ("tanh", "tanh")
+    assert model.optimizer == fastbp.SGD(learning_rate=0.05, momentum=0.5)
+    run("train", "data.npz", "--quiet", "--epochs", 1, "--hidden", "none", "--output", "model")
+    assert fastbp.Model.load("model").network.sizes == (2, 4)
+
+
+def test_nothing_held_out(run):
+    save_table("data.npz")
+    out = run("train", "data.npz", *QUICK, "--test-size", 0, "--plot", "curve.svg")
+    assert "120 rows, 0 held out" in out
+    assert "accuracy" not in out
+    assert Path("curve.svg").exists()
+
+
+# -------------------------------------------------------------------------------------------------- info
+
+
+def test_info(run):
+    out = run("info")
+    assert fastbp.__version__ in out
+    for word in ("python", "numpy", "numba", "cpu", "cache"):
+        assert word in out
+
+
+def test_info_on_a_model(run):
+    fastbp.Model((2, 3, 1)).save("model")
+    out = run("info", "model")
+    assert "Model" in out
+    assert "13 parameters" in out
+
+
+def test_help_and_version(capsys):
+    for arguments, word in (("--help", "train"), ("train --help", "--hidden"), ("--version", "fastbp ")):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments.split())
+        assert caught.value.code == 0
+        assert word in capsys.readouterr().out
+
+
+# --------------------------------------------------------------------------------------------- bad usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("", "train | predict | info"),
+        ("fly", "invalid choice: 'fly'"),
+        ("train", "DATA"),
+        ("train digits more", "more"),
+        ("train nothing.csv", "nothing.csv: No such file"),
+        ("train nothing.npz", "nothing.npz: No such file"),
+        ("train digits.txt", "digits.txt must be a .npz or .csv file"),
+        ("train digits --epochs", "--epochs"),
+        ("train digits --epochs many", "'many'"),
+        ("train digits --epochs 0", "epochs"),
+        ("train digits --batch-size -1", "batch_size"),
+        ("train digits --threads 0", "n_threads"),
+        ("train digits --hidden 0", "sizes"),
+        ("train digits --hidden 64;64", "64;64"),
+        ("train digits --hidden", "--hidden"),
+        ("train digits --activation rleu", "relu"),
+        ("train digits --optimizer adamm", "adamm"),
+        ("train digits --learning-rate -1", "learning_rate"),
+        ("train digits --learning-rate nan", "learning_rate"),
+        ("train digits --momentum 0.9", "--momentum"),
+        ("train digits --optimizer sgd --momentum -1", "momentum"),
+        ("train digits --dtype float16", "float16"),
+        ("train digits --test-size 1", "--test-size"),
+        ("train digits --test-size nan", "--test-size"),
+        ("train digits --test-size 0.0001", "leaves no row"),
+        ("train digits --seed -1", "seed"),
+        ("train digits --output none/model", "there is no folder none"),
+        ("train digits --plot none/curve.png", "there is no folder none"),
+        ("train digits --plot curve.bmpp", "must end in"),
+        ("predict", "MODEL"),
+        ("predict model digits", "model: No such file"),
+        ("info model", "model: No such file"),
+        ("info . .", "."),
+    ],
+)
+def test_bad_usage(refused, arguments, words):
+    assert words in refused(*arguments.split(), *(["--quiet"] if "train digits" in arguments else []))
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "words"),
+    [
+        ([[1.0, 2], [3, np.nan]], [0, 1], "X must be finite, got nan in row 1, column 1"),
+        ([[1.0, 2], [-np.inf, 0]], [0, 1], "X must be finite, got -inf in row 1, column 0"),
+        ([[1.0, 1e300], [0, 0]], [0, 1], "float32"),
+        ([[1.0, 2], [0, 0]], [0.5, np.nan], "y must be finite, got nan"),
+        (np.zeros((0, 2)), np.zeros(0), "at least 1 row"),
+        (np.zeros((4, 0)), np.zeros(4), ""),
+        (np.zeros((4, 2)), np.zeros(4), "two classes"),
+        (np.zeros((1, 2)), np.ones(1), "leaves no row"),
+        (np.zeros((2, 2)), np.zeros(3), "one row per row"),
+    ],
+)
+def test_bad_tables(refused, X, y, words):
+    np.savez("data.npz", X=X, y=y)
+    assert words in refused("train", "data.npz", "--quiet", "--epochs", 1)
+
+
+@pytest.mark.parametrize("y", [[0, 1, -1, 2], [0, 1, 0.5, 2], [0, 1, np.inf, 2], [[0, 1]] * 4])
+def test_targets_that_are_no_classes(refused, y):
+    np.savez("data.npz", X=np.zeros((4, 2)), y=y)
+    assert "integer from 0 up" in refused("train", "data.npz", "--task", "classification")
+
+
+def test_a_cost_that_explodes(refused):
+    save_table("data.npz", "regression")
+    error = refused("train", "data.npz", "--quiet", "--optimizer", "sgd", "--learning-rate", 1e30)
+    assert "learning rate" in error.replace("_", " ")
+
+
+def test_bad_models_and_inputs(refused, run):
+    save_table("data.csv")
+    run("train", "data.csv", "--quiet", "--epochs", 1, "--output", "model")
+    assert "64 columns" in refused("predict", "model", "digits").replace("got shape (1797, 64)", "64 columns")
+    assert "data.csv is not a fastbp model" in refused("predict", "data.csv", "data.csv")
+    assert "data.csv is not a fastbp model" in refused("info", "data.csv")
+    Path("model").write_bytes(Path("model").read_bytes()[:-1])
+    assert "model is not a fastbp model" in refused("predict", "model", "data.csv")
+
+
+def test_a_missing_matplotlib(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    assert 'pip install "fastbp[plot]"' in refused("train", "digits", "--plot", "curve.png")
+
+
+def test_matplotlib_is_imported_for_a_plot_only():
+    program = "import sys, fastbp.cli; fastbp.cli.main(['info']); sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=True)
+
+
+# ---------------------------------------------------------------------------------------- ends of all kinds
+
+
+def test_control_c(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fastbp.Model, "fit", interrupted)
+    assert cli.main(["train", "digits"]) == 130
+    assert capsys.readouterr().err == "fastbp: interrupted\n"
+
+
+@pytest.fixture
+def shell():
+    """Runs a shell's line where `fastbp` is this one."""
+
+    def shell(line):
+        command = f'fastbp() {{ "{sys.executable}" -W error -m fastbp.cli "$@"; }}; {line}'
+        return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+
+    return shell
+
+
+def test_whole_processes(shell):
+    done = shell("fastbp train digits --epochs 1 --output model && fastbp predict model digits > out")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    assert len(Path("out").read_text().split()) == 1797
+    done = shell("fastbp train nothing.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fastbp: nothing.csv: No such file or directory\n"
+
+
+def test_a_reader_that_goes_away(shell):
+    fastbp.Model((64, 10), output="softmax").save("model")
+    done = shell("fastbp predict model digits --raw | head -n 1; echo ${PIPESTATUS[0]}")
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in ("0", "1")
+
+
+# ------------------------------------------------------------------------------------------------ README
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def run_as_module(text, path):
+    path.write_text(text, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme_first_example(tmp_path, capsys):
+    example = run_as_module(blocks("python")[0], tmp_path / "readme_scores.py")
+    assert example.dW1.shape == (3, 2)
+    assert example.dW2.shape == (1, 3)
+    assert np.allclose(100 * example.model.predict(example.X)[:, 0], [75, 82, 93], atol=2)
+    assert example.history.cost[-1] < 0.01 * example.history.cost[0]
+    assert "->" in capsys.readouterr().out
+
+
+def test_readme_compiled_example(tmp_path):
+    example = run_as_module(blocks("python")[1], tmp_path / "readme_compiled.py")
+    x = np.array([1.0, 0.0])
+    for _ in range(100):
+        x += 0.01 * example.model.predict(x[None])[0]
+    assert np.allclose(example.x, x, rtol=1e-12)
+
+
+def test_readme_command_lines_parse():
+    """Every line that begins with `fastbp` is one that the parser takes."""
+    lines = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
+    commands = [line[1:] for line in lines if line[:1] == ["fastbp"]]
+    assert len(commands) >= 4
+    for arguments in commands:
+        cli._parser().parse_args(arguments)

@@ -1,0 +1,191 @@
+"""The digits, the split, and tables of one's own."""
+
+import numpy as np
+import pytest
+
+from fastbp.data import load_digits, read_examples, read_inputs, stratified_split
+
+# ------------------------------------------------------------------------------------------------- digits
+
+
+def test_digits_are_the_uci_test_set():
+    X, y = load_digits()
+    assert X.shape == (1797, 64)
+    assert X.dtype == np.float32
+    assert y.shape == (1797,)
+    assert y.dtype == np.int64
+    assert (X.min(), X.max()) == (0, 16)
+    assert np.array_equal(X, np.round(X))
+    assert np.bincount(y).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert y[:10].tolist() == list(range(10))
+    assert X[0, :8].tolist() == [0, 0, 5, 13, 9, 1, 0, 0]  # the first line of the repository's file
+
+
+def test_digits_are_the_callers_own():
+    X, y = load_digits()
+    X[:], y[:] = -1, -1
+    X, y = load_digits()
+    assert X.min() == 0
+    assert y.min() == 0
+
+
+# -------------------------------------------------------------------------------------------------- split
+
+
+@pytest.mark.parametrize("test_size", [0.1, 0.2, 0.5])
+def test_split_shares_out_every_class(test_size):
+    y = load_digits()[1]
+    train, test = stratified_split(y, test_size, seed=3)
+    assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(len(y)))
+    assert np.array_equal(train, np.sort(train))
+    expected = [round(m * test_size) for m in np.bincount(y)]
+    assert np.bincount(y[test]).tolist() == expected
+
+
+def test_split_is_random_but_follows_the_seed():
+    y = load_digits()[1]
+    first, again, other = (stratified_split(y, 0.2, seed)[1] for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert np.std(first) == pytest.approx(len(y) / np.sqrt(12), rel=0.2)  # from everywhere
+
+
+def test_split_leaves_every_class_to_train_on():
+    y = np.array([0, 0, 0, 0, 1, 2, 2])
+    train, test = stratified_split(y, 0.9, seed=0)
+    assert set(y[train]) == {0, 1, 2}
+    assert np.bincount(y[test]).tolist() == [3, 0, 1]
+
+
+@pytest.mark.parametrize("test_size", [0, 1, -0.1, 1.5, float("nan"), 1e-4])
+def test_split_refuses_an_empty_part(test_size):
+    with pytest.raises(ValueError, match="test_size"):
+        stratified_split(np.zeros(100), test_size, seed=0)
+
+
+def test_split_refuses_targets_in_rows():
+    with pytest.raises(ValueError, match=r"one class per row, got shape \(3, 2\)"):
+        stratified_split(np.zeros((3, 2)), 0.5, seed=0)
+
+
+# ------------------------------------------------------------------------------------------------- tables
+
+NUMBERS = [[1.5, -2.0, 0.0], [3.0, 4e-3, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.5,-2,0\n3,4e-3,1\n",
+        "1.5,-2,0\r\n3,4e-3,1",
+        "a,b,target\n1.5,-2,0\n3,4e-3,1\n",
+        "\n\na,b,target\n\n1.5,-2,0\n\n3,4e-3,1\n\n",
+        "\ufeff1.5,-2,0\n3,4e-3,1\n",
+        '"größe, cm","b\nc",#target\n"1.5",-2,0\n 3 , 4e-3 ,1\n',
+    ],
+    ids=["plain", "crlf", "header", "empty lines", "byte order mark", "quotes"],
+)
+def test_csv(tmp_path, text):
+    path = tmp_path / "data.csv"
+    path.write_bytes(text.encode())
+    X, y = read_examples(path)
+    assert X.tolist() == [row[:2] for row in NUMBERS]
+    assert y.tolist() == [row[2] for row in NUMBERS]
+    assert read_inputs(path, 3).tolist() == NUMBERS  # no targets
+    assert read_inputs(path, 2).tolist() == X.tolist()  # with targets
+    with pytest.raises(ValueError, match=r"must have 5 columns \(the network's inputs\), got 3"):
+        read_inputs(path, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "has no line of numbers"),
+        ("\n\n", "has no line of numbers"),
+        ("a,b\n", "has no line of numbers"),
+        ("1\n2\n", "two columns or more"),
+        ("a,b\n1,2\n\n3,x\n", "line 4, column 2: 'x' is not a number"),
+        ("1,2\n3,\n", "line 2, column 2: '' is not a number"),
+        ("1,b\n3,4\n", "line 1, column 2: 'b' is not a number"),
+        ("1,2\n3,4,5\n", "line 2 must have 2 columns, got 3"),
+        ("a,b\nc,d\n", "line 2, column 1: 'c' is not a number"),
+        ("1;2\n3;4\n", "'1;2' is not a number|no line of numbers|line"),
+    ],
+)
+def test_csv_with_a_fault(tmp_path, text, fault):
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=fault) as caught:
+        read_examples(path)
+    assert str(path) in str(caught.value)
+
+
+def test_csv_that_is_not_text(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_bytes(b"\xff\xfe1,2\n")
+    with pytest.raises(ValueError, match=r"not a readable \.csv file"):
+        read_examples(path)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.int64, bool])
+def test_npz(tmp_path, dtype):
+    X, y = np.ones((4, 3), dtype), np.arange(4)
+    np.savez_compressed(tmp_path / "data.npz", X=X, y=y, other=np.array(["a"]))
+    got = read_examples(tmp_path / "data.npz")
+    assert got[0].dtype == dtype
+    assert np.array_equal(got[0], X)
+    assert np.array_equal(got[1], y)
+    assert np.array_equal(read_inputs(tmp_path / "data.npz", 3), X)
+    with pytest.raises(ValueError, match=r"must have 4 columns \(the network's inputs\), got 3"):
+        read_inputs(tmp_path / "data.npz", 4)
+
+
+def test_npz_without_targets(tmp_path):
+    np.savez(tmp_path / "data.npz", X=np.zeros((2, 3)))
+    assert read_inputs(tmp_path / "data.npz", 3).shape == (2, 3)
+    with pytest.raises(ValueError, match="it has no y"):
+        read_examples(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "fault"),
+    [
+        ({"y": np.zeros(3)}, "two-dimensional array X, got none"),
+        ({"X": np.zeros(3), "y": np.zeros(3)}, r"two-dimensional array X, got shape \(3,\)"),
+        ({"X": np.zeros((3, 2)), "y": np.zeros(4)}, r"one row per row of X, got shapes \(3, 2\) and \(4,\)"),
+        ({"X": np.zeros((3, 2)), "y": np.zeros((3, 1, 1))}, "one row per row of X"),
+        ({"X": np.zeros((3, 2)), "y": np.float64(0)}, "one row per row of X"),
+        ({"X": np.zeros((3, 2)), "y": np.array(["a", "b", "c"])}, "y must be of real numbers, got dtype <U1"),
+        (
+            {"X": np.zeros((3, 2), complex), "y": np.zeros(3)},
+            "X must be of real numbers, got dtype complex",
+        ),
+        ({"X": np.full((3, 2), None), "y": np.zeros(3)}, r"not a readable \.npz file"),  # would need a pickle
+    ],
+)
+def test_npz_with_a_fault(tmp_path, arrays, fault):
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(ValueError, match=fault):
+        read_examples(tmp_path / "data.npz")
+
+
+def test_npz_truncated_or_something_else(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, X=np.random.default_rng(0).random((9, 4)), y=np.zeros(9))
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="not a readable"):
+            read_examples(path)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(path)
+    with pytest.raises(ValueError, match="not a readable"):
+        read_examples(path)
+
+
+def test_other_suffixes_and_missing_files(tmp_path):
+    with pytest.raises(ValueError, match=r"must be a \.npz or \.csv file"):
+        read_examples(tmp_path / "data.txt")
+    for name in ("data.npz", "data.csv"):
+        with pytest.raises(FileNotFoundError):
+            read_examples(tmp_path / name)

@@ -1,0 +1,355 @@
+"""Model agrees with the slow twin, and its gradients with signed central differences.
+
+float64 agrees to 1e-10 and float32 to 1e-4, relative to the largest component of the block compared; no block
+of a gradient may be all zeros, in the twin or in the library.
+"""
+
+from functools import cache, partial
+
+import numpy as np
+import pytest
+import reference as twin
+
+from fastbp import SGD, Adam, Model
+
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
+ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu"]
+OUTPUTS = [*ACTIVATIONS, "softmax"]
+WIDTHS = [*range(1, 71), 100, 130]
+DEPTHS = {1: (5, 3), 2: (5, 7, 3), 3: (5, 7, 6, 3), 4: (5, 7, 6, 4, 3)}
+
+
+def model_of(net, theta, dtype):
+    return Model(
+        net.sizes,
+        hidden=net.hidden,
+        output=net.output,
+        loss=net.loss,
+        bias=net.bias,
+        dtype=dtype,
+        initial=theta.astype(dtype),
+        reduction=net.reduction,
+    )
+
+
+def assert_close(found, expected, tolerance, what=""):
+    """Equal within tolerance times the largest component."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape, what
+    error = np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max()
+    assert error <= tolerance, f"{what} is off by {error:.2g} of its largest component"
+
+
+def assert_gradient(net, found, expected, tolerance):
+    """Every block of the gradient is close, and none is all zeros."""
+    found_blocks, expected_blocks = twin.blocks(net, found), twin.blocks(net, expected)
+    for name, block in found_blocks.items():
+        assert np.any(block), f"∂C/∂{name} is all zeros: {net}"
+        assert np.any(expected_blocks[name]), f"∂C/∂{name} is all zeros in the twin: {net}"
+        assert_close(block, expected_blocks[name], tolerance, f"∂C/∂{name} of {net}")
+
+
+@cache
+def solved(net, rows, seed, classes, sample_weight):
+    """A problem and the twin's (cost, gradient) for it, computed once for both dtypes."""
+    theta, X, y = twin.problem(net, rows, seed, classes)
+    return theta, X, y, *twin.value_and_gradient(net, theta, X, y, sample_weight)
+
+
+def check(net, rows, dtype, seed=0, classes=False, sample_weight=None):
+    """The model's cost and gradient are the twin's; returns model, theta, X, y and the model's gradient."""
+    theta, X, y, twin_cost, twin_gradient = solved(net, rows, seed, classes, sample_weight)
+    model = model_of(net, theta, dtype)
+    cost, gradient = model.value_and_gradient(X, y, sample_weight=sample_weight)
+    assert gradient.dtype == np.dtype(dtype)
+    assert_close(cost, twin_cost, TOLERANCE[dtype], f"the cost of {net} with {rows} rows")
+    assert_gradient(net, gradient, twin_gradient, TOLERANCE[dtype])
+    return model, theta, X, y, gradient
+
+
+def numeric_gradient(model, theta, X, y):
+    """Signed central differences of the model's own cost."""
+    return twin.central_differences(lambda t: model.value_and_gradient(X, y, theta=t)[0], theta)
+
+
+# Every activation with every loss, depths 1 to 4.
+
+
+@DTYPES
+@pytest.mark.parametrize("loss", twin.LOSSES)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_gradient_is_the_twins_for_all_activations_losses_and_depths(output, loss, dtype):
+    for hidden in ACTIVATIONS:
+        for sizes in DEPTHS.values():
+            check(twin.Net(sizes, hidden, output, loss), 6, dtype)
+
+
+@pytest.mark.parametrize("loss", twin.LOSSES)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_gradient_is_the_signed_slope_of_the_cost(output, loss):
+    for hidden in ACTIVATIONS:
+        for sizes in DEPTHS.values():
+            net = twin.Net(sizes, hidden, output, loss)
+            model, theta, X, y, gradient = check(net, 6, "float64")
+            assert_gradient(net, gradient, numeric_gradient(model, theta, X, y), 1e-6)
+
+
+@DTYPES
+@pytest.mark.parametrize("loss", twin.LOSSES)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_check_gradient_passes_and_shows_both_sides(output, loss, dtype):
+    """It works in float64 whatever the model's dtype, and leaves the parameters alone."""
+    for hidden in ACTIVATIONS:
+        net = twin.Net((4, 5, 3, 3), hidden, output, loss)
+        theta, X, y = twin.problem(net, rows=5)
+        model = model_of(net, theta, dtype)
+        result = model.check_gradient(X, y)
+        _, expected = twin.value_and_gradient(net, theta, X, y)
+        assert result.passed, f"{net}: {result}"
+        assert_close(result.analytic, expected, 1e-10)
+        assert_close(result.numeric, expected, 1e-6)
+        np.testing.assert_array_equal(model.parameters, theta)
+
+
+@DTYPES
+def test_gradient_with_an_activation_of_its_own_for_every_layer(dtype):
+    for shift in range(4):
+        hidden = tuple(ACTIVATIONS[shift:] + ACTIVATIONS[:shift])
+        check(twin.Net((3, 9, 8, 7, 6, 4), hidden, "softmax", "cross_entropy"), 13, dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("hidden", ACTIVATIONS)
+def test_gradient_without_biases(hidden, dtype):
+    for sizes in DEPTHS.values():
+        check(twin.Net(sizes, hidden, "sigmoid", "binary_cross_entropy", bias=False), 4, dtype)
+        check(twin.Net(sizes, hidden, "identity", "squared_error", bias=False), 4, dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_integer_classes_are_rows_with_a_single_one(output, dtype):
+    for n_out in (2, 3, 10, 17, 70):
+        net = twin.Net((6, 9, n_out), "tanh", output, "cross_entropy")
+        model, _, X, y, gradient = check(net, 37, dtype, classes=True)
+        cost, by_rows = model.value_and_gradient(X, np.eye(n_out)[y])
+        assert_close(cost, model.value_and_gradient(X, y)[0], TOLERANCE[dtype] / 10)
+        assert_close(by_rows, gradient, TOLERANCE[dtype] / 10)
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_probabilities_that_sum_to_nearly_one_keep_an_exact_gradient(output):
+    net = twin.Net((4, 5, 3), "tanh", output, "cross_entropy")
+    theta, X, y = twin.problem(net, rows=6)
+    y = y * np.linspace(0.9993, 1.0007, 6)[:, None]
+    cost, gradient = model_of(net, theta, "float64").value_and_gradient(X, y)
+    twin_cost, twin_gradient = twin.value_and_gradient(net, theta, X, y)
+    assert_close(cost, twin_cost, 1e-12)
+    assert_gradient(net, gradient, twin_gradient, 1e-10)
+
+
+# Every width in every role, every batch.
+
+
+@DTYPES
+@pytest.mark.parametrize("shift", [0, 23, 41])
+def test_gradient_for_every_width_in_every_role(shift, dtype):
+    """Rotations of the same list: each width is once an input, once in both hidden layers, once an output."""
+    for i in range(len(WIDTHS)):
+        sizes = tuple(
+            WIDTHS[(i + step) % len(WIDTHS)] for step in (0, shift + 11, 2 * shift + 29, shift + 50)
+        )
+        check(twin.Net(sizes, "tanh", "identity"), 1 + (7 * i + shift) % 70, dtype, seed=i)
+
+
+@DTYPES
+@pytest.mark.parametrize("hidden", ACTIVATIONS)
+def test_gradient_for_every_width_of_a_hidden_layer(hidden, dtype):
+    for width in WIDTHS:
+        check(twin.Net((3, width, 2), hidden, "softmax", "cross_entropy"), 5, dtype, seed=width)
+
+
+@DTYPES
+@pytest.mark.parametrize(
+    ("output", "loss"),
+    [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("softmax", "squared_error")],
+)
+def test_gradient_for_every_width_of_an_output(output, loss, dtype):
+    for width in WIDTHS[1:]:
+        check(twin.Net((4, 3, width), "sigmoid", output, loss), 7, dtype, seed=width)
+
+
+@DTYPES
+@pytest.mark.parametrize("sizes", [(13, 32, 32, 2), (3, 5, 1), (20, 70, 17, 9), (64, 100, 10)])
+def test_gradient_for_every_batch(sizes, dtype):
+    for rows in range(1, 71):
+        check(twin.Net(sizes, "relu", "identity"), rows, dtype, seed=rows)
+
+
+@DTYPES
+@pytest.mark.parametrize("rows", [100, 127, 200, 513, 1000, 5000])
+def test_gradient_for_large_batches(rows, dtype):
+    check(twin.Net((8, 20, 6, 3), "tanh", "softmax", "cross_entropy"), rows, dtype, classes=True)
+
+
+@pytest.mark.parametrize("sizes", [(1, 70, 1), (33, 17, 9), (2, 130, 3), (100, 2, 2), (16, 24, 31, 7)])
+def test_gradient_of_wide_layers_is_the_signed_slope_of_the_cost(sizes):
+    net = twin.Net(sizes, "relu", "softmax" if sizes[-1] > 1 else "sigmoid", "squared_error")
+    model, theta, X, y, gradient = check(net, 9, "float64")
+    assert_gradient(net, gradient, numeric_gradient(model, theta, X, y), 1e-6)
+
+
+# Sample weights, reduction, theta.
+
+
+@DTYPES
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("loss", twin.LOSSES)
+def test_sample_weights_and_reduction(loss, reduction, dtype):
+    for output in OUTPUTS:
+        for rows in (1, 6, 33, 70):
+            weight = np.random.default_rng(rows).integers(0, 9, rows) / 4
+            weight[0] = 1.5
+            net = twin.Net((5, 7, 3), "tanh", output, loss, reduction=reduction)
+            check(net, rows, dtype, sample_weight=tuple(weight))
+            check(net, rows, dtype)
+
+
+@DTYPES
+def test_an_example_of_weight_zero_counts_for_nothing(dtype):
+    net = twin.Net((5, 7, 3), "tanh", "softmax", "cross_entropy")
+    theta, X, y = twin.problem(net, rows=11)
+    model, weight = model_of(net, theta, dtype), np.array([1.0] * 8 + [0.0] * 3)
+    cost, gradient = model.value_and_gradient(X, y, sample_weight=weight)
+    some_cost, some_gradient = model.value_and_gradient(X[:8], y[:8])
+    assert_close(cost, some_cost, TOLERANCE[dtype] / 10)
+    assert_close(gradient, some_gradient, TOLERANCE[dtype] / 10)
+
+
+@DTYPES
+def test_value_and_gradient_at_another_theta_leaves_the_model_alone(dtype):
+    net = twin.Net((5, 7, 3), "tanh")
+    theta, X, y = twin.problem(net, rows=8)
+    model = model_of(net, theta, dtype)
+    cost, gradient = model.value_and_gradient(X, y, theta=(theta / 2).astype(dtype))
+    twin_cost, twin_gradient = twin.value_and_gradient(net, theta / 2, X, y)
+    assert_close(cost, twin_cost, TOLERANCE[dtype])
+    assert_gradient(net, gradient, twin_gradient, TOLERANCE[dtype])
+    np.testing.assert_array_equal(model.parameters, theta)
+
+
+# Outputs and derivatives by activations.
+
+
+@DTYPES
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_forward_and_predict_show_the_twins_z_and_a(output, dtype):
+    for hidden in ACTIVATIONS:
+        for sizes in DEPTHS.values():
+            net = twin.Net(sizes, hidden, output)
+            theta, X, _ = twin.problem(net, rows=9)
+            model = model_of(net, theta, dtype)
+            found, (z, a) = model.forward(X), twin.forward(net, theta, X)
+            assert len(found.z) == len(z)
+            assert len(found.a) == len(a)
+            for some, expected in zip([*found.z, *found.a], [*z, *a], strict=True):
+                assert some.dtype == np.dtype(dtype)
+                assert_close(some, expected, TOLERANCE[dtype], f"forward of {net}")
+            np.testing.assert_array_equal(found.a[0], X)
+            np.testing.assert_array_equal(found.a[-1], model.predict(X))
+
+
+@DTYPES
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("loss", twin.LOSSES)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_backward_shows_the_twins_derivatives(output, loss, reduction, dtype):
+    weight = np.array([1.0, 0.5, 0.0, 2.0, 0.25, 1.0])
+    for hidden in ACTIVATIONS:
+        for sizes in (DEPTHS[1], DEPTHS[2], DEPTHS[4]):
+            net = twin.Net(sizes, hidden, output, loss, reduction=reduction)
+            theta, X, y = twin.problem(net, rows=6)
+            found = model_of(net, theta, dtype).backward(X, y, sample_weight=weight)
+            dz, da = twin.backward(net, theta, X, y, weight)
+            assert len(found.dz) == len(dz)
+            assert len(found.da) == len(da)
+            for some, expected in zip([*found.dz, *found.da], [*dz, *da], strict=True):
+                assert_close(some, expected, TOLERANCE[dtype], f"backward of {net}")
+
+
+# Trajectories of the optimizers.
+
+OPTIMIZERS = {
+    "sgd": (SGD(0.05), partial(twin.sgd_step, learning_rate=0.05)),
+    "momentum": (SGD(0.02, 0.9), partial(twin.sgd_step, learning_rate=0.02, momentum=0.9)),
+    "nesterov": (
+        SGD(0.02, 0.9, nesterov=True),
+        partial(twin.sgd_step, learning_rate=0.02, momentum=0.9, nesterov=True),
+    ),
+    "adam": (Adam(0.003), partial(twin.adam_step, learning_rate=0.003)),
+    "other adam": (
+        Adam(0.01, 0.8, 0.95, 1e-4),
+        partial(twin.adam_step, learning_rate=0.01, beta_1=0.8, beta_2=0.95, epsilon=1e-4),
+    ),
+}
+PROBLEMS = {
+    "regression": twin.Net((4, 9, 3), "tanh", "identity", "squared_error"),
+    "classes": twin.Net((4, 9, 6, 3), "tanh", "softmax", "cross_entropy"),
+    "relu": twin.Net((4, 9, 1), "relu", "sigmoid", "binary_cross_entropy"),
+    "sum": twin.Net((4, 5, 2), "sigmoid", "sigmoid", "half_squared_error", bias=False, reduction="sum"),
+}
+
+
+@pytest.mark.parametrize("kind", PROBLEMS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_twenty_steps_are_the_twins(optimizer, kind):
+    """Four epochs of 23 examples in batches of 5, the last of 3."""
+    net, (ours, step) = PROBLEMS[kind], OPTIMIZERS[optimizer]
+    theta, X, y = twin.problem(net, rows=23, classes=kind == "classes")
+    model = model_of(net, theta, "float64")
+    thetas, costs = twin.trajectory(net, theta, X, y, step, epochs=4, batch_size=5)
+    history = model.fit(X, y, epochs=4, batch_size=5, optimizer=ours, shuffle=False)
+    assert len(thetas) == 21
+    assert np.abs(thetas[-1] - theta).max() > 0.01
+    assert_close(model.parameters, thetas[-1], 1e-12, "theta after 20 steps")
+    if net.reduction == "mean":
+        assert_close(history.cost, costs, 1e-12, "the cost of every epoch")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fits_in_pieces_are_one_trajectory(optimizer):
+    """Without a new optimizer, fit continues from the parameters and the optimizer's state."""
+    net, (ours, step) = PROBLEMS["regression"], OPTIMIZERS[optimizer]
+    theta, X, y = twin.problem(net, rows=23)
+    model = model_of(net, theta, "float64")
+    thetas, _ = twin.trajectory(net, theta, X, y, step, epochs=4, batch_size=5)
+    model.fit(X, y, epochs=1, batch_size=5, optimizer=ours, shuffle=False)
+    assert_close(model.parameters, thetas[5], 1e-12)
+    model.fit(X, y, epochs=3, batch_size=5, shuffle=False)
+    assert_close(model.parameters, thetas[-1], 1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_twenty_weighted_steps_are_the_twins(optimizer, reduction):
+    """With the whole set as one batch the average is Σ w_n C_n / Σ w_n, without doubt."""
+    net = twin.Net((4, 6, 3), "tanh", "softmax", "cross_entropy", reduction=reduction)
+    ours, step = OPTIMIZERS[optimizer]
+    theta, X, y = twin.problem(net, rows=12)
+    weight = np.arange(12) / 8
+    model = model_of(net, theta, "float64")
+    thetas, _ = twin.trajectory(net, theta, X, y, step, epochs=20, batch_size=12, sample_weight=weight)
+    model.fit(X, y, epochs=20, batch_size=12, optimizer=ours, sample_weight=weight, shuffle=False)
+    assert_close(model.parameters, thetas[-1], 1e-12)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_twenty_float32_steps_stay_near_the_twins(optimizer):
+    net, (ours, step) = PROBLEMS["classes"], OPTIMIZERS[optimizer]
+    theta, X, y = twin.problem(net, rows=23)
+    model = model_of(net, theta, "float32")
+    thetas, costs = twin.trajectory(net, theta, X, y, step, epochs=4, batch_size=5)
+    history = model.fit(X, y, epochs=4, batch_size=5, optimizer=ours, shuffle=False)
+    assert_close(model.parameters, thetas[-1], 1e-4)
+    assert_close(history.cost, costs, 1e-4)

@@ -1,0 +1,354 @@
+"""Kernels and entry points on memory that ends, or begins, at inaccessible pages, for every width of tail."""
+
+import copy
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from guard import PAGE, SIDES, Guard, Side, guarded
+from numba import njit
+
+from fastbp import Model, jit
+from fastbp.core import activations, dense, losses, optimizers, table
+from fastbp.core.compile import lanes_of, registers
+from fastbp.core.transpose import transpose
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no mprotect")
+
+
+# The guard itself -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
+@pytest.mark.parametrize("shape", [1, 7, (3, 5), (1024, 4), (0,), ()])
+def test_a_guarded_array_is_an_array(shape: int | tuple[int, ...], dtype: str, side: Side) -> None:
+    with guarded(side) as guard:
+        a = guard.empty(shape, dtype)
+        edge = a.ctypes.data + (a.nbytes if side == "end" else 0)
+        assert edge % PAGE == 0
+        assert a.shape == np.empty(shape).shape
+        assert a.dtype == dtype
+        assert a.flags.c_contiguous
+        a[...] = 3
+        b = guard.copy(a, writeable=False)
+        assert (b == 3).all()
+        assert not b.flags.writeable
+    assert (a == 3).all()  # stays usable as long as someone holds it
+
+
+CHILD = """
+import ctypes, sys
+sys.path.insert(0, {folder!r})
+from guard import Guard
+a = Guard({side!r}).empty(70, "float32")
+at = a.ctypes.data + 4 * {index}
+print("before", flush=True)
+(ctypes.c_float.from_address(at)).value {action}
+print("after", flush=True)
+"""
+
+
+@pytest.mark.parametrize("action", ["", "= 1"], ids=["read", "write"])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_child_that_goes_one_element_too_far_dies(side: Side, action: str) -> None:
+    code = CHILD.format(
+        folder=str(Path(__file__).parent), side=side, index=70 if side == "end" else -1, action=action
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (child.returncode, child.stdout) == (-signal.SIGSEGV, "before\n"), child.stderr
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_writing_into_the_slack_on_the_other_side_is_noticed(side: Side) -> None:
+    guard = Guard(side)
+    guard.empty(5, "float32")
+    assert guard.intact()
+    inside, used = guard.made[0]
+    inside[used.start - 1 if side == "end" else used.stop] = 0
+    assert not guard.intact()
+
+
+# The kernels ------------------------------------------------------------------------------------------------
+
+WIDTHS = (*range(1, 71), 100, 130)
+DTYPES = {4: "float32", 8: "float64"}
+EPSILON = {4: 2e-5, 8: 1e-13}
+on_each_side = pytest.mark.parametrize("side", SIDES)
+in_each_size = pytest.mark.parametrize("size", DTYPES)
+
+
+def run(kernel: Any, *arguments: Any) -> Any:
+    """Call a kernel with arrays as pointers."""
+    function = kernel.ctypes
+    assert len(arguments) == len(function.argtypes)
+    return function(
+        *(
+            a.ctypes.data_as(kind) if isinstance(a, np.ndarray) else a
+            for a, kind in zip(arguments, function.argtypes, strict=True)
+        )
+    )
+
+
+def close(a: Any, b: Any, size: int) -> None:
+    np.testing.assert_allclose(a, b, rtol=EPSILON[size], atol=EPSILON[size])
+
+
+def stride_of(width: int, size: int) -> int:
+    """Elements between rows of activations: whole cache lines."""
+    line = 64 // size
+    return -(-width // line) * line
+
+
+@on_each_side
+@in_each_size
+@pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
+@pytest.mark.parametrize("full", [False, True])
+def test_panels_of_the_three_sums(columns: int, full: bool, size: int, side: Side) -> None:
+    rng = np.random.default_rng(columns)
+    lanes = lanes_of(size)
+    kernel = dense.panel(size, columns, full)
+    tall, middle, _ = dense.TILES[registers()[1]][columns]
+    most = columns * lanes
+    for N in [most] if full else range(most - lanes + 1, most + 1):
+        for M in {1, 2, middle, middle + 1, tall - 1, tall, tall + middle + 1, 2 * tall + 1}:
+            for R, gap, by_column in ((1, 0, False), (3, 5, True), (2, 0, True), (4, 3, False)):
+                with guarded(side) as guard:
+                    C_all = guard.empty((M - 1) * (N + gap) + N, DTYPES[size])
+                    init = guard.copy(rng.normal(size=N if gap else M * N), DTYPES[size], writeable=False)
+                    S_all = rng.normal(size=(M, R)).astype(DTYPES[size])
+                    S = guard.copy(S_all.T if by_column else S_all, writeable=False)
+                    V = guard.copy(rng.normal(size=(R - 1) * (N + gap) + N), DTYPES[size], writeable=False)
+                    steps = (1, M) if by_column else (R, 1)
+                    run(kernel, C_all, N + gap, init, 0 if gap else N, S, *steps, V, N + gap, M, N, R)
+                padded = np.full((2, max(M, R), N + gap), np.nan)
+                padded[0].reshape(-1)[: C_all.size] = C_all
+                padded[1].reshape(-1)[: V.size] = V
+                assert np.isnan(padded[0, :, N:]).all(), "wrote between the rows"
+                wanted = init.reshape(-1, N) + S_all.astype("f8") @ padded[1, :R, :N]
+                close(padded[0, :M, :N], wanted, size)
+
+
+@on_each_side
+@in_each_size
+def test_dense_of_every_width(size: int, side: Side) -> None:
+    rng = np.random.default_rng(4)
+    net = np.zeros(table.HEADER, np.int64)
+    for slot, kernel in dense.panels_for(size, WIDTHS).items():
+        net[slot] = kernel.address
+    for N in WIDTHS:
+        for M in (1, 7, 26):
+            R = 1 + N % 5
+            with guarded(side) as guard:
+                C = guard.empty((M, N), DTYPES[size])
+                b = guard.copy(rng.normal(size=N), DTYPES[size], writeable=False)
+                S = guard.copy(rng.normal(size=(M, R)), DTYPES[size], writeable=False)
+                V = guard.copy(rng.normal(size=(R, N)), DTYPES[size], writeable=False)
+                run(dense.dense(size), net, C, N, b, 0, S, R, 1, V, N, M, N, R)
+            close(C, b + S.astype("f8") @ V, size)
+
+
+@on_each_side
+@in_each_size
+def test_transposes(size: int, side: Side) -> None:
+    for rows in WIDTHS:
+        for columns in {1, 2, 15, 16, 17, 33, rows, 71 - rows if rows < 71 else 1}:
+            with guarded(side) as guard:
+                x = guard.copy(
+                    np.arange(rows * columns).reshape(rows, columns), DTYPES[size], writeable=False
+                )
+                out = guard.empty((columns, rows), DTYPES[size])
+                run(transpose(size), out, rows, x, columns, rows, columns)
+            assert (out == x.T).all()
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+ACTIVATION: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "identity": lambda z: z,
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "softmax": softmax,
+}
+
+
+@on_each_side
+@in_each_size
+@pytest.mark.parametrize("name", [*activations.ACTIVATIONS, *activations.OUTPUT_ONLY])
+def test_activations(name: str, size: int, side: Side) -> None:
+    rng = np.random.default_rng(1)
+    for width in WIDTHS:
+        stride, rows = stride_of(width, size), 1 + width % 4
+        with guarded(side) as guard:
+            z, a, da, dz = (guard.empty((rows, stride), DTYPES[size]) for _ in range(4))
+            z[:, :width] = rng.normal(size=(rows, width))
+            da[:, :width] = rng.normal(size=(rows, width))
+            run(activations.forward(name, size), a, z, rows, width, stride)
+            run(activations.backward(name, size), dz, z, a, da, rows, width, stride)
+        z8, a8, da8 = (x[:, :width].astype("f8") for x in (z, a, da))
+        if name in ACTIVATION:
+            close(a8, ACTIVATION[name](z8), size)
+        assert np.isfinite(a8).all()
+        assert np.isfinite(dz[:, :width]).all()
+        if name == "softmax":
+            close(dz[:, :width], a8 * (da8 - (a8 * da8).sum(axis=1, keepdims=True)), size)
+
+
+COST: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "squared_error": lambda a, y: (a - y) ** 2,
+    "half_squared_error": lambda a, y: (a - y) ** 2 / 2,
+    "cross_entropy": lambda a, y: -y * np.log(a),
+    "binary_cross_entropy": lambda a, y: -y * np.log(a) - (1 - y) * np.log1p(-a),
+}
+KINDS_OF_LOSS = [
+    *((name, False, False) for name in losses.LOSSES),
+    *((name, True, False) for name in losses.OWN_OUTPUT),
+    ("cross_entropy", False, True),
+    ("cross_entropy", True, True),
+]
+
+
+@on_each_side
+@in_each_size
+@pytest.mark.parametrize(("name", "fused", "classes"), KINDS_OF_LOSS)
+def test_losses(name: str, fused: bool, classes: bool, size: int, side: Side) -> None:
+    rng = np.random.default_rng(2)
+    dtype, output = DTYPES[size], losses.OWN_OUTPUT.get(name, "identity")
+    kernel, is_fused = losses.loss_kernel(name, output, classes, size, fused)
+    assert is_fused == fused
+    for width in WIDTHS:
+        rows, stride = 1 + width % 19, stride_of(width, size)
+        z = rng.normal(size=(rows, width)).astype(dtype)
+        a = ACTIVATION[output](z)
+        target = rng.integers(0, width, rows) if classes else softmax(rng.normal(size=(rows, width)))
+        with guarded(side) as guard:
+            d, x = (guard.empty((rows, stride), dtype) for _ in range(2))
+            costs, spare = (guard.empty(rows, dtype) for _ in range(2))
+            x[:, :width] = z if fused else a
+            y = guard.copy(target, dtype, writeable=False)
+            weights = guard.copy(np.linspace(0.5, 2, rows), dtype, writeable=False)
+            run(kernel, d, costs, spare, x, y, weights, 1, rows, width, stride, 0.25)
+        assert np.isfinite(d[:, :width]).all()
+        wanted = COST[name](a, np.eye(width)[target] if classes else target).sum(axis=1) * weights
+        np.testing.assert_allclose(
+            costs, wanted, rtol=1e-3 if size == 4 else 1e-10, atol=1e-5 if size == 4 else 0
+        )
+
+
+@on_each_side
+@in_each_size
+@pytest.mark.parametrize("name", optimizers.RULES)
+def test_update_rules(name: str, size: int, side: Side) -> None:
+    rng = np.random.default_rng(3)
+    kernel, moments = optimizers.update(name, size), optimizers.RULES[name].moments
+    settings = np.array([0.01, 0.9, 0.0, 0.0] if name != "adam" else [0.01, 0.9, 0.999, 1e-8])
+    for n in WIDTHS:
+        for begin, end in {(0, n), (n // 3, n), (0, n - n // 3), (n // 2, n // 2)}:
+            with guarded(side) as guard:
+                theta = guard.copy(rng.normal(size=n), DTYPES[size])
+                before = theta.copy()
+                gradient = guard.copy(rng.normal(size=n), DTYPES[size], writeable=False)
+                state = guard.copy(np.zeros(moments * n), DTYPES[size])
+                numbers = guard.copy(settings, writeable=False)
+                assert run(kernel, theta, gradient, state, n, begin, end, numbers, 1) == 0
+            inside = np.arange(n)
+            inside = (inside >= begin) & (inside < end)
+            assert (theta[~inside] == before[~inside]).all()
+            step = 0.01 * (np.sign(gradient) if name == "adam" else gradient)
+            np.testing.assert_allclose(theta[inside], (before - step)[inside], rtol=1e-4, atol=1e-5)
+            assert (state.reshape(moments, n)[:, ~inside] == 0).all()
+            assert (state.reshape(moments, n)[:, inside] != 0).all()
+
+
+# The entry points -------------------------------------------------------------------------------------------
+
+
+@njit
+def predict(net: Any, theta: Any, X: Any, out: Any, workspace: Any) -> None:
+    jit.predict(net, theta, X, out, workspace)
+
+
+@njit
+def value_and_gradient(net: Any, theta: Any, X: Any, y: Any, gradient: Any, workspace: Any) -> Any:
+    return jit.value_and_gradient(net, theta, X, y, gradient, workspace)
+
+
+KINDS = [
+    ("relu", "softmax", "cross_entropy"),
+    ("tanh", "identity", "squared_error"),
+    ("sigmoid", "sigmoid", "binary_cross_entropy"),
+    ("identity", "tanh", "half_squared_error"),
+]
+
+
+def example(i: int, dtype: str, rng: np.random.Generator) -> tuple[Model, np.ndarray, np.ndarray]:
+    """A network with the i-th width in every place in turn, some rows, and targets of a kind that its loss takes."""
+    width, other = WIDTHS[i], WIDTHS[(i * 29 + 7) % len(WIDTHS)]
+    sizes = [(width, other, 3), (other, width, 2), (5, other, width), (width, 1, other, width)][i % 4]
+    hidden, output, loss = KINDS[(i // 4) % 4]
+    model = Model(sizes, hidden, output, loss, bias=i % 5 != 0, dtype=dtype, seed=i)
+    rows = (1, 2, 7, 13, 70)[i % 5]
+    X = rng.normal(size=(rows, sizes[0])).astype(dtype)
+    y = 1 / (1 + np.exp(-rng.normal(size=(rows, sizes[-1]))))
+    if loss == "cross_entropy":
+        y = rng.integers(0, sizes[-1], rows) if i % 2 else y / y.sum(axis=1, keepdims=True)
+    return model, X, y.astype(dtype)
+
+
+def locked(guard: Guard, a: np.ndarray) -> np.ndarray:
+    """A copy that Numba takes for a writeable array, on pages that are not."""
+    result = guard.copy(a, writeable=False)
+    result.flags.writeable = True
+    return result
+
+
+@on_each_side
+@in_each_size
+def test_entry_points_of_every_width(size: int, side: Side) -> None:
+    rng = np.random.default_rng(5)
+    for i in range(len(WIDTHS)):
+        model, X_all, y_all = example(i, DTYPES[size], rng)
+        wanted = model.predict(X_all)
+        wanted_cost, wanted_gradient = model.value_and_gradient(X_all, y_all)
+        with guarded(side) as guard:
+            net, theta = locked(guard, model.compiled()), locked(guard, model.parameters)
+            X, y = locked(guard, X_all), locked(guard, y_all)
+            out, gradient = guard.empty(wanted.shape, DTYPES[size]), guard.empty(theta.shape, DTYPES[size])
+            predict(net, theta, X, out, guard.copy(model.workspace(len(X))))
+            cost = value_and_gradient(net, theta, X, y, gradient, guard.copy(model.workspace(len(X))))
+            assert (out == wanted).all()
+            assert cost == wanted_cost
+            assert (gradient == wanted_gradient).all()
+
+            row, of_row = locked(guard, X_all[-1]), guard.empty(wanted.shape[1:], DTYPES[size])
+            predict(net, theta, row, of_row, guard.copy(model.workspace()))
+            assert (of_row == wanted[-1]).all()
+
+
+@on_each_side
+@in_each_size
+def test_training_reads_nothing_but_its_rows(size: int, side: Side) -> None:
+    rng = np.random.default_rng(6)
+    for i in range(len(WIDTHS)):
+        model, X_all, y_all = example(i, DTYPES[size], rng)
+        twin = copy.deepcopy(model)
+        weight_all = rng.random(len(X_all)).astype(DTYPES[size])
+        with guarded(side) as guard:
+            X, y, weight = (guard.copy(a, writeable=False) for a in (X_all, y_all, weight_all))
+            options: dict[str, Any] = {"epochs": 2, "batch_size": 6, "optimizer": ("sgd", "adam")[i % 2]}
+            model.fit(
+                X, y, sample_weight=weight, n_threads=1 + i % 3, validation_data=(X, y, weight), **options
+            )
+            twin.fit(X_all, y_all, sample_weight=weight_all, **options)
+            assert (model.parameters == twin.parameters).all()
+            assert (model.predict(X) == twin.predict(X_all)).all()
+            assert model.evaluate(X, y, weight) == twin.evaluate(X_all, y_all, weight_all)
