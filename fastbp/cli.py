@@ -90,7 +90,7 @@ training; targets are not needed and not used."""
 def _add_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", help="digits, a .npz file or a .csv file")
-    add("--hidden", type=_sizes, default="64,64", metavar="SIZES", help="layers (%(default)s), or none")
+    add("--hidden", type=_sizes, default="128,128", metavar="SIZES", help="layers (%(default)s), or none")
     add("--activation", default="relu", metavar="NAME", help="of the hidden layers (%(default)s)")
     add("--task", choices=("classification", "regression"), help="(seen from the targets)")
     add("--epochs", type=int, default=40, metavar="N", help="how often every row is used (%(default)s)")

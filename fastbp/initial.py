@@ -120,9 +120,7 @@ def _joined(layers: list[tuple[int, int]], bias: bool, items: list[Any], dtype: 
     """theta from one w, or (w, b), per layer."""
     wanted = "pair (w, b)" if bias else "weight array"
     if len(items) != len(layers):
-        raise ValueError(
-            f"initial must have one {wanted} for each of the {len(layers)} layers, got {len(items)} items"
-        )
+        raise ValueError(f"initial must have one {wanted} for each of the {len(layers)} layers, got {len(items)} items")
     blocks = []
     for i, ((n_in, n_out), item) in enumerate(zip(layers, items, strict=True)):
         w, b, name = item, np.zeros(0), f"initial[{i}]"

@@ -67,9 +67,7 @@ def overload_predict(net, theta, X, out, workspace):  # type: ignore[no-untyped-
             raise ValueError("fastbp.jit.predict: out must have a row of n_outputs elements for each row of X")
         if workspace.size < embedded_size(net, 1):
             raise ValueError("fastbp.jit.predict: the workspace is too small; make it with model.workspace(rows)")
-        call(
-            net[NET_PREDICT], data_of(net), data_of(theta), data_of(out), data_of(X), rows, data_of(workspace)
-        )
+        call(net[NET_PREDICT], data_of(net), data_of(theta), data_of(out), data_of(X), rows, data_of(workspace))
 
     return implementation
 

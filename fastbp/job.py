@@ -38,14 +38,22 @@ class Job:
     """
 
     def __init__(
-        self, net: NDArray[np.int64], theta: Array, gradient: Array, examples: Examples, batch: int, workers: int
+        self,
+        net: NDArray[np.int64],
+        theta: Array,
+        gradient: Array,
+        examples: Examples,
+        batch: int,
+        workers: int,
     ) -> None:
         self.net, self.theta, self.gradient, self.examples = net, theta, gradient, examples
         rows, batch = len(examples), min(batch, len(examples))
         shards = int(workspace.shards_of(net, batch))
-        self.workspace = aligned_zeros(workspace.training_size(net, batch, shards, workers), theta.dtype)
+        self.workspace = aligned_zeros(int(workspace.training_size(net, batch, shards, workers)), theta.dtype)
         self.slots = aligned_zeros(slots.JOB_SLOTS, np.int64)
-        self.moments = self.settings = self.order = None
+        self.moments: Array | None = None
+        self.settings: Array | None = None
+        self.order: NDArray[np.int64] | None = None
         self.costs = self.totals = np.empty(0)
         weights = examples.weights
         self._set(
@@ -53,17 +61,17 @@ class Job:
                 slots.JOB_NET: net.ctypes.data,
                 slots.JOB_THETA: theta.ctypes.data,
                 slots.JOB_GRADIENT: gradient.ctypes.data,
-                slots.JOB_WORKSPACE: self.workspace.ctypes.data,
                 slots.JOB_X: examples.X.ctypes.data,
-                slots.JOB_X_ROW: examples.X.shape[1],
                 slots.JOB_Y: examples.y.ctypes.data,
                 slots.JOB_WEIGHTS: 0 if weights is None else weights.ctypes.data,
                 slots.JOB_ROWS: rows,
                 slots.JOB_BATCH: batch,
                 slots.JOB_SHARDS: shards,
+                slots.JOB_WORKERS: workers,
                 slots.JOB_SLEEP: usleep_address(),
             }
         )
+        workspace.divide(self.slots, net, self.workspace.ctypes.data)
 
     @property
     def per_epoch(self) -> int:
@@ -95,7 +103,7 @@ class Job:
 
     def prepare(self, first: int, steps: int, order: NDArray[np.int64] | None = None, updates: int = 0) -> None:
         """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many updates."""
-        self.order, self.costs, self.totals = order, np.zeros(steps), np.zeros(steps)
+        self.order, self.costs, self.totals = order, np.zeros(steps), self._totals(first, steps, order)
         self._set(
             {
                 slots.JOB_ORDER: 0 if order is None else order.ctypes.data,
@@ -109,6 +117,19 @@ class Job:
             }
         )
         self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3] = slots.COMPLETE
+
+    def _totals(self, first: int, steps: int, order: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """The sum of weights of each mini-batch."""
+        rows, batch = (int(self.slots[slot]) for slot in (slots.JOB_ROWS, slots.JOB_BATCH))
+        epochs, numbers = np.divmod(np.arange(first, first + steps), self.per_epoch)
+        begins = numbers * batch
+        if self.examples.weights is None:
+            return np.array(np.minimum(batch, rows - begins), np.float64)
+        begins += epochs * rows if order is not None else 0
+        weights = self.examples.weights
+        ends = begins + np.minimum(batch, rows - numbers * batch)
+        picked = (slice(b, e) if order is None else order[b:e] for b, e in zip(begins, ends, strict=True))
+        return np.array([weights[rows_].sum(dtype=np.float64) for rows_ in picked])
 
     def _set(self, values: dict[int, int]) -> None:
         for slot, value in values.items():

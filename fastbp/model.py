@@ -4,13 +4,14 @@ import copy
 import json
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import files, gradcheck, optimizers
-from fastbp.core import step, workspace
+from fastbp.core import embed, workspace
 from fastbp.core import table as slots
 from fastbp.core.losses import LOSSES, OWN_OUTPUT
 from fastbp.core.optimizers import update
@@ -19,7 +20,14 @@ from fastbp.initial import Initial
 from fastbp.job import Examples, Job
 from fastbp.network import Network
 from fastbp.optimizers import Adam, Optimizer
-from fastbp.program import Objective, aligned_zeros, diagnostic_table, inference_table, training_table
+from fastbp.program import (
+    Objective,
+    aligned_zeros,
+    diagnostic_table,
+    embedded_table,
+    inference_table,
+    training_table,
+)
 from fastbp.team import Team, workers_for
 from fastbp.training import History, Plan, Run
 from fastbp.validation import (
@@ -166,8 +174,8 @@ class Model:
         X = as_inputs(X, self.network.n_inputs, self.dtype)
         out = np.empty((len(X), self.network.n_outputs), self.dtype)
         net = inference_table(self.network, self.dtype.itemsize)
-        work = aligned_zeros(workspace.inference_size(net), self.dtype)
-        step.predict(self.dtype.itemsize).ctypes(
+        work = aligned_zeros(int(workspace.inference_size(net)), self.dtype)
+        embed.predict(self.dtype.itemsize).ctypes(
             net.ctypes.data, self._theta.ctypes.data, out.ctypes.data, X.ctypes.data, len(X), work.ctypes.data
         )
         return out
@@ -181,7 +189,8 @@ class Model:
             result["accuracy"] = float(np.average(hits, weights=examples.weights))
         return result
 
-    def _hits(self, examples: Examples) -> Array | None:
+    def _hits(self, examples: Examples) -> Any:
+        """Whether each example is classified right; None where the outputs are not classes."""
         if self.network.output == "softmax":
             y = examples.y if examples.y.ndim == 1 else examples.y.argmax(axis=1)
             return self.predict(examples.X).argmax(axis=1) == y
@@ -226,9 +235,7 @@ class Model:
     ) -> gradcheck.GradientCheck:
         """Compare the gradient at the parameters with central differences, every parameter, in float64."""
         double = self._as_float64()
-        return gradcheck.check(
-            lambda theta: double.value_and_gradient(X, y, sample_weight, theta), double.parameters
-        )
+        return gradcheck.check(lambda theta: double.value_and_gradient(X, y, sample_weight, theta), double.parameters)
 
     def _as_float64(self) -> "Model":
         return Model(
@@ -247,11 +254,11 @@ class Model:
         objective = Objective(
             self.loss, self.loss == "cross_entropy" if classes is None else classes, self.reduction == "mean"
         )
-        return training_table(self.network, self.dtype.itemsize, objective).copy()
+        return embedded_table(self.network, self.dtype.itemsize, objective)
 
     def workspace(self, rows: int = 1) -> Array:
         """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
-        return aligned_zeros(workspace.largest_size(self.compiled(), positive_int("rows", rows)), self.dtype)
+        return aligned_zeros(int(workspace.largest_size(self.compiled(), positive_int("rows", rows))), self.dtype)
 
     # --- keeping ------------------------------------------------------------------------------------------------
 
@@ -346,9 +353,9 @@ class Model:
 
     def _cost(self, examples: Examples) -> float:
         net = self._net(examples)
-        work = aligned_zeros(workspace.inference_size(net), self.dtype)
+        work = aligned_zeros(int(workspace.inference_size(net)), self.dtype)
         weights = 0 if examples.weights is None else examples.weights.ctypes.data
-        total = step.evaluate(self.dtype.itemsize).ctypes(
+        total = embed.evaluate(self.dtype.itemsize).ctypes(
             net.ctypes.data, self._theta.ctypes.data, examples.X.ctypes.data, examples.y.ctypes.data, weights,
             len(examples), work.ctypes.data,
         )  # fmt: skip
@@ -357,5 +364,5 @@ class Model:
     def _flops(self, batch: int) -> float:
         """Floating-point operations of a training step: forward, deltas (not for the inputs), weight gradients."""
         sizes = self.network.sizes
-        products = sum(n_in * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        products = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
         return float(batch * (6 * products - 2 * sizes[0] * sizes[1]))

@@ -9,9 +9,9 @@ from fastbp.validation import boolean, choice, fraction, positive_float
 
 @dataclass(frozen=True)
 class SGD:
-    """Gradient descent: v ← momentum v + g, θ ← θ - learning_rate v; with nesterov, θ ← θ - learning_rate (g + momentum v).
+    """Gradient descent: v ← μ v + g, θ ← θ - η v; with nesterov, θ ← θ - η (g + μ v).
 
-    learning_rate > 0, 0 <= momentum < 1 (Sutskever et al., ICML 2013).
+    η = learning_rate > 0, 0 <= μ = momentum < 1 (Sutskever et al., ICML 2013).
     """
 
     name: ClassVar[str] = "sgd"
@@ -37,9 +37,10 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """m ← β1 m + (1 - β1) g, v ← β2 v + (1 - β2) g², θ ← θ - learning_rate m̂ / (√v̂ + ε), m̂ = m / (1 - β1^t), v̂ = v / (1 - β2^t).
+    """m ← β1 m + (1 - β1) g, v ← β2 v + (1 - β2) g², θ ← θ - η m̂ / (√v̂ + ε),
+    m̂ = m / (1 - β1^t), v̂ = v / (1 - β2^t).
 
-    learning_rate > 0, 0 <= beta_1, beta_2 < 1, epsilon > 0 (Kingma and Ba, ICLR 2015).
+    η = learning_rate > 0, 0 <= beta_1, beta_2 < 1, ε = epsilon > 0 (Kingma and Ba, ICLR 2015).
     """
 
     name: ClassVar[str] = "adam"
@@ -69,7 +70,7 @@ def as_optimizer(optimizer: object) -> Optimizer:
     """An optimizer, or its name; ValueError or TypeError otherwise."""
     if isinstance(optimizer, str):
         return OPTIMIZERS[choice("optimizer", optimizer, OPTIMIZERS)]()
-    if isinstance(optimizer, tuple(OPTIMIZERS.values())):
+    if isinstance(optimizer, (SGD, Adam)):
         return optimizer
     raise TypeError(f"optimizer must be one of {sorted(OPTIMIZERS)} or an object like fastbp.Adam(), got {optimizer!r}")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.core import activations, backprop, dense, losses, step, transpose
+from fastbp.core import activations, backprop, dense, embed, losses, step, transpose
 from fastbp.core import table as slots
 from fastbp.network import Network
 
@@ -35,6 +35,16 @@ class Objective:
     def targets(self, network: Network) -> int:
         """Numbers of y for one example."""
         return 1 if self.classes else network.n_outputs
+
+
+def embedded_table(network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
+    """A table for `fastbp.jit`: the training table, with the outputs' activation and the entry points."""
+    net = training_table(network, size, objective).copy()
+    net[slots.NET_PREDICT] = embed.predict(size).address
+    net[slots.NET_GRADIENT] = embed.gradient(size).address
+    inference = inference_table(network, size)
+    net[-slots.LAYER_SLOTS + slots.LAYER_FORWARD] = inference[-slots.LAYER_SLOTS + slots.LAYER_FORWARD]
+    return net
 
 
 def stride_of(width: int) -> int:
@@ -80,13 +90,10 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
         slots.NET_BLOCK: block_of(network, row * size, size),
         slots.NET_DENSE: dense.dense(size).address,
         slots.NET_FORWARD: backprop.forward(size).address,
-        slots.NET_PREDICT: step.predict(size).address,
     }
     header |= {slot: panel.address for slot, panel in dense.panels_for(size, widths).items()}
     if objective is not None:
-        loss, fused = losses.loss_kernel(
-            objective.loss, network.output, objective.classes, size, fused=not keep
-        )
+        loss, fused = losses.loss_kernel(objective.loss, network.output, objective.classes, size, fused=not keep)
         header |= {
             slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in) for n_in, n_out in pairwise(network.sizes[1:])),
             slots.NET_INPUT_STRIDE: stride_of(network.n_inputs),
@@ -98,20 +105,19 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
             slots.NET_BACKWARD: backprop.backward(size).address,
             slots.NET_SUMS: backprop.sums(size).address,
             slots.NET_EXAMPLES: step.examples(size).address,
-            slots.NET_SHARE: step.gradient_share(size).address,
+            slots.NET_GRADIENT_SHARE: step.gradient_share(size).address,
+            slots.NET_UPDATE_SHARE: step.update_share(size).address,
             slots.NET_TRAIN: step.train(size).address,
-            slots.NET_GRADIENT: step.gradient(size).address,
         }
     for slot, value in header.items():
         net[slot] = value
     fused = bool(net[slots.NET_FUSED])
-    for layer, name in zip(layers, network.activations, strict=True):
-        in_place = layer[slots.LAYER_Z] == layer[slots.LAYER_A]
-        last = layer is layers[-1]
-        if not (name == "identity" and in_place):
-            layer[slots.LAYER_FORWARD] = activations.forward(name, size).address
-        if objective is not None and not (name == "identity" and not keep) and not (last and fused):
-            layer[slots.LAYER_BACKWARD] = activations.backward(name, size).address
+    for l, name in enumerate(network.activations):
+        needed = (name != "identity" or keep) and not (l == network.n_layers - 1 and fused)
+        if needed:
+            layers[l, slots.LAYER_FORWARD] = activations.forward(name, size).address
+        if needed and objective is not None:
+            layers[l, slots.LAYER_BACKWARD] = activations.backward(name, size).address
     net.flags.writeable = False
     return net
 
@@ -119,9 +125,7 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
 def fill_layout(network: Network, layers: NDArray[np.int64], *, training: bool, keep: bool) -> int:
     """Offsets of each layer in theta and in the activations; returns the activations' elements for one example."""
     at, transposed = 0, 0
-    for l, ((n_in, n_out), name) in enumerate(
-        zip(pairwise(network.sizes), network.activations, strict=True)
-    ):
+    for l, ((n_in, n_out), name) in enumerate(zip(pairwise(network.sizes), network.activations, strict=True)):
         layer, stride = layers[l], stride_of(n_out)
         layer[slots.LAYER_IN], layer[slots.LAYER_OUT], layer[slots.LAYER_STRIDE] = n_in, n_out, stride
         layer[slots.LAYER_W] = network.offsets[l]

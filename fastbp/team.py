@@ -70,10 +70,8 @@ class Team:
 
     def run(self, job: NDArray[np.int64]) -> None:
         """All workers through one job; `stop_on_interrupt` or another thread may set its JOB_STOP."""
-        futures = []
         try:
-            for rank in range(self.workers):
-                futures.append(self._threads.submit(self._work, rank, job))
+            futures = [self._threads.submit(self._work, rank, job) for rank in range(self.workers)]
             wait(futures)
         except BaseException:
             job[slots.JOB_STOP] = 1
@@ -82,7 +80,7 @@ class Team:
             future.result()
 
     def _work(self, rank: int, job: NDArray[np.int64]) -> None:
-        self._train(rank, self.workers, job.ctypes.data)
+        self._train(rank, job.ctypes.data)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +117,11 @@ class Run:
         if self._order is None or self._order[:2] != (epoch, epochs):
             numbers = range(self.plan.epochs_before + epoch, self.plan.epochs_before + epoch + epochs)
             rows = len(self.job.examples)
-            self._order = (epoch, epochs, np.concatenate([shuffled(rows, seed, number) for number in numbers]))
+            self._order = (
+                epoch,
+                epochs,
+                np.concatenate([shuffled(rows, seed, number) for number in numbers]),
+            )
         return self._order[2]
 
     def _record(self, first: int, elapsed: float) -> None:
@@ -130,7 +133,8 @@ class Run:
         while begin < done:
             end = min(done, begin + job.per_epoch - (first + begin) % job.per_epoch)
             costs, totals = job.costs[begin:end], job.totals[begin:end]
-            self._open += (costs @ totals if self.plan.mean else costs.sum(), totals.sum(), share * (end - begin))
+            cost = costs @ totals if self.plan.mean else costs.sum()
+            self._open += np.array([cost, totals.sum(), share * (end - begin)])
             if (first + end) % job.per_epoch == 0:
                 self._close_epoch()
             begin = end

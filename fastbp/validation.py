@@ -9,7 +9,7 @@ import math
 import numbers
 import operator
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,7 @@ def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X") ->
     array = _real_array(X, name)
     if array.ndim == 1:
         shape = "-1, 1" if n_inputs == 1 else "1, -1"
-        hint = (
-            f"; if it is {'one column' if n_inputs == 1 else 'a single example'}, use {name}.reshape({shape})"
-        )
+        hint = f"; if it is {'one column' if n_inputs == 1 else 'a single example'}, use {name}.reshape({shape})"
         raise ValueError(f"{name} must be 2-D, one row per example, got shape {array.shape}{hint}")
     if array.ndim != 2:
         raise ValueError(f"{name} must be 2-D, one row per example, got shape {array.shape}")
@@ -44,9 +42,7 @@ def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X") ->
     return _converted(array, np.dtype(dtype), name)
 
 
-def as_targets(
-    y: ArrayLike, rows: int, loss: str, n_outputs: int, dtype: DTypeLike, name: str = "y"
-) -> Array:
+def as_targets(y: ArrayLike, rows: int, loss: str, n_outputs: int, dtype: DTypeLike, name: str = "y") -> Array:
     """y as the loss wants it, C-contiguous and of dtype; not copied if it is so already.
 
     (rows, n_outputs), made from (rows,) too if there is one output. With cross_entropy (rows,) is taken as
@@ -160,8 +156,7 @@ def _check_probabilities(rows: Array, name: str) -> None:
     if index is not None:
         total = rows[index].sum(dtype=np.float64)
         raise ValueError(
-            f"{name} must hold probabilities that sum to 1 in each row, "
-            f"got a sum of {total:.6g} in row {index[0]}"
+            f"{name} must hold probabilities that sum to 1 in each row, got a sum of {total:.6g} in row {index[0]}"
         )
 
 
@@ -216,17 +211,6 @@ def floating_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
     return result
 
 
-def layer_sizes(sizes: Iterable[int], name: str = "sizes") -> tuple[int, ...]:
-    """At least two whole numbers >= 1, the network's inputs first and its outputs last."""
-    try:
-        numbers_ = tuple(sizes)
-    except TypeError:
-        raise TypeError(f"{name} must be a sequence of whole numbers, got {sizes!r}") from None
-    if len(numbers_) < 2:
-        raise ValueError(f"{name} must hold at least 2 numbers (inputs and outputs), got {numbers_}")
-    return tuple(positive_int(f"{name}[{i}]", size) for i, size in enumerate(numbers_))
-
-
 def boolean(name: str, value: object) -> bool:
     """True or False as a bool."""
     if not isinstance(value, bool | np.bool_):
@@ -247,11 +231,6 @@ def nonnegative_int(name: str, value: object) -> int:
 def positive_float(name: str, value: object) -> float:
     """A finite number > 0 as a float."""
     return _number(name, value, lambda x: 0 < x < math.inf, "be finite and positive")
-
-
-def nonnegative_float(name: str, value: object) -> float:
-    """A finite number >= 0 as a float."""
-    return _number(name, value, lambda x: 0 <= x < math.inf, "be finite and not negative")
 
 
 def fraction(name: str, value: object) -> float:

@@ -358,11 +358,7 @@ def _targets(net, rows, rng, classes):
     """Targets in the loss's own domain; probabilities are 64ths, so that their rows sum to exactly one."""
     n_out = net.sizes[-1]
     if net.loss == "cross_entropy":
-        return (
-            rng.integers(n_out, size=rows)
-            if classes
-            else rng.multinomial(64, np.ones(n_out) / n_out, rows) / 64
-        )
+        return rng.integers(n_out, size=rows) if classes else rng.multinomial(64, np.ones(n_out) / n_out, rows) / 64
     if net.loss == "binary_cross_entropy":
         return rng.integers(0, 65, (rows, n_out)) / 64
     return _exact(rng.uniform(-1, 1, (rows, n_out)))
@@ -370,11 +366,14 @@ def _targets(net, rows, rng, classes):
 
 def _kink_distance(net, theta, X):
     z, _ = forward(net, theta, X)
-    return min(
-        [np.abs(z[i]).min() for i, name in enumerate(net.activations) if name == "relu"], default=np.inf
-    )
+    return min([np.abs(z[i]).min() for i, name in enumerate(net.activations) if name == "relu"], default=np.inf)
 
 
 def _is_alive(net, theta, X, y):
-    _, gradient = value_and_gradient(net, theta, X, y)
-    return all(np.abs(block).max() > 1e-4 for block in blocks(net, gradient).values())
+    """No block of the gradient is zero, or so small by cancellation that float32 could not tell."""
+    _, a = forward(net, theta, X)
+    dz, _ = backward(net, theta, X, y)
+    sums = flat(net, [(d.T @ below, d.sum(axis=0)) for below, d in zip(a, dz, strict=False)])
+    sizes = flat(net, [(np.abs(d).T @ np.abs(below), np.abs(d).sum(axis=0)) for below, d in zip(a, dz, strict=False)])
+    found, terms = blocks(net, sums), blocks(net, sizes)
+    return all(np.abs(found[name]).max() > max(1e-4, 0.05 * terms[name].max()) for name in found)

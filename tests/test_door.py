@@ -1,6 +1,7 @@
 """Bad input through the public API: the error names the argument and what came; the model stays as it was."""
 
 import copy
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastbp import SGD, Adam, Model
+from fastbp import SGD, Adam, Model, files
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 4)).astype("float32")
@@ -49,9 +50,7 @@ def unchanged(model: Model) -> Iterator[None]:
     yield
     assert model.parameters.tobytes() == twin.parameters.tobytes()
     assert model.optimizer == twin.optimizer
-    make = {"cross_entropy": classifier, "squared_error": regressor, "binary_cross_entropy": tagger}[
-        model.loss
-    ]
+    make = {"cross_entropy": classifier, "squared_error": regressor, "binary_cross_entropy": tagger}[model.loss]
     for each in (model, twin):
         each.fit(X, GOOD_TARGETS[make], epochs=1, batch_size=8)
     assert model.parameters.tobytes() == twin.parameters.tobytes()
@@ -73,6 +72,9 @@ def with_value(a: np.ndarray, index: int | tuple[int, ...], value: float) -> np.
 
 
 # Inputs -----------------------------------------------------------------------------------------------------
+
+# A model of float32 refuses what overflows, but check_gradient computes in float64.
+OVERFLOW = ("overflow", "number too large", "sum")
 
 # Every method that takes X: how it is called, and what its message calls X.
 TAKES_X: dict[str, tuple[Callable[[Model, Any], Any], str]] = {
@@ -112,6 +114,8 @@ BAD_X: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
 @pytest.mark.parametrize("bad", BAD_X)
 @pytest.mark.parametrize("method", TAKES_X)
 def test_bad_inputs_are_refused(method: str, bad: str) -> None:
+    if method == "check_gradient" and bad in OVERFLOW:
+        return
     model = trained(classifier)
     call, name = TAKES_X[method]
     value, error, message = BAD_X[bad]
@@ -125,8 +129,8 @@ def test_a_double_model_takes_what_overflows_a_single_one(method: str) -> None:
     call, name = TAKES_X[method]
     huge = with_value(X, (3, 1), 1e39)
     call(model, huge)
-    with refuses(ValueError, name, "finite", "in row 3, column 1"):
-        call(model, huge * np.inf)
+    with refuses(ValueError, name, "finite", "got inf in row 3, column 1"):
+        call(model, with_value(X, (3, 1), np.inf))
 
 
 # Targets and weights ----------------------------------------------------------------------------------------
@@ -227,6 +231,8 @@ BAD_W: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
 @pytest.mark.parametrize("bad", BAD_Y)
 @pytest.mark.parametrize("method", TAKES_Y)
 def test_bad_targets_are_refused(method: str, bad: str) -> None:
+    if method == "check_gradient" and bad in OVERFLOW:
+        return
     make, value, error, message = BAD_Y[bad]
     model = trained(make)
     call, name = TAKES_Y[method]
@@ -238,6 +244,8 @@ def test_bad_targets_are_refused(method: str, bad: str) -> None:
 @pytest.mark.parametrize("bad", BAD_W)
 @pytest.mark.parametrize("method", TAKES_Y)
 def test_bad_weights_are_refused(method: str, bad: str) -> None:
+    if method == "check_gradient" and bad in OVERFLOW:
+        return
     model = trained(regressor)
     call, name = TAKES_Y[method]
     value, error, message = BAD_W[bad]
@@ -271,11 +279,12 @@ def test_validation_data_are_two_or_three_arrays(wrong: Any) -> None:
         ({"optimizer": "SDG"}, ValueError, ("optimizer", "got 'SDG'", "did you mean 'sgd'")),
         ({"optimizer": 0.1}, TypeError, ("optimizer", "got 0.1")),
         ({"optimizer": Adam}, TypeError, ("optimizer",)),
+        ({"optimizer": SGD(0.5), "shuffle": "yes"}, TypeError, ("shuffle", "got 'yes'")),
+        ({"optimizer": SGD(0.5), "progress": "yes"}, TypeError, ("progress", "got 'yes'")),
+        ({"optimizer": SGD(0.5), "n_threads": 0}, ValueError, ("n_threads", "got 0")),
     ],
 )
-def test_bad_options_are_refused(
-    options: dict[str, Any], error: type[Exception], message: tuple[str, ...]
-) -> None:
+def test_bad_options_are_refused(options: dict[str, Any], error: type[Exception], message: tuple[str, ...]) -> None:
     model = trained(classifier)
     with unchanged(model), refuses(error, *message):
         model.fit(X, CLASSES, **options)
@@ -368,7 +377,7 @@ def test_bad_arguments_of_the_constructor_are_refused(
         (lambda theta: with_value(theta, 50, np.nan), ValueError, ("finite", "got nan at index 50")),
         (lambda theta: with_value(theta, 3, 1e39), ValueError, ("fit in float32", "got 1e+39 at index 3")),
         (lambda theta: theta.astype(complex), TypeError, ("real numbers", "complex128")),
-        (lambda theta: None, TypeError, ("real numbers", "NoneType")),
+        (lambda theta: "he_normal", TypeError, ("real numbers", "str")),
     ],
 )
 def test_bad_parameters_are_refused(
@@ -376,8 +385,6 @@ def test_bad_parameters_are_refused(
 ) -> None:
     model = trained(regressor)
     theta = change(model.parameters)
-    if name == "theta" and theta is None:
-        pytest.skip("theta=None means the model's own")
     with unchanged(model), refuses(error, name, *message):
         if name == "theta":
             model.value_and_gradient(X, REAL, theta=theta)
@@ -426,6 +433,31 @@ def test_no_corrupted_byte_gives_anything_but_a_model_or_a_clear_error(tmp_path:
             assert model.predict(np.zeros((1, model.network.n_inputs))).shape == (1, model.network.n_outputs)
 
 
+def test_files_that_describe_no_model_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    trained(classifier).save(path)
+    tensors, metadata = files.read(path)
+    good = json.loads(metadata["model"])
+
+    def is_refused(description: Any, tensors: dict[str, np.ndarray] = tensors) -> None:
+        files.write(path, tensors, {"model": json.dumps(description)})
+        with refuses(ValueError, f"{path} is not a fastbp model: "):
+            Model.load(path)
+
+    for wrong in (None, 3, "model", [], [good], {}, {**good, "unknown": 1}):
+        is_refused(wrong)
+    for key in good:
+        is_refused({k: v for k, v in good.items() if k != key})
+        is_refused({**good, key: {"no": "such value"}})
+    for key in good["optimizer"]:
+        is_refused({**good, "optimizer": {**good["optimizer"], key: -1}})
+    for name in tensors:
+        is_refused(good, {k: v for k, v in tensors.items() if k != name})
+        is_refused(good, {**tensors, name: tensors[name][:-1]})
+        is_refused(good, {**tensors, name: tensors[name].astype("f8")})
+    is_refused(good, {**tensors, "parameters": tensors["parameters"] * np.nan})
+
+
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "model"
     path.parent.mkdir()
@@ -445,7 +477,7 @@ def test_a_hundred_refusals_later_training_goes_on_as_if_nothing_had_been() -> N
     model = trained(classifier)
     with unchanged(model):
         for call, _ in TAKES_X.values():
-            for value, error, _ in BAD_X.values():
+            for value, error, _ in (BAD_X[bad] for bad in BAD_X if bad != "overflow"):
                 with pytest.raises(error):
                     call(model, value)
 
@@ -510,7 +542,7 @@ def test_no_method_writes_into_what_it_is_given() -> None:
         model.value_and_gradient(X, REAL, weight, theta=theta)
         model.backward(X, REAL, weight)
         model.check_gradient(X, REAL, weight)
-        model.forward(X).a[0][...] = 7
+        model.forward(X)
         model.predict(X)[...] = 7
         model.parameters = theta
         model.fit(X, REAL, epochs=1)
@@ -526,11 +558,22 @@ def test_examples_of_weight_zero_are_as_if_they_were_not_there(dtype: str) -> No
     weight = np.tile([1.0, 0.0], 10)
     some, all_ = (Model((4, 6, 3), hidden="tanh", dtype=dtype) for _ in range(2))
     some.fit(X[::2], REAL[::2], epochs=2, batch_size=1, shuffle=False, optimizer=SGD(0.1))
-    history = all_.fit(
-        X, REAL, epochs=2, batch_size=1, shuffle=False, optimizer=SGD(0.1), sample_weight=weight
-    )
+    history = all_.fit(X, REAL, epochs=2, batch_size=1, shuffle=False, optimizer=SGD(0.1), sample_weight=weight)
     assert np.isfinite(history.cost).all()
     np.testing.assert_allclose(all_.parameters, some.parameters, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_examples_of_weight_zero_may_even_cost_infinitely_much(dtype: str) -> None:
+    weights = [np.eye(3), np.eye(3)]  # relu outputs with a 0, of which cross-entropy wants the logarithm
+    model = Model((3, 3, 3), output="relu", loss="cross_entropy", bias=False, dtype=dtype, initial=weights)
+    rows = np.array([[0.5, 0.25, 0.25], [1, 0, 0]])
+    y, weight = [0, 1], [1, 0]
+    assert model.evaluate(rows, y)["cost"] == np.inf
+    assert model.evaluate(rows, y, weight)["cost"] == pytest.approx(np.log(2))
+    cost, gradient = model.value_and_gradient(rows, y, weight)
+    assert cost == pytest.approx(np.log(2))
+    np.testing.assert_array_equal(gradient, model.value_and_gradient(rows[:1], y[:1])[1])
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
@@ -550,9 +593,7 @@ def test_only_the_ratios_of_weights_matter_to_a_mean(dtype: str, scale: float) -
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_diverging_training_stops_and_leaves_finite_parameters(
-    momentum: float, dtype: str, n_threads: int
-) -> None:
+def test_diverging_training_stops_and_leaves_finite_parameters(momentum: float, dtype: str, n_threads: int) -> None:
     model = Model((4, 6, 3), dtype=dtype)
     optimizer = SGD(1e6, momentum=momentum)
     with pytest.raises(FloatingPointError) as caught:

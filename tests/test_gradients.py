@@ -18,6 +18,7 @@ ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu"]
 OUTPUTS = [*ACTIVATIONS, "softmax"]
 WIDTHS = [*range(1, 71), 100, 130]
 DEPTHS = {1: (5, 3), 2: (5, 7, 3), 3: (5, 7, 6, 3), 4: (5, 7, 6, 4, 3)}
+SMALL_DEPTHS = {1: (3, 2), 2: (3, 4, 2), 3: (2, 4, 3, 2), 4: (2, 3, 4, 3, 2)}
 
 
 def model_of(net, theta, dtype):
@@ -89,7 +90,7 @@ def test_gradient_is_the_twins_for_all_activations_losses_and_depths(output, los
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_gradient_is_the_signed_slope_of_the_cost(output, loss):
     for hidden in ACTIVATIONS:
-        for sizes in DEPTHS.values():
+        for sizes in SMALL_DEPTHS.values():
             net = twin.Net(sizes, hidden, output, loss)
             model, theta, X, y, gradient = check(net, 6, "float64")
             assert_gradient(net, gradient, numeric_gradient(model, theta, X, y), 1e-6)
@@ -101,7 +102,7 @@ def test_gradient_is_the_signed_slope_of_the_cost(output, loss):
 def test_check_gradient_passes_and_shows_both_sides(output, loss, dtype):
     """It works in float64 whatever the model's dtype, and leaves the parameters alone."""
     for hidden in ACTIVATIONS:
-        net = twin.Net((4, 5, 3, 3), hidden, output, loss)
+        net = twin.Net((2, 3, 2), hidden, output, loss)
         theta, X, y = twin.problem(net, rows=5)
         model = model_of(net, theta, dtype)
         result = model.check_gradient(X, y)
@@ -157,9 +158,7 @@ def test_probabilities_that_sum_to_nearly_one_keep_an_exact_gradient(output):
 def test_gradient_for_every_width_in_every_role(shift, dtype):
     """Rotations of the same list: each width is once an input, once in both hidden layers, once an output."""
     for i in range(len(WIDTHS)):
-        sizes = tuple(
-            WIDTHS[(i + step) % len(WIDTHS)] for step in (0, shift + 11, 2 * shift + 29, shift + 50)
-        )
+        sizes = tuple(WIDTHS[(i + step) % len(WIDTHS)] for step in (0, shift + 11, 2 * shift + 29, shift + 50))
         check(twin.Net(sizes, "tanh", "identity"), 1 + (7 * i + shift) % 70, dtype, seed=i)
 
 
@@ -193,7 +192,7 @@ def test_gradient_for_large_batches(rows, dtype):
     check(twin.Net((8, 20, 6, 3), "tanh", "softmax", "cross_entropy"), rows, dtype, classes=True)
 
 
-@pytest.mark.parametrize("sizes", [(1, 70, 1), (33, 17, 9), (2, 130, 3), (100, 2, 2), (16, 24, 31, 7)])
+@pytest.mark.parametrize("sizes", [(1, 70, 1), (33, 6, 9), (1, 130, 2), (100, 2, 2), (3, 9, 17, 3)])
 def test_gradient_of_wide_layers_is_the_signed_slope_of_the_cost(sizes):
     net = twin.Net(sizes, "relu", "softmax" if sizes[-1] > 1 else "sigmoid", "squared_error")
     model, theta, X, y, gradient = check(net, 9, "float64")

@@ -17,6 +17,7 @@ from fastbp import Model, jit
 from fastbp.core import activations, dense, losses, optimizers, table
 from fastbp.core.compile import lanes_of, registers
 from fastbp.core.transpose import transpose
+from fastbp.core.workspace import embedded_size
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no mprotect")
 
@@ -57,9 +58,7 @@ print("after", flush=True)
 @pytest.mark.parametrize("action", ["", "= 1"], ids=["read", "write"])
 @pytest.mark.parametrize("side", SIDES)
 def test_a_child_that_goes_one_element_too_far_dies(side: Side, action: str) -> None:
-    code = CHILD.format(
-        folder=str(Path(__file__).parent), side=side, index=70 if side == "end" else -1, action=action
-    )
+    code = CHILD.format(folder=str(Path(__file__).parent), side=side, index=70 if side == "end" else -1, action=action)
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (child.returncode, child.stdout) == (-signal.SIGSEGV, "before\n"), child.stderr
 
@@ -159,9 +158,7 @@ def test_transposes(size: int, side: Side) -> None:
     for rows in WIDTHS:
         for columns in {1, 2, 15, 16, 17, 33, rows, 71 - rows if rows < 71 else 1}:
             with guarded(side) as guard:
-                x = guard.copy(
-                    np.arange(rows * columns).reshape(rows, columns), DTYPES[size], writeable=False
-                )
+                x = guard.copy(np.arange(rows * columns).reshape(rows, columns), DTYPES[size], writeable=False)
                 out = guard.empty((columns, rows), DTYPES[size])
                 run(transpose(size), out, rows, x, columns, rows, columns)
             assert (out == x.T).all()
@@ -239,9 +236,7 @@ def test_losses(name: str, fused: bool, classes: bool, size: int, side: Side) ->
             run(kernel, d, costs, spare, x, y, weights, 1, rows, width, stride, 0.25)
         assert np.isfinite(d[:, :width]).all()
         wanted = COST[name](a, np.eye(width)[target] if classes else target).sum(axis=1) * weights
-        np.testing.assert_allclose(
-            costs, wanted, rtol=1e-3 if size == 4 else 1e-10, atol=1e-5 if size == 4 else 0
-        )
+        np.testing.assert_allclose(costs, wanted, rtol=1e-3 if size == 4 else 1e-10, atol=1e-5 if size == 4 else 0)
 
 
 @on_each_side
@@ -291,7 +286,7 @@ KINDS = [
 
 
 def example(i: int, dtype: str, rng: np.random.Generator) -> tuple[Model, np.ndarray, np.ndarray]:
-    """A network with the i-th width in every place in turn, some rows, and targets of a kind that its loss takes."""
+    """A network with the i-th width in every place in turn, some rows, and targets that its loss takes."""
     width, other = WIDTHS[i], WIDTHS[(i * 29 + 7) % len(WIDTHS)]
     sizes = [(width, other, 3), (other, width, 2), (5, other, width), (width, 1, other, width)][i % 4]
     hidden, output, loss = KINDS[(i // 4) % 4]
@@ -320,18 +315,21 @@ def test_entry_points_of_every_width(size: int, side: Side) -> None:
         wanted = model.predict(X_all)
         wanted_cost, wanted_gradient = model.value_and_gradient(X_all, y_all)
         with guarded(side) as guard:
-            net, theta = locked(guard, model.compiled()), locked(guard, model.parameters)
+            net = locked(guard, model.compiled(classes=y_all.ndim == 1))
+            theta = locked(guard, model.parameters)
             X, y = locked(guard, X_all), locked(guard, y_all)
             out, gradient = guard.empty(wanted.shape, DTYPES[size]), guard.empty(theta.shape, DTYPES[size])
-            predict(net, theta, X, out, guard.copy(model.workspace(len(X))))
-            cost = value_and_gradient(net, theta, X, y, gradient, guard.copy(model.workspace(len(X))))
+            predict(net, theta, X, out, guard.empty(embedded_size(net, 1), DTYPES[size]))
+            work = guard.empty(embedded_size(net, len(X)), DTYPES[size])  # as little as is accepted, of NaN
+            cost = value_and_gradient(net, theta, X, y, gradient, work)
             assert (out == wanted).all()
             assert cost == wanted_cost
             assert (gradient == wanted_gradient).all()
 
             row, of_row = locked(guard, X_all[-1]), guard.empty(wanted.shape[1:], DTYPES[size])
-            predict(net, theta, row, of_row, guard.copy(model.workspace()))
+            predict(net, theta, row, of_row, guard.empty(embedded_size(net, 1), DTYPES[size]))
             assert (of_row == wanted[-1]).all()
+        assert model.workspace(len(X)).size >= work.size
 
 
 @on_each_side
@@ -345,10 +343,44 @@ def test_training_reads_nothing_but_its_rows(size: int, side: Side) -> None:
         with guarded(side) as guard:
             X, y, weight = (guard.copy(a, writeable=False) for a in (X_all, y_all, weight_all))
             options: dict[str, Any] = {"epochs": 2, "batch_size": 6, "optimizer": ("sgd", "adam")[i % 2]}
-            model.fit(
-                X, y, sample_weight=weight, n_threads=1 + i % 3, validation_data=(X, y, weight), **options
-            )
+            model.fit(X, y, sample_weight=weight, n_threads=1 + i % 3, validation_data=(X, y, weight), **options)
             twin.fit(X_all, y_all, sample_weight=weight_all, **options)
             assert (model.parameters == twin.parameters).all()
             assert (model.predict(X) == twin.predict(X_all)).all()
             assert model.evaluate(X, y, weight) == twin.evaluate(X_all, y_all, weight_all)
+
+
+@on_each_side
+@in_each_size
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_a_fit_stays_inside_the_memory_that_it_asked_for(
+    n_threads: int, size: int, side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(7)
+    many = rng.normal(size=(2100, 4)), rng.integers(0, 3, 2100)  # mini-batches of 1,050 rows in shards
+
+    def train(i: int) -> Any:
+        model, X, y = example(i, DTYPES[size], np.random.default_rng(i))
+        model.fit(X, y, epochs=2, batch_size=1 + i % 33, optimizer=("sgd", "adam")[i % 2], n_threads=n_threads)
+        trace = model.forward(X).z + model.backward(X, y).da
+        small = Model((4, 1 + i % 20, 3), KINDS[i % 4][0], "softmax", dtype=DTYPES[size])
+        small.fit(*many, epochs=1, batch_size=1050, n_threads=n_threads)
+        return [
+            model.parameters,
+            small.parameters,
+            model.value_and_gradient(X, y)[1],
+            model.predict(X),
+            *trace,
+        ]
+
+    for i in range(0, len(WIDTHS), 2 if n_threads < 3 else 5):
+        wanted = train(i)
+        with guarded(side) as guard, monkeypatch.context() as patch:
+
+            def zeros(count: int, dtype: Any, guard: Guard = guard) -> np.ndarray:
+                return guard.copy(np.zeros(count, dtype))
+
+            for module in ("model", "job", "diagnostics"):
+                patch.setattr(f"fastbp.{module}.aligned_zeros", zeros)
+            for a, b in zip(train(i), wanted, strict=True):
+                assert (a == b).all()

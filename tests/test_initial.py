@@ -118,9 +118,7 @@ def test_a_users_layers_and_flat_theta_land_in_their_places(data: st.DataObject)
         theta.astype(">f8"),
         np.repeat(theta, 2)[::2],
         [(w.tolist(), b.tolist()) for w, b in layers] if bias else [w.tolist() for w, _ in layers],
-        [(np.asfortranarray(w), b[::-1][::-1]) for w, b in layers]
-        if bias
-        else [w[:, ::-1][:, ::-1] for w in items],
+        [(np.asfortranarray(w), b[::-1][::-1]) for w, b in layers] if bias else [w[:, ::-1][:, ::-1] for w in items],
     ):
         assert (initial_(sizes, same, bias, dtype=dtype) == theta).all()
 

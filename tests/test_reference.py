@@ -9,9 +9,7 @@ import reference as twin
 OUTPUTS = list(twin.ACTIVATIONS)
 ELEMENTWISE = [name for name in twin.ACTIVATIONS if name != "softmax"]
 H = 1e-5
-FUSED = pytest.mark.parametrize(
-    ("output", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")]
-)
+FUSED = pytest.mark.parametrize(("output", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")])
 
 
 def slopes(function, values):

@@ -60,9 +60,7 @@ def test_a_prediction_has_the_same_bits_for_every_cut_of_the_rows(dtype):
 # Any number of threads.
 
 
-def fitted(
-    n_threads, sizes, rows, batch_size, dtype="float32", shuffle=True, epochs=3, optimizer=None, **model
-):
+def fitted(n_threads, sizes, rows, batch_size, dtype="float32", shuffle=True, epochs=3, optimizer=None, **model):
     """What a fit leaves behind: parameters, costs, and parameters after continuing."""
     X, y = data(sizes, rows, classes=model.get("output") == "softmax")
     weight = 0.5 + np.arange(rows) % 3
@@ -101,9 +99,7 @@ def test_small_networks_learn_the_same_bits_with_any_number_of_threads(batch_siz
 def test_large_networks_learn_the_same_bits_with_any_number_of_threads(batch_size, shuffle, dtype):
     rows = {3: 20, 128: 301, 301: 301}[batch_size]
     sizes = (784, 128, 10)
-    assert_same_bits_for_all_teams(
-        sizes, rows, batch_size, dtype=dtype, shuffle=shuffle, epochs=2, output="softmax"
-    )
+    assert_same_bits_for_all_teams(sizes, rows, batch_size, dtype=dtype, shuffle=shuffle, epochs=2, output="softmax")
 
 
 @DTYPES
@@ -111,9 +107,7 @@ def test_a_full_batch_of_5000_rows_learns_the_same_bits_with_any_number_of_threa
     assert_same_bits_for_all_teams((4, 32, 16, 4), 5000, 5000, dtype=dtype, epochs=4, hidden="tanh")
 
 
-@pytest.mark.parametrize(
-    "optimizer", ["sgd", "adam", SGD(0.001, 0.9), SGD(0.001, 0.9, nesterov=True), Adam(0.01)]
-)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", SGD(0.001, 0.9), SGD(0.001, 0.9, nesterov=True), Adam(0.01)])
 def test_every_optimizer_learns_the_same_bits_with_any_number_of_threads(optimizer):
     assert_same_bits_for_all_teams((30, 100, 3), 430, 200, optimizer=optimizer, hidden="tanh")
 

@@ -27,7 +27,6 @@ from .table import (
     NET_FUSED,
     NET_LAYERS,
     NET_LOSS,
-    NET_TARGETS,
     NET_TRANSPOSE,
 )
 
@@ -117,6 +116,13 @@ def share(layer, rank, workers):
     return rows * rank // workers, rows * (rank + 1) // workers
 
 
+@inline
+def range_of_share(layer, rank, workers):
+    """First and end element in theta of a worker's rows of a layer."""
+    low, high = share(layer, rank, workers)
+    return layer[LAYER_W] + low * layer[LAYER_OUT], layer[LAYER_W] + high * layer[LAYER_OUT]
+
+
 @functools.cache
 def sums(size):
     """dw_jk = Σ_n a_nk dz_nj, db_j = Σ_n dz_nj over the examples 0 … count - 1, for one worker's share of the rows.
@@ -136,7 +142,22 @@ def sums(size):
             if rows > 0:
                 dw = shift(gradient, layer[LAYER_W] + low * n_out)
                 init, i_row = (dw, n_out) if add else (zeros, 0)
-                call(net[NET_DENSE], net, dw, n_out, init, i_row, shift(x, low), 1, x_row, dz, stride, rows, n_out, count)
+                call(
+                    net[NET_DENSE],
+                    net,
+                    dw,
+                    n_out,
+                    init,
+                    i_row,
+                    shift(x, low),
+                    1,
+                    x_row,
+                    dz,
+                    stride,
+                    rows,
+                    n_out,
+                    count,
+                )
             if high > n_in:
                 db = shift(gradient, layer[LAYER_B])
                 init = db if add else zeros

@@ -96,8 +96,10 @@ def caller(result):
 
         def codegen(context, builder, sig, args):
             values = [builder.extract_value(args[1], i) for i in range(len(wanted))]
-            function = ir.FunctionType(context.get_value_type(result) if result != VOID else ir.VoidType(),
-                                       [value.type for value in values])
+            function = ir.FunctionType(
+                context.get_value_type(result) if result != VOID else ir.VoidType(),
+                [value.type for value in values],
+            )
             value = builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
             return context.get_dummy_value() if result == VOID else value
 
@@ -194,8 +196,15 @@ class Cache:
 
     def __init__(self, key):
         codegen = registry.cpu_target.target_context.codegen()
-        everything = (key, source_stamp(), codegen.magic_tuple(), numba.__version__, llvmlite.__version__,
-                      sys.version_info[:3], config.OPT.__str__())
+        everything = (
+            key,
+            source_stamp(),
+            codegen.magic_tuple(),
+            numba.__version__,
+            llvmlite.__version__,
+            sys.version_info[:3],
+            config.OPT.__str__(),
+        )
         digest = hashlib.sha256(repr(everything).encode()).hexdigest()[:24]
         name = "-".join(str(part).rpartition(".")[2] for part in key)
         directory = cache_directory()

@@ -97,10 +97,20 @@ def panel(size, columns, full):
         wide_vectors()
         while M >= tall:
             tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, tall, columns, lanes, full)
-            C, init, S, M = shift(C, tall * c_row), shift(init, tall * i_row), shift(S, tall * s_row), M - tall
+            C, init, S, M = (
+                shift(C, tall * c_row),
+                shift(init, tall * i_row),
+                shift(S, tall * s_row),
+                M - tall,
+            )
         while M >= middle:
             tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, middle, columns, lanes, full)
-            C, init, S, M = shift(C, middle * c_row), shift(init, middle * i_row), shift(S, middle * s_row), M - middle
+            C, init, S, M = (
+                shift(C, middle * c_row),
+                shift(init, middle * i_row),
+                shift(S, middle * s_row),
+                M - middle,
+            )
         while M >= single:
             tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, single, columns, lanes, full)
             C, init, S, M = shift(C, c_row), shift(init, i_row), shift(S, s_row), M - single

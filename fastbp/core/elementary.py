@@ -4,11 +4,24 @@ Reductions and coefficients follow Cephes (S. Moshier) and FDLIBM (Sun Microsyst
 is right at infinities, signed zeros and subnormal results. No libm, no table, no branch.
 """
 
+import math
+
 from numba.core import types
 from numba.extending import intrinsic
 
 from .compile import inline
-from .simd import INTEGERS, Vector, absolute, bits, constant, float_function, from_bits, multiply_add, select, to_float
+from .simd import (
+    INTEGERS,
+    Vector,
+    absolute,
+    bits,
+    constant,
+    float_function,
+    from_bits,
+    multiply_add,
+    select,
+    to_float,
+)
 
 
 def per_type(float32, float64, integer=False):
@@ -57,15 +70,21 @@ EXP_LOW, EXP_HIGH = per_type(-104.0, -746.0), per_type(89.0, 710.0)
 # (e^r - 1 - r) / r² for |r| <= ln(2) / 2: Cephes expf; the Taylor series
 EXP_TAIL = polynomial(
     [5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4],
-    [1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880, 1 / 3628800, 1 / 39916800]
-    + [1 / 479001600, 1 / 6227020800],
+    [1 / math.factorial(n) for n in range(2, 14)],
 )
 
 # (log(1 + f) - f + f²/2) / s - f²/2 over s² for s = f / (2 + f): FreeBSD's logf; FDLIBM's log
 LOG_TAIL = polynomial(
     [0.66666662693, 0.40000972152, 0.28498786688, 0.24279078841],
-    [6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01]
-    + [1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01],
+    [
+        6.666666666666735130e-01,
+        3.999999999940941908e-01,
+        2.857142874366239149e-01,
+        2.222219843214978396e-01,
+        1.818357216161805012e-01,
+        1.531383769920937332e-01,
+        1.479819860511658591e-01,
+    ],
 )
 SQRT_HALF_BITS = per_type(0x3F3504F3, 0x3FE6A09E667F3BCD, integer=True)
 ONE_LESS_SQRT_HALF_BITS = per_type(0x3F800000 - 0x3F3504F3, 0x3FF0000000000000 - 0x3FE6A09E667F3BCD, integer=True)

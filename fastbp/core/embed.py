@@ -1,9 +1,152 @@
-"""What becomes part of the user's own compiled code: data pointers, and the check that a table fits."""
+"""Entry points without a team: prediction and cost for any number of rows, and the gradient inside other code.
+
+`data_of` and `check_table` become part of the user's own compiled code; the rest is called by address.
+"""
+
+import functools
 
 from numba import types
 from numba.extending import intrinsic, register_jitable
 
-from .table import HEADER, NET_SIZE, NET_VERSION, VERSION
+from .backprop import layer_of
+from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, wide_vectors
+from .simd import address_of, copy, doubles_at, floats_at, integers_at, shift
+from .step import total
+from .table import (
+    HEADER,
+    JOB_BATCH,
+    JOB_COSTS,
+    JOB_GRADIENT,
+    JOB_NET,
+    JOB_ROWS,
+    JOB_SHARDS,
+    JOB_SLOTS,
+    JOB_STEPS,
+    JOB_THETA,
+    JOB_TOTALS,
+    JOB_WORKERS,
+    JOB_X,
+    JOB_Y,
+    LAYER_A,
+    LAYER_DA,
+    LAYER_DZ,
+    LAYER_OUT,
+    LAYER_STRIDE,
+    LAYER_Z,
+    NET_BLOCK,
+    NET_FORWARD,
+    NET_FUSED,
+    NET_INPUTS,
+    NET_LAYERS,
+    NET_LOSS,
+    NET_OUTPUTS,
+    NET_SIZE,
+    NET_TARGETS,
+    NET_TRAIN,
+    NET_VERSION,
+    NET_WIDEST,
+    VERSION,
+)
+from .workspace import ONE, divide, job_size, padded, shards_of
+
+
+@functools.cache
+def predict(size):
+    """Overwrites out (rows, outputs): the last layer's a for the inputs x, a block of examples at a time."""
+    P = POINTERS[size]
+    lanes = lanes_of(size)
+
+    @kernel(VOID(INTEGERS, P, P, P, INT, P), size)
+    def predict(net, theta, out, x, rows, workspace):
+        wide_vectors()
+        for i in range(net[NET_WIDEST]):
+            workspace[i] = 0.0
+        zeros, work = workspace, shift(workspace, net[NET_WIDEST])
+        block, n_in, n_out = net[NET_BLOCK], net[NET_INPUTS], net[NET_OUTPUTS]
+        layer = layer_of(net, net[NET_LAYERS] - 1)
+        a, stride = shift(work, block * layer[LAYER_A]), layer[LAYER_STRIDE]
+        for begin in range(0, rows, block):
+            count = min(block, rows - begin)
+            call(net[NET_FORWARD], net, theta, zeros, shift(x, begin * n_in), n_in, work, block, 0, count, 1)
+            for n in range(count):
+                copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
+
+    return predict
+
+
+@functools.cache
+def evaluate(size):
+    """Returns Σ_n w_n C_n over the examples (weights: an address, or 0)."""
+    P = POINTERS[size]
+
+    @kernel(DOUBLE(INTEGERS, P, P, P, INT, INT, P), size)
+    def evaluate(net, theta, x, y, weights, rows, workspace):
+        for i in range(net[NET_WIDEST]):
+            workspace[i] = 0.0
+        zeros, one = workspace, shift(workspace, net[NET_WIDEST])
+        one[0] = 1.0
+        block, n_in, fused, layer = (
+            net[NET_BLOCK],
+            net[NET_INPUTS],
+            net[NET_FUSED],
+            layer_of(net, net[NET_LAYERS] - 1),
+        )
+        losses = shift(one, ONE)
+        spare = shift(losses, padded(block))
+        work = shift(spare, padded(block))
+        a = shift(work, block * (layer[LAYER_Z] if fused else layer[LAYER_A]))
+        d = shift(work, block * (layer[LAYER_DZ] if fused else layer[LAYER_DA]))
+        result = 0.0
+        for begin in range(0, rows, block):
+            count = min(block, rows - begin)
+            w = shift(floats_at(weights, size), begin) if weights != 0 else one
+            call(
+                net[NET_FORWARD],
+                net,
+                theta,
+                zeros,
+                shift(x, begin * n_in),
+                n_in,
+                work,
+                block,
+                0,
+                count,
+                1 - fused,
+            )
+            call(net[NET_LOSS], d, losses, spare, a, shift(y, begin * net[NET_TARGETS]), w, int(weights != 0), count,
+                 layer[LAYER_OUT], layer[LAYER_STRIDE], 1.0)  # fmt: skip
+            result += total(losses, count)
+        return result
+
+    return evaluate
+
+
+@functools.cache
+def gradient(size):
+    """Overwrites gradient; returns the cost. One worker, on the caller's workspace, which begins with its job."""
+    P = POINTERS[size]
+
+    @kernel(DOUBLE(INTEGERS, P, P, P, P, INT, P), size)
+    def gradient(net, theta, gradient, x, y, rows, workspace):
+        job = integers_at(address_of(workspace))
+        for slot in range(JOB_SLOTS):
+            job[slot] = 0
+        costs = doubles_at(address_of(shift(job, JOB_SLOTS)))
+        costs[1] = rows
+        job[JOB_NET], job[JOB_THETA], job[JOB_GRADIENT] = (
+            address_of(net),
+            address_of(theta),
+            address_of(gradient),
+        )
+        job[JOB_X], job[JOB_Y] = address_of(x), address_of(y)
+        job[JOB_COSTS], job[JOB_TOTALS] = address_of(costs), address_of(shift(costs, 1))
+        job[JOB_ROWS], job[JOB_BATCH], job[JOB_STEPS], job[JOB_WORKERS] = rows, rows, 1, 1
+        job[JOB_SHARDS] = shards_of(net, rows)
+        divide(job, net, address_of(shift(workspace, job_size(net))))
+        call(net[NET_TRAIN], 0, job)
+        return costs[0]
+
+    return gradient
 
 
 @intrinsic

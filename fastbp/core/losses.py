@@ -93,9 +93,7 @@ LOSSES = {
     "squared_error": Loss(squared_error, squared_error_derivative, squared_error_second),
     "half_squared_error": Loss(half_squared_error, half_squared_error_derivative, half_squared_error_second),
     "cross_entropy": Loss(cross_entropy, cross_entropy_derivative, cross_entropy_second),
-    "binary_cross_entropy": Loss(
-        binary_cross_entropy, binary_cross_entropy_derivative, binary_cross_entropy_second
-    ),
+    "binary_cross_entropy": Loss(binary_cross_entropy, binary_cross_entropy_derivative, binary_cross_entropy_second),
 }
 
 OWN_OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
@@ -158,51 +156,80 @@ def elementwise(name, classes, size):
     return loss
 
 
+@inline
+def softmax_of_row(d, z, width, lanes):
+    """Overwrites d (width): d_j = e^(z_j - max z); returns max z and Σ_j d_j."""
+    top = max_lanes(row_maximum(z, width, lanes))
+    return top, sum_lanes(row_exponentials(d, z, top, width, lanes))
+
+
+@inline
+def logarithms(x, count, lanes):
+    """Overwrites x (count): x = log x, all rows together."""
+    for n in range(0, count, lanes):
+        mask = first(count - n, lanes)
+        store(shift(x, n), log(load(shift(x, n), mask)), mask)
+
+
 @functools.cache
-def softmax_cross_entropy(classes, size):
-    """C_n = Σ_j y_j (log Σ_i e^z_i - z_j), dz_j = p_j Σ_i y_i - y_j with p the softmax of z."""
+def softmax_cross_entropy_classes(size):
+    """C_n = log Σ_i e^z_i - z_c for the class c of the example, dz_j = p_j - [j = c] with p the softmax of z."""
     lanes = lanes_of(size)
-    target = make_target(classes)
-    y_row = make_y_row(classes)
 
-    @inline
-    def row_sum(y, width):
-        total = target(y, 0, first(width, lanes))
-        for j in range(lanes, width, lanes):
-            total = total + target(y, j, first(width - j, lanes))
-        return total
-
-    @kernel(signature(size), classes, size)
-    def softmax_cross_entropy(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
+    @kernel(signature(size), size)
+    def softmax_cross_entropy_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
-        d_n, z, y_n = d, x, y
-        for n in range(rows):  # spare = max z, costs = Σ e^(z - max z), dz
+        for n in range(rows):
+            top, total = softmax_of_row(d, x, width, lanes)
+            c = int(y[n])
             weight = weights[n * w_row]
             factor = rounded(weight * scale, weights)
-            top = max_lanes(row_maximum(z, width, lanes))
-            total = sum_lanes(row_exponentials(d_n, z, top, width, lanes))
-            spare[n] = top
-            costs[n] = total
-            mass = sum_lanes(row_sum(y_n, width)) / total
             for j in range(0, width, lanes):
                 mask = first(width - j, lanes)
-                delta = (load(shift(d_n, j), mask) * mass - target(y_n, j, mask)) * factor
-                store(shift(d_n, j), delta, mask)
-            d_n, z, y_n = shift(d_n, stride), shift(z, stride), shift(y_n, y_row(width))
-        for n in range(0, rows, lanes):  # the logarithms of all rows together
-            mask = first(rows - n, lanes)
-            store(shift(costs, n), log(load(shift(costs, n), mask)), mask)
-        z, y_n = x, y
+                store(shift(d, j), load(shift(d, j), mask) * (factor / total), mask)
+            d[c] -= factor
+            costs[n], spare[n] = total, top - x[c]
+            d, x = shift(d, stride), shift(x, stride)
+        logarithms(costs, rows, lanes)
         for n in range(rows):
-            weight = weights[n * w_row]
+            costs[n] = weights[n * w_row] * (costs[n] + spare[n])
+
+    return softmax_cross_entropy_classes
+
+
+@functools.cache
+def softmax_cross_entropy(size):
+    """C_n = Σ_j y_j (log Σ_i e^z_i - z_j), dz_j = p_j Σ_i y_i - y_j with p the softmax of z."""
+    lanes = lanes_of(size)
+
+    @kernel(signature(size), size)
+    def softmax_cross_entropy(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
+        wide_vectors()
+        z, t = x, y
+        for n in range(rows):
+            top, total = softmax_of_row(d, z, width, lanes)
+            factor = rounded(weights[n * w_row] * scale, weights)
+            mask = first(width, lanes)
+            mass = load(t, mask)
+            for j in range(lanes, width, lanes):
+                mass = mass + load(shift(t, j), first(width - j, lanes))
+            share = sum_lanes(mass) / total
+            for j in range(0, width, lanes):
+                mask = first(width - j, lanes)
+                store(shift(d, j), (load(shift(d, j), mask) * share - load(shift(t, j), mask)) * factor, mask)
+            costs[n], spare[n] = total, top
+            d, z, t = shift(d, stride), shift(z, stride), shift(t, width)
+        logarithms(costs, rows, lanes)
+        z, t = x, y
+        for n in range(rows):
             log_total, top = costs[n], spare[n]
             mask = first(width, lanes)
-            cost = ZERO(load(z, mask))
-            for j in range(0, width, lanes):
+            cost = load(t, mask) * (log_total - (load(z, mask) - top))
+            for j in range(lanes, width, lanes):
                 mask = first(width - j, lanes)
-                cost = cost + target(y_n, j, mask) * (log_total - (load(shift(z, j), mask) - top))
-            costs[n] = weight * sum_lanes(cost)
-            z, y_n = shift(z, stride), shift(y_n, y_row(width))
+                cost = cost + load(shift(t, j), mask) * (log_total - (load(shift(z, j), mask) - top))
+            costs[n] = weights[n * w_row] * sum_lanes(cost)
+            z, t = shift(z, stride), shift(t, width)
 
     return softmax_cross_entropy
 
@@ -237,6 +264,6 @@ def loss_kernel(name, output, classes, size, fused=True):
     """(kernel, whether it is fused) for a loss on an output; fused=False asks for the chain rule as it stands."""
     if fused and OWN_OUTPUT.get(name) == output:
         if name == "cross_entropy":
-            return softmax_cross_entropy(classes, size), True
+            return (softmax_cross_entropy_classes if classes else softmax_cross_entropy)(size), True
         return sigmoid_binary_cross_entropy(size), True
     return elementwise(name, classes, size), False

@@ -65,9 +65,7 @@ def spread(builder, scalar, lanes):
     """Every lane = scalar."""
     vector = ir.VectorType(scalar.type, lanes)
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(INT32, 0))
-    return builder.shuffle_vector(
-        one, ir.Constant(vector, ir.Undefined), constant(ir.VectorType(INT32, lanes), 0)
-    )
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), constant(ir.VectorType(INT32, lanes), 0))
 
 
 @lower_cast(types.Number, Vector)
@@ -148,9 +146,7 @@ def load_lanes(builder, pointer, vector, mask_type, mask):
         value = builder.load(source)
         value.align = align
         return value
-    fn = masked_function(
-        builder, "load", vector.llvm, vector.llvm, [source.type, INT32, mask_type.llvm, vector.llvm]
-    )
+    fn = masked_function(builder, "load", vector.llvm, vector.llvm, [source.type, INT32, mask_type.llvm, vector.llvm])
     return builder.call(fn, [source, INT32(align), mask, ir.Constant(vector.llvm, None)])
 
 
@@ -226,6 +222,23 @@ def address_of(typingctx, pointer):
         return builder.ptrtoint(args[0], ir.IntType(64))
 
     return types.int64(pointer), codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy(typingctx, out, x, count, lanes):
+    """Overwrites out (count): out = x, `lanes` (a literal) at a time."""
+    vector = Vector(out.dtype, lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        out, x, count, _ = args
+        zero, step = ir.IntType(64)(0), ir.IntType(64)(vector.lanes)
+        with cgutils.for_range_slice(builder, zero, count, step, inc=True) as (i, _):
+            mask = first_lanes(builder, builder.sub(count, i), vector.lanes)
+            at = builder.gep(x, [i]), vector, Mask(vector.lanes), mask
+            store_lanes(builder, builder.gep(out, [i]), vector, load_lanes(builder, *at), Mask(vector.lanes), mask)
+        return context.get_dummy_value()
+
+    return types.void(out, x, types.int64, lanes), codegen
 
 
 # --- arithmetic ---------------------------------------------------------------------------------------------------
@@ -388,7 +401,14 @@ ARITHMETIC = {
     operator.and_: (None, "and_"),
     operator.or_: (None, "or_"),
 }
-COMPARISONS = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!="}
+COMPARISONS = {
+    operator.lt: "<",
+    operator.le: "<=",
+    operator.gt: ">",
+    operator.ge: ">=",
+    operator.eq: "==",
+    operator.ne: "!=",
+}
 
 
 def vector_of(args):
@@ -408,6 +428,7 @@ def define_arithmetic(op, float_name, integer_name):
             if len(args) == 2 and args[0] == args[1] and isinstance(args[0], Mask):
                 mask = Mask(args[0].lanes)
                 return signature(mask, *args)
+            return None
 
     @lower_builtin(op, Vector, Vector)
     def lower(context, builder, sig, args):
@@ -428,6 +449,7 @@ def define_comparison(op, symbol):
             vector = vector_of(args)
             if vector is not None:
                 return signature(Mask(vector.lanes), vector, vector)
+            return None
 
     @lower_builtin(op, Vector, Vector)
     def lower(context, builder, sig, args):
@@ -448,6 +470,7 @@ class Negation(AbstractTemplate):
     def generic(self, args, kws):
         if isinstance(args[0], Vector):
             return signature(args[0], args[0])
+        return None
 
 
 @lower_builtin(operator.neg, Vector)

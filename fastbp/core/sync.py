@@ -5,7 +5,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .compile import call_int, inline
-from .table import JOB_ARRIVED, JOB_SLEEP, JOB_STOP
+from .table import COMPLETE, JOB_ARRIVED, JOB_OUTCOME, JOB_SLEEP, JOB_STOP, JOB_WORKERS
 
 SPINS = 4000  # about 100 us before a waiting worker sleeps
 SLEEP = 50  # us
@@ -60,25 +60,25 @@ def pause(typingctx):
 
 
 @inline
-def meet(job, meeting, workers):
-    """Wait until all workers have come to meeting number `meeting` (from 1). 1 if they have; 0 if the caller asked to stop.
+def meet(job, meeting):
+    """Wait until all workers have come to the meeting. 1: go on; 0: the caller asked to stop, or a phase went wrong.
 
-    All workers get the same answer: one that leaves takes its arrival back, and only while the meeting is incomplete.
+    Meeting 1 is before the first step; then each step has one after its examples, sums and update. All workers get
+    the same answer: one that leaves takes its arrival back, and only while the meeting is incomplete; and no outcome
+    that a meeting reads is written again before all have left it.
     """
-    if workers == 1:
-        return 1
+    workers = job[JOB_WORKERS]
     complete = meeting * workers
-    if atomic_add(job, JOB_ARRIVED, 1) == complete - 1:
-        return 1
-    spins = 0
-    while True:
+    if workers > 1 and atomic_add(job, JOB_ARRIVED, 1) < complete - 1:
+        spins = 0
         arrived = atomic_load(job, JOB_ARRIVED)
-        if arrived >= complete:
-            return 1
-        if atomic_load(job, JOB_STOP) != 0 and compare_exchange(job, JOB_ARRIVED, arrived, arrived - 1) == 1:
-            return 0
-        spins += 1
-        if spins < SPINS:
-            pause()
-        else:
-            call_int(job[JOB_SLEEP], SLEEP)
+        while arrived < complete:
+            if atomic_load(job, JOB_STOP) != 0 and compare_exchange(job, JOB_ARRIVED, arrived, arrived - 1) == 1:
+                return 0
+            spins += 1
+            if spins < SPINS:
+                pause()
+            else:
+                call_int(job[JOB_SLEEP], SLEEP)
+            arrived = atomic_load(job, JOB_ARRIVED)
+    return int(atomic_load(job, JOB_OUTCOME + (meeting + 1) % 3) == COMPLETE)

@@ -34,12 +34,13 @@ VERSION = 1  # of this layout; compiled user code refuses a table of another ver
     NET_BACKWARD,
     NET_SUMS,
     NET_EXAMPLES,
-    NET_SHARE,
+    NET_GRADIENT_SHARE,
+    NET_UPDATE_SHARE,
     NET_TRAIN,
     NET_PREDICT,
     NET_GRADIENT,
     HEADER,
-) = range(31)
+) = range(32)
 
 (
     LAYER_IN,
@@ -66,30 +67,35 @@ VERSION = 1  # of this layout; compiled user code refuses a table of another ver
     JOB_MOMENTS,
     JOB_SETTINGS,  # float64 numbers of the optimizer
     JOB_UPDATE,  # address of the update kernel; 0: only the gradient is wanted
-    JOB_WORKSPACE,
+    JOB_UPDATES,  # updates made before this job
     JOB_X,
-    JOB_X_ROW,
     JOB_Y,
     JOB_WEIGHTS,  # address, or 0
     JOB_ORDER,  # address of the row numbers, epoch after epoch, or 0: rows in their own order
     JOB_ROWS,  # examples in an epoch
     JOB_BATCH,
-    JOB_SHARDS,  # parts of a batch with a gradient of their own; 1: the rows of the weights are divided instead
     JOB_FIRST,  # number of the first mini-batch, counted from the first epoch in order
     JOB_STEPS,  # mini-batches to run
-    JOB_UPDATES,  # updates made before this job
-    JOB_COSTS,  # float64: the cost of each mini-batch
-    JOB_TOTALS,  # float64: its sum of weights
+    JOB_TOTALS,  # float64: the sum of weights of each mini-batch
+    JOB_COSTS,  # float64: the cost of each mini-batch, made by the workers
+    JOB_ZEROS,  # from here on, parts of the workspace: see workspace.py
+    JOB_ONE,
+    JOB_LOSSES,  # of the mini-batch's examples
+    JOB_SPARE,
+    JOB_WT,
+    JOB_SHARDS,  # parts of a batch with a gradient of their own; 1: the rows of the weights are divided instead
+    JOB_SHARD,  # the first shard's gradient
+    JOB_SHARD_SIZE,
+    JOB_REGION,
+    JOB_REGION_SIZE,  # between the regions of two workers; 0 without shards
+    JOB_CAPACITY,  # examples in a region
+    JOB_WORKERS,
     JOB_STOP,  # set by the caller: come back soon
-    JOB_DONE,  # set by the workers: mini-batches completed
-    JOB_OUTCOME,  # set by the workers: an outcome of the examples, of the sums and of the update
-    _,
-    _,
     JOB_SLEEP,  # address of usleep
-) = range(26)
-JOB_ARRIVED = 32  # arrivals at all meetings so far; alone on its cache line, which all workers write
+) = range(31)
+JOB_ARRIVED = 32  # arrivals at all meetings so far; on a cache line of its own, which all workers write
+JOB_DONE = 40  # set by the workers: mini-batches completed
+JOB_OUTCOME = 41  # and the two after it: an outcome of the examples, of the sums and of the update
 JOB_SLOTS = 48
 
 COMPLETE, STOPPED, DIVERGED = range(3)
-
-LINE = 64  # bytes; rows of activations and vectors in the workspace begin at multiples of it

@@ -1,14 +1,27 @@
 """How much memory a step needs and how it is divided: plain functions, called from Python and from compiled code.
 
-A workspace for training: zeros (NET_WIDEST), a one, costs and spare numbers of the mini-batch, the transposed
-weights, the shards' gradients, then a region for all examples of the mini-batch or, with shards, a region for one
-block of each worker. A region holds the activations and the gathered inputs, targets and weights. All in elements.
+A workspace for training: zeros (NET_WIDEST), a one, losses and spare numbers of the mini-batch's examples, the
+transposed weights, the shards' gradients, then a region for all examples of the mini-batch or, with shards, a region
+for one block of each worker. A region holds the activations and the gathered inputs, targets and weights.
+All sizes are in elements.
 """
 
 from numba.extending import register_jitable
 
 from .table import (
+    JOB_BATCH,
+    JOB_CAPACITY,
+    JOB_LOSSES,
+    JOB_ONE,
+    JOB_REGION,
+    JOB_REGION_SIZE,
+    JOB_SHARD,
+    JOB_SHARD_SIZE,
+    JOB_SHARDS,
     JOB_SLOTS,
+    JOB_SPARE,
+    JOB_WT,
+    JOB_ZEROS,
     NET_BLOCK,
     NET_INPUT_STRIDE,
     NET_PARAMETERS,
@@ -53,6 +66,26 @@ def training_size(net, batch, shards, workers):
 
 
 @register_jitable
+def divide(job, net, address):
+    """Fill in the job's slots that point into the workspace at `address`."""
+    size, batch, shards = net[NET_SIZE], padded(job[JOB_BATCH]), job[JOB_SHARDS]
+    job[JOB_ZEROS] = address
+    job[JOB_ONE] = job[JOB_ZEROS] + net[NET_WIDEST] * size
+    job[JOB_LOSSES] = job[JOB_ONE] + ONE * size
+    job[JOB_SPARE] = job[JOB_LOSSES] + batch * size
+    job[JOB_WT] = job[JOB_SPARE] + batch * size
+    job[JOB_SHARD] = job[JOB_WT] + net[NET_TRANSPOSED] * size
+    job[JOB_SHARD_SIZE] = padded(net[NET_PARAMETERS])
+    job[JOB_REGION] = job[JOB_SHARD]
+    job[JOB_REGION_SIZE] = 0
+    job[JOB_CAPACITY] = batch
+    if shards > 1:
+        job[JOB_REGION] += shards * job[JOB_SHARD_SIZE] * size
+        job[JOB_REGION_SIZE] = region_size(net, net[NET_BLOCK])
+        job[JOB_CAPACITY] = padded(net[NET_BLOCK])
+
+
+@register_jitable
 def inference_size(net):
     """For predictions and costs of any number of examples."""
     return net[NET_WIDEST] + ONE + 2 * padded(net[NET_BLOCK]) + region_size(net, net[NET_BLOCK])
@@ -60,7 +93,7 @@ def inference_size(net):
 
 @register_jitable
 def job_size(net):
-    """For a job and the two numbers that it returns, at the beginning of a workspace."""
+    """For a job and the two numbers that it needs, at the beginning of a workspace."""
     return (JOB_SLOTS + 8) * 8 // net[NET_SIZE]
 
 
@@ -70,9 +103,7 @@ def embedded_size(net, rows):
     return job_size(net) + max(inference_size(net), training_size(net, rows, shards_of(net, rows), 1))
 
 
-@register_jitable
 def largest_size(net, rows):
     """For any number of examples up to `rows`."""
-    return job_size(net) + max(
-        inference_size(net), training_size(net, rows, 1, 1), training_size(net, rows, min(8, rows // 256), 1)
-    )
+    shards = min(8, max(1, rows // 256))
+    return job_size(net) + max(inference_size(net), training_size(net, rows, 1, 1), training_size(net, rows, shards, 1))
