@@ -3,76 +3,68 @@
     forward     a_j = σ(z_j)
     backward    dz_j = σ'(z_j) da_j          (softmax: dz_j = a_j (da_j - Σ_i a_i da_i))
 
-A row may write σ' through z and through a = σ(z); where it reads only a, z need not be kept.
+A row writes its derivatives through z and a = σ(z); where they read only a, z need not be kept.
 """
 
 import functools
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
-from .elementary import INFINITY, ONE, ZERO, exp, sigmoid, tanh
-from .simd import every, first, load, max_lanes, maximum, select, shift, store, sum_lanes
+from .elementary import exp, sigmoid, tanh
+from .memory import every, fill, first, load, shift, store
+from .simd import max_lanes, maximum, select, sum_lanes, traced
 
 
 class Activation(NamedTuple):
-    """A row of the table: σ(z), σ'(z, a), σ''(z, a) of vectors; whether the derivatives read z."""
+    """A row of the table: σ(z), σ'(z, a), σ''(z, a); whether the derivatives read z."""
 
-    value: Any
-    derivative: Any
-    second: Any
+    value: Callable
+    derivative: Callable
+    second: Callable
     reads_z: bool = False
 
 
-@inline
 def identity(z):
-    """z"""
     return z
 
 
-@inline
 def identity_derivative(z, a):
-    return ONE(a)
+    return a.constant(1.0)
 
 
-@inline
 def identity_second(z, a):
-    return ZERO(a)
+    return a.constant(0.0)
 
 
-@inline
 def sigmoid_derivative(z, a):
     return a * (1.0 - a)
 
 
-@inline
 def sigmoid_second(z, a):
     return a * (1.0 - a) * (1.0 - 2.0 * a)
 
 
-@inline
 def tanh_derivative(z, a):
     return 1.0 - a * a
 
 
-@inline
 def tanh_second(z, a):
     return -2.0 * a * (1.0 - a * a)
 
 
-@inline
 def relu(z):
     """max(z, 0); NaN stays NaN"""
-    return select(z < 0.0, ZERO(z), z)
+    return select(z < 0.0, 0.0, z)
 
 
-@inline
 def relu_derivative(z, a):
-    return select(a > 0.0, ONE(a), ZERO(a))
+    return select(a > 0.0, a.constant(1.0), 0.0)
 
 
-@inline
 def relu_second(z, a):
-    return ZERO(a)
+    return a.constant(0.0)
 
 
 ACTIVATIONS = {
@@ -93,27 +85,12 @@ def forward(name, size):
 
     The elements between width and stride are computed too: rows end at whole vectors.
     """
-    lanes = lanes_of(size)
-    P = POINTERS[size]
-    signature = VOID(P, P, INT, INT, INT)
     if name == "softmax":
+        return softmax(size)
+    lanes, P = lanes_of(size), POINTERS[size]
+    value = traced(ACTIVATIONS[name].value)
 
-        @kernel(signature, size)
-        def softmax(a, z, rows, width, stride):
-            wide_vectors()
-            for _ in range(rows):
-                top = max_lanes(row_maximum(z, width, lanes))
-                total = sum_lanes(row_exponentials(a, z, top, width, lanes))
-                for j in range(0, width, lanes):
-                    mask = first(width - j, lanes)
-                    store(shift(a, j), load(shift(a, j), mask) / total, mask)
-                a, z = shift(a, stride), shift(z, stride)
-
-        return softmax
-
-    value = ACTIVATIONS[name].value
-
-    @kernel(signature, name, size)
+    @kernel(VOID(P, P, INT, INT, INT), name, size)
     def forward(a, z, rows, width, stride):
         wide_vectors()
         for i in range(0, rows * stride, lanes):
@@ -125,32 +102,22 @@ def forward(name, size):
 @functools.cache
 def backward(name, size):
     """Kernel (dz, z, a, da, rows, width, stride). Overwrites dz: dz = σ'(z) da; dz may be da."""
-    lanes = lanes_of(size)
-    P = POINTERS[size]
-    signature = VOID(P, P, P, P, INT, INT, INT)
     if name == "softmax":
-
-        @kernel(signature, size)
-        def softmax_backward(dz, z, a, da, rows, width, stride):
-            wide_vectors()
-            for _ in range(rows):
-                dot = sum_lanes(row_dot(a, da, width, lanes))
-                for j in range(0, width, lanes):
-                    mask = first(width - j, lanes)
-                    delta = load(shift(a, j), mask) * (load(shift(da, j), mask) - dot)
-                    store(shift(dz, j), delta, mask)
-                dz, a, da = shift(dz, stride), shift(a, stride), shift(da, stride)
-
-        return softmax_backward
-
+        return softmax_backward(size)
+    lanes, P = lanes_of(size), POINTERS[size]
     derivative = ACTIVATIONS[name].derivative
+    delta = traced(lambda z, a, da: derivative(z, a) * da)
 
-    @kernel(signature, name, size)
+    @kernel(VOID(P, P, P, P, INT, INT, INT), name, size)
     def backward(dz, z, a, da, rows, width, stride):
         wide_vectors()
         for i in range(0, rows * stride, lanes):
-            slope = derivative(load(shift(z, i), every(lanes)), load(shift(a, i), every(lanes)))
-            store(shift(dz, i), slope * load(shift(da, i), every(lanes)), every(lanes))
+            z_i, a_i, da_i = (
+                load(shift(z, i), every(lanes)),
+                load(shift(a, i), every(lanes)),
+                load(shift(da, i), every(lanes)),
+            )
+            store(shift(dz, i), delta(z_i, a_i, da_i), every(lanes))
 
     return backward
 
@@ -158,56 +125,83 @@ def backward(name, size):
 @functools.cache
 def second(name, size):
     """Kernel (out, z, a, rows, width, stride) of an elementwise activation. Overwrites out: out = σ''(z)."""
-    lanes = lanes_of(size)
-    P = POINTERS[size]
-    function = ACTIVATIONS[name].second
+    lanes, P = lanes_of(size), POINTERS[size]
+    curvature = traced(ACTIVATIONS[name].second)
 
     @kernel(VOID(P, P, P, INT, INT, INT), name, size)
     def second(out, z, a, rows, width, stride):
         wide_vectors()
         for i in range(0, rows * stride, lanes):
-            curvature = function(load(shift(z, i), every(lanes)), load(shift(a, i), every(lanes)))
-            store(shift(out, i), curvature, every(lanes))
+            store(
+                shift(out, i), curvature(load(shift(z, i), every(lanes)), load(shift(a, i), every(lanes))), every(lanes)
+            )
 
     return second
 
 
-# --- one row at a time: what softmax and its loss share -------------------------------------------------------------
+# --- softmax --------------------------------------------------------------------------------------------------------
+
+larger = traced(lambda mask, x, top: maximum(top, select(mask, x, -math.inf)))
+shifted_exp = traced(lambda mask, x, top: select(mask, exp(x - top), 0.0))
+add = traced(lambda x, y: x + y)
+add_product = traced(lambda x, y, total: x * y + total)
+divide = traced(lambda x, y: x / y)
+max_of = traced(max_lanes)
+sum_of = traced(sum_lanes)
 
 
 @inline
-def row_maximum(z, width, lanes):
-    """Lane maxima of a row (the lanes beyond it at -inf)."""
-    mask = first(width, lanes)
-    x = load(z, mask)
-    top = select(mask, x, -INFINITY(x))
-    for j in range(lanes, width, lanes):
-        mask = first(width - j, lanes)
-        x = load(shift(z, j), mask)
-        top = maximum(top, select(mask, x, -INFINITY(x)))
-    return top
-
-
-@inline
-def row_exponentials(e, z, top, width, lanes):
-    """Overwrites e (width): e_j = exp(z_j - top); returns the lanes' sums."""
-    mask = first(width, lanes)
-    x = load(z, mask)
-    total = ZERO(x)
+def exponentials(e, z, width, lanes):
+    """Overwrites e (width): e_j = exp(z_j - max z); returns max z and Σ_j e_j. e may be z."""
+    tops, totals = fill(z, -math.inf, lanes), fill(z, 0.0, lanes)
     for j in range(0, width, lanes):
         mask = first(width - j, lanes)
-        x = exp(load(shift(z, j), mask) - top)
-        store(shift(e, j), x, mask)
-        total = total + select(mask, x, ZERO(x))
-    return total
-
-
-@inline
-def row_dot(x, y, width, lanes):
-    """Lane sums of Σ_j x_j y_j."""
-    mask = first(width, lanes)
-    total = load(x, mask) * load(y, mask)
-    for j in range(lanes, width, lanes):
+        tops = larger(mask, load(shift(z, j), mask), tops)
+    top = max_of(tops)
+    for j in range(0, width, lanes):
         mask = first(width - j, lanes)
-        total = total + load(shift(x, j), mask) * load(shift(y, j), mask)
-    return total
+        x = shifted_exp(mask, load(shift(z, j), mask), top)
+        store(shift(e, j), x, mask)
+        totals = add(totals, x)
+    return top, sum_of(totals)
+
+
+@functools.cache
+def softmax(size):
+    """`forward` of softmax: a_j = e^(z_j - max z) / Σ_i e^(z_i - max z)."""
+    lanes, P = lanes_of(size), POINTERS[size]
+
+    @kernel(VOID(P, P, INT, INT, INT), size)
+    def softmax(a, z, rows, width, stride):
+        wide_vectors()
+        for n in range(rows):
+            a_n = shift(a, n * stride)
+            _, total = exponentials(a_n, shift(z, n * stride), width, lanes)
+            for j in range(0, width, lanes):
+                mask = first(width - j, lanes)
+                store(shift(a_n, j), divide(load(shift(a_n, j), mask), total), mask)
+
+    return softmax
+
+
+@functools.cache
+def softmax_backward(size):
+    """`backward` of softmax: dz_j = a_j (da_j - Σ_i a_i da_i)."""
+    lanes, P = lanes_of(size), POINTERS[size]
+    delta = traced(lambda a, da, dot: a * (da - dot))
+
+    @kernel(VOID(P, P, P, P, INT, INT, INT), size)
+    def softmax_backward(dz, z, a, da, rows, width, stride):
+        wide_vectors()
+        for n in range(rows):
+            a_n, da_n, dz_n = shift(a, n * stride), shift(da, n * stride), shift(dz, n * stride)
+            dots = fill(a, 0.0, lanes)
+            for j in range(0, width, lanes):
+                mask = first(width - j, lanes)
+                dots = add_product(load(shift(a_n, j), mask), load(shift(da_n, j), mask), dots)
+            dot = sum_of(dots)
+            for j in range(0, width, lanes):
+                mask = first(width - j, lanes)
+                store(shift(dz_n, j), delta(load(shift(a_n, j), mask), load(shift(da_n, j), mask), dot), mask)
+
+    return softmax_backward

@@ -7,7 +7,7 @@ capacity * LAYER_Z + row * LAYER_STRIDE, and so on. Inputs are rows x_row apart.
 import functools
 
 from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, inline, kernel
-from .simd import shift
+from .memory import shift
 from .table import (
     HEADER,
     LAYER_A,

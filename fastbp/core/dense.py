@@ -15,7 +15,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .compile import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, registers, wide_vectors
-from .simd import Mask, Vector, first_lanes, float_function, load_lanes, shift, spread, store_lanes
+from .memory import load_lanes, shift, store_lanes
+from .simd import Mask, Vector, first_lanes, float_function, spread
 from .table import NET_PANEL_FULL, NET_PANEL_TAIL
 
 # Rows of the register tiles, tall to single, by number of SIMD registers and of vectors in a row of the tile:

@@ -10,7 +10,7 @@ from numba.extending import intrinsic, register_jitable
 
 from .backprop import layer_of
 from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, wide_vectors
-from .simd import address_of, copy, doubles_at, floats_at, integers_at, shift
+from .memory import address_of, copy, doubles_at, floats_at, integers_at, shift
 from .step import total
 from .table import (
     HEADER,

@@ -6,19 +6,21 @@ the optimizer's numbers. An element that would overflow keeps its value; the ker
 """
 
 import functools
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 from .compile import DOUBLES, INT, POINTERS, inline, kernel, lanes_of, wide_vectors
-from .elementary import INFINITY
-from .simd import absolute, first, load, not_all, select, shift, sqrt, store
+from .memory import first, load, shift, store
+from .simd import absolute, any_off, select, sqrt, traced
 
 
 class Rule(NamedTuple):
     """A row of the table: how many moments; coefficients(settings, t) -> floats; step(g, m, v, c) -> m, v, step."""
 
     moments: int
-    coefficients: Any
-    step: Any
+    coefficients: Callable
+    step: Callable
 
 
 @inline
@@ -39,7 +41,6 @@ def sgd_coefficients(settings, t):
     return (settings[0],)
 
 
-@inline
 def sgd_step(g, m, v, c):
     """lr g"""
     return m, v, c[0] * g
@@ -52,7 +53,6 @@ def momentum_coefficients(settings, t):
     return settings[0], settings[1], nesterov, nesterov * settings[1] + (1.0 - nesterov)
 
 
-@inline
 def momentum_step(g, m, v, c):
     """m ← μ m + g; lr m, with Nesterov's lr (g + μ m)  (Sutskever et al., ICML 2013)"""
     m = c[1] * m + g
@@ -67,7 +67,6 @@ def adam_coefficients(settings, t):
     return lr / correction_1, beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, 1.0 / correction_2, epsilon
 
 
-@inline
 def adam_step(g, m, v, c):
     """m ← β1 m + (1 - β1) g; v ← β2 v + (1 - β2) g²; lr m̂ / (√v̂ + ε)  (Kingma and Ba, ICLR 2015)"""
     m = c[1] * m + c[2] * g
@@ -85,30 +84,33 @@ RULES = {
 @functools.cache
 def update(name, size):
     """The kernel of a rule: m, v ← …, theta ← theta - step, for begin <= i < end."""
-    lanes = lanes_of(size)
-    P = POINTERS[size]
+    lanes, P = lanes_of(size), POINTERS[size]
     moments, coefficients, step = RULES[name]
-    m_stride, v_stride = int(moments > 0), int(moments > 1)
+
+    @traced
+    def changed(old, g, m, v, c):
+        m, v, change = step(g, m, v, c)
+        new = old - change
+        finite = absolute(new) < math.inf
+        return select(finite, new, old), m, v, any_off(finite)
 
     @kernel(INT(P, P, P, INT, INT, INT, DOUBLES, INT), name, size)
-    def update(theta, gradient, moments, n_theta, begin, end, settings, t):
+    def update(theta, gradient, moment, n_theta, begin, end, settings, t):
         wide_vectors()
         c = coefficients(settings, t)
         overflow = 0
         for i in range(begin, end, lanes):
             mask = first(end - i, lanes)
-            old, g = load(shift(theta, i), mask), load(shift(gradient, i), mask)
-            m_at, v_at = shift(moments, i), shift(moments, n_theta + i)
-            m = load(m_at, mask) if m_stride else g
-            v = load(v_at, mask) if v_stride else g
-            m, v, change = step(g, m, v, c)
-            new = old - change
-            finite = absolute(new) < INFINITY(new)
-            overflow |= not_all(finite)
-            store(shift(theta, i), select(finite, new, old), mask)
-            if m_stride:
+            m_at, v_at = shift(moment, i), shift(moment, n_theta + i)
+            g = load(shift(gradient, i), mask)
+            m = load(m_at, mask) if moments > 0 else g
+            v = load(v_at, mask) if moments > 1 else g
+            new, m, v, bad = changed(load(shift(theta, i), mask), g, m, v, c)
+            overflow |= bad
+            store(shift(theta, i), new, mask)
+            if moments > 0:
                 store(m_at, m, mask)
-            if v_stride:
+            if moments > 1:
                 store(v_at, v, mask)
         return overflow
 

@@ -1,41 +1,27 @@
-"""Explicit SIMD lanes for Numba: a vector, and a mask over its lanes.
+"""Explicit SIMD lanes: formulas on vectors, written in Python and turned into LLVM instructions once.
 
-All functions below are single LLVM instructions or short fixed sequences of them.
+Numba sees two types, a vector of lanes and a mask over them. What is computed on them is written as plain Python
+functions on `Lanes`: such a function runs at compile time, on instructions instead of numbers (`traced`), so it reads
+like the formula, is always vectorized, and costs Numba nothing to compile. No fast-math: every operation is rounded
+as it stands, so all code that uses a formula gives the same bits.
 """
-
-import operator
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.typeconv import Conversion
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+from numba.extending import intrinsic, models, register_model
 
 INT32 = ir.IntType(32)
+INT64 = ir.IntType(64)
 BIT = ir.IntType(1)
-INTEGERS = {types.float32: types.int32, types.float64: types.int64}
-FLOATS = {integer: float_ for float_, integer in INTEGERS.items()}
-
-
-# --- the three types ----------------------------------------------------------------------------------------------
-
-
-def llvm_scalar(element):
-    if isinstance(element, types.Integer):
-        return ir.IntType(element.bitwidth)
-    return ir.FloatType() if element == types.float32 else ir.DoubleType()
 
 
 class Vector(types.Type):
-    """`lanes` numbers of one element type; Python numbers convert to it (every lane the same)."""
+    """`lanes` numbers of one element type, as a Numba type."""
 
     def __init__(self, element, lanes):
         self.element, self.lanes = element, lanes
-        self.llvm = ir.VectorType(llvm_scalar(element), lanes)
+        self.llvm = ir.VectorType(ir.FloatType() if element == types.float32 else ir.DoubleType(), lanes)
         super().__init__(name=f"Vector({element}, {lanes})")
-
-    def can_convert_from(self, typingctx, other):
-        return Conversion.safe if isinstance(other, types.Number) else None
 
 
 class Mask(types.Type):
@@ -54,425 +40,272 @@ class LaneModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, fe_type.llvm)
 
 
-# --- making and taking apart --------------------------------------------------------------------------------------
+# --- instructions -------------------------------------------------------------------------------------------------
 
 
-def constant(llvm_vector, value):
-    return ir.Constant(llvm_vector, [value] * llvm_vector.count)
+def constant(vector, value):
+    """Every lane of an LLVM vector = value."""
+    return ir.Constant(vector, [value] * vector.count)
 
 
 def spread(builder, scalar, lanes):
     """Every lane = scalar."""
     vector = ir.VectorType(scalar.type, lanes)
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(INT32, 0))
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, INT32(0))
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), constant(ir.VectorType(INT32, lanes), 0))
 
 
-@lower_cast(types.Number, Vector)
-def number_to_vector(context, builder, from_type, to_type, value):
-    return spread(builder, context.cast(builder, value, from_type, to_type.element), to_type.lanes)
-
-
-@intrinsic(prefer_literal=True)
-def every(typingctx, lanes):
-    """The mask with all `lanes` (a literal) on, known at compile time."""
-
-    def codegen(context, builder, sig, args):
-        return constant(sig.return_type.llvm, 1)
-
-    return Mask(lanes.literal_value, full=True)(lanes), codegen
-
-
 def first_lanes(builder, count, lanes):
+    """The mask with the first `count` of `lanes` on."""
     step = ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes)))
     return builder.icmp_signed("<", step, spread(builder, builder.trunc(count, INT32), lanes))
 
 
-@intrinsic(prefer_literal=True)
-def first(typingctx, count, lanes):
-    """The mask with the first `count` of `lanes` (a literal) on."""
-
-    def codegen(context, builder, sig, args):
-        return first_lanes(builder, args[0], sig.return_type.lanes)
-
-    return Mask(lanes.literal_value)(types.int64, lanes), codegen
+def float_function(builder, name, vector, arity):
+    """An LLVM intrinsic on float vectors."""
+    kind = "f32" if vector.element == ir.FloatType() else "f64"
+    function = ir.FunctionType(vector, [vector] * arity)
+    return cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.v{vector.count}{kind}")
 
 
-@intrinsic
-def one_hot(typingctx, number, first, mask):
-    """1 in the lane with first + lane = number (an integral float), 0 in the others."""
-    vector = Vector(number, mask.lanes)
-
-    def codegen(context, builder, sig, args):
-        lane = ir.Constant(vector.llvm, [float(i) for i in range(vector.lanes)])
-        offset = builder.fsub(args[0], builder.sitofp(args[1], args[0].type))
-        hit = builder.fcmp_ordered("==", lane, spread(builder, offset, vector.lanes))
-        return builder.select(hit, constant(vector.llvm, 1.0), constant(vector.llvm, 0.0))
-
-    return vector(number, types.int64, mask), codegen
+# --- Lanes: a value in the making -----------------------------------------------------------------------------------
 
 
-@intrinsic
-def rounded(typingctx, number, pointer):
-    """The number as an element of the pointer's type."""
+class Lanes:
+    """A vector or mask of the function that is being compiled; Python's operators append instructions to it.
 
-    def codegen(context, builder, sig, args):
-        return context.cast(builder, args[0], sig.args[0], sig.return_type)
+    Numbers, and scalars of the compiled code, are spread over the lanes. `size` is the bytes of a float lane.
+    """
 
-    return pointer.dtype(number, pointer), codegen
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
 
+    @property
+    def size(self):
+        return 4 if self.value.type.element in (ir.FloatType(), INT32) else 8
 
-# --- memory -------------------------------------------------------------------------------------------------------
+    def like(self, other):
+        """`other` as a value of this one's type."""
+        vector = self.value.type
+        if isinstance(other, Lanes):
+            return other.value
+        if isinstance(other, (int, float)):
+            return constant(vector, other)
+        if other.value.type != vector.element:
+            cast = self.builder.fptrunc if vector.element == ir.FloatType() else self.builder.fpext
+            other = Scalar(cast(other.value, vector.element))
+        return spread(self.builder, other.value, vector.count)
 
+    def operate(self, float_name, integer_name, other, swapped=False):
+        is_float = not isinstance(self.value.type.element, ir.IntType)
+        x, y = self.value, self.like(other)
+        return self.new(
+            getattr(self.builder, float_name if is_float else integer_name)(*((y, x) if swapped else (x, y)))
+        )
 
-def vector_at(builder, pointer, llvm_vector):
-    return builder.bitcast(pointer, llvm_vector.as_pointer())
+    def compare(self, symbol, other):
+        # != is true for NaN, as in Python; the other comparisons are false
+        fcmp = self.builder.fcmp_unordered if symbol == "!=" else self.builder.fcmp_ordered
+        return self.new(fcmp(symbol, self.value, self.like(other)))
 
+    def new(self, value):
+        return Lanes(self.builder, value)
 
-def masked_function(builder, name, llvm_vector, result, arguments):
-    scalar = llvm_vector.element
-    kind = f"i{scalar.width}" if isinstance(scalar, ir.IntType) else ("f32" if scalar == ir.FloatType() else "f64")
-    return cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(result, arguments),
-        f"llvm.masked.{name}.v{llvm_vector.count}{kind}.p0",
-    )
+    def constant(self, number):
+        """The number in every lane."""
+        return self.new(constant(self.value.type, number))
 
+    def call(self, name, *others):
+        """An LLVM intrinsic on this vector and others like it."""
+        values = [self.value, *map(self.like, others)]
+        return self.new(self.builder.call(float_function(self.builder, name, self.value.type, len(values)), values))
 
-def load_lanes(builder, pointer, vector, mask_type, mask):
-    align = vector.element.bitwidth // 8
-    source = vector_at(builder, pointer, vector.llvm)
-    if mask_type.full:
-        value = builder.load(source)
-        value.align = align
-        return value
-    fn = masked_function(builder, "load", vector.llvm, vector.llvm, [source.type, INT32, mask_type.llvm, vector.llvm])
-    return builder.call(fn, [source, INT32(align), mask, ir.Constant(vector.llvm, None)])
+    def __add__(self, other):
+        return self.operate("fadd", "add", other)
 
+    def __sub__(self, other):
+        return self.operate("fsub", "sub", other)
 
-def store_lanes(builder, pointer, vector, value, mask_type, mask):
-    align = vector.element.bitwidth // 8
-    target = vector_at(builder, pointer, vector.llvm)
-    if mask_type.full:
-        builder.store(value, target).align = align
-        return
-    fn = masked_function(
-        builder, "store", vector.llvm, ir.VoidType(), [vector.llvm, target.type, INT32, mask_type.llvm]
-    )
-    builder.call(fn, [value, target, INT32(align), mask])
+    def __rsub__(self, other):
+        return self.operate("fsub", "sub", other, swapped=True)
 
+    def __mul__(self, other):
+        return self.operate("fmul", "mul", other)
 
-@intrinsic
-def load(typingctx, pointer, mask):
-    """The vector at pointer; lanes that are off are 0 and their memory is not touched."""
+    def __truediv__(self, other):
+        return self.operate("fdiv", None, other)
 
-    def codegen(context, builder, sig, args):
-        return load_lanes(builder, args[0], sig.return_type, mask, args[1])
+    def __rtruediv__(self, other):
+        return self.operate("fdiv", None, other, swapped=True)
 
-    return Vector(pointer.dtype, mask.lanes)(pointer, mask), codegen
+    def __lshift__(self, other):
+        return self.operate(None, "shl", other)
 
+    def __rshift__(self, other):
+        return self.operate(None, "ashr", other)
 
-@intrinsic
-def store(typingctx, pointer, vector, mask):
-    """pointer[lane] = vector[lane] for the lanes that are on; other memory is not touched."""
+    def __and__(self, other):
+        return self.operate(None, "and_", other)
 
-    def codegen(context, builder, sig, args):
-        store_lanes(builder, args[0], vector, args[1], mask, args[2])
-        return context.get_dummy_value()
+    def __or__(self, other):
+        return self.operate(None, "or_", other)
 
-    return types.void(pointer, vector, mask), codegen
+    def __neg__(self):
+        return self.new(self.builder.fneg(self.value))
 
+    def __lt__(self, other):
+        return self.compare("<", other)
 
-@intrinsic
-def shift(typingctx, pointer, count):
-    """pointer + count elements."""
+    def __gt__(self, other):
+        return self.compare(">", other)
 
-    def codegen(context, builder, sig, args):
-        return builder.gep(args[0], [args[1]])
+    def __eq__(self, other):
+        return self.compare("==", other)
 
-    return pointer(pointer, types.intp), codegen
+    def __ne__(self, other):
+        return self.compare("!=", other)
 
-
-def cast_to(dtype_of):
-    """An intrinsic that reads an integer address as a pointer."""
-
-    @intrinsic(prefer_literal=True)
-    def pointer_at(typingctx, address, *size):
-        result = types.CPointer(dtype_of(*(literal.literal_value for literal in size)))
-
-        def codegen(context, builder, sig, args):
-            return builder.inttoptr(args[0], context.get_value_type(result))
-
-        return result(types.int64, types.StarArgTuple(size)), codegen
-
-    return pointer_at
-
-
-floats_at = cast_to(lambda size: {4: types.float32, 8: types.float64}[size])
-"""(address, size) -> pointer to numbers of `size` (a literal) bytes."""
-integers_at = cast_to(lambda: types.int64)
-doubles_at = cast_to(lambda: types.float64)
+    __hash__ = None
+    __radd__, __rmul__ = __add__, __mul__
 
 
-@intrinsic
-def address_of(typingctx, pointer):
-    """The pointer as an integer."""
+class Scalar:
+    """A number of the compiled code that a formula reads."""
 
-    def codegen(context, builder, sig, args):
-        return builder.ptrtoint(args[0], ir.IntType(64))
-
-    return types.int64(pointer), codegen
+    def __init__(self, value):
+        self.value = value
 
 
-@intrinsic(prefer_literal=True)
-def copy(typingctx, out, x, count, lanes):
-    """Overwrites out (count): out = x, `lanes` (a literal) at a time."""
-    vector = Vector(out.dtype, lanes.literal_value)
-
-    def codegen(context, builder, sig, args):
-        out, x, count, _ = args
-        zero, step = ir.IntType(64)(0), ir.IntType(64)(vector.lanes)
-        with cgutils.for_range_slice(builder, zero, count, step, inc=True) as (i, _):
-            mask = first_lanes(builder, builder.sub(count, i), vector.lanes)
-            at = builder.gep(x, [i]), vector, Mask(vector.lanes), mask
-            store_lanes(builder, builder.gep(out, [i]), vector, load_lanes(builder, *at), Mask(vector.lanes), mask)
-        return context.get_dummy_value()
-
-    return types.void(out, x, types.int64, lanes), codegen
-
-
-# --- arithmetic ---------------------------------------------------------------------------------------------------
-
-
-def float_function(builder, name, llvm_vector, arity):
-    kind = "f32" if llvm_vector.element == ir.FloatType() else "f64"
-    return cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(llvm_vector, [llvm_vector] * arity),
-        f"llvm.{name}.v{llvm_vector.count}{kind}",
-    )
-
-
-@intrinsic
-def multiply_add(typingctx, x, y, z):
+def multiply_add(x, y, z):
     """x * y + z: one instruction where the CPU has it, a product and a sum elsewhere (never a call)."""
-    vector = next(v for v in (x, y, z) if isinstance(v, Vector))
-
-    def codegen(context, builder, sig, args):
-        return builder.call(float_function(builder, "fmuladd", vector.llvm, 3), args)
-
-    return vector(vector, vector, vector), codegen
+    return x.call("fmuladd", y, z)
 
 
-def float_unary(name):
-    @intrinsic
-    def function(typingctx, x):
-        def codegen(context, builder, sig, args):
-            return builder.call(float_function(builder, name, x.llvm, 1), args)
-
-        return x(x), codegen
-
-    return function
+def sqrt(x):
+    return x.call("sqrt")
 
 
-sqrt = float_unary("sqrt")
-absolute = float_unary("fabs")
+def absolute(x):
+    return x.call("fabs")
 
 
-@intrinsic
-def select(typingctx, mask, x, y):
-    """x where the mask is on, y elsewhere."""
-    vector = x if isinstance(x, Vector) else y
-
-    def codegen(context, builder, sig, args):
-        return builder.select(*args)
-
-    return vector(mask, vector, vector), codegen
+def select(mask, x, y):
+    """x where the mask is on, y elsewhere; one of them is Lanes."""
+    like = x if isinstance(x, Lanes) else y
+    return like.new(like.builder.select(mask.value, like.like(x), like.like(y)))
 
 
-@intrinsic
-def maximum(typingctx, x, y):
+def maximum(x, y):
     """The larger of each pair of lanes; y where one is NaN."""
-
-    def codegen(context, builder, sig, args):
-        return larger(builder, *args)
-
-    return x(x, x), codegen
+    return select(x > y, x, y)
 
 
-@intrinsic
-def bits(typingctx, x):
+def integers_of(x):
+    return ir.VectorType(ir.IntType(8 * x.size), x.value.type.count)
+
+
+def floats_of(x):
+    return ir.VectorType(ir.FloatType() if x.size == 4 else ir.DoubleType(), x.value.type.count)
+
+
+def bits(x):
     """The IEEE 754 bits of each lane, as integers of the same width."""
-    integer = Vector(INTEGERS[x.element], x.lanes)
-
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], integer.llvm)
-
-    return integer(x), codegen
+    return x.new(x.builder.bitcast(x.value, integers_of(x)))
 
 
-@intrinsic
-def from_bits(typingctx, x):
+def from_bits(x):
     """The floats whose IEEE 754 bits are given."""
-    float_ = Vector(FLOATS[x.element], x.lanes)
-
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], float_.llvm)
-
-    return float_(x), codegen
+    return x.new(x.builder.bitcast(x.value, floats_of(x)))
 
 
-@intrinsic
-def to_integer(typingctx, x):
-    """Each lane rounded toward zero; must be in the integers' range."""
-    integer = Vector(INTEGERS[x.element], x.lanes)
-
-    def codegen(context, builder, sig, args):
-        return builder.fptosi(args[0], integer.llvm)
-
-    return integer(x), codegen
-
-
-@intrinsic
-def to_float(typingctx, x):
+def to_float(x):
     """Each integer lane as a float."""
-    float_ = Vector(FLOATS[x.element], x.lanes)
-
-    def codegen(context, builder, sig, args):
-        return builder.sitofp(args[0], float_.llvm)
-
-    return float_(x), codegen
+    return x.new(x.builder.sitofp(x.value, floats_of(x)))
 
 
-def reduction(combine):
+def reduce_lanes(x, combine):
     """All lanes into one number by halves: the order depends on the number of lanes alone."""
+    builder, value, lanes = x.builder, x.value, x.value.type.count
+    while lanes > 1:
+        lanes //= 2
+        low, high = (
+            builder.shuffle_vector(
+                value,
+                ir.Constant(value.type, ir.Undefined),
+                ir.Constant(ir.VectorType(INT32, lanes), list(range(begin, begin + lanes))),
+            )
+            for begin in (0, lanes)
+        )
+        value = combine(x.new(low), x.new(high)).value
+    return Scalar(builder.extract_element(value, INT32(0)))
+
+
+def sum_lanes(x):
+    return reduce_lanes(x, lambda low, high: low + high)
+
+
+def max_lanes(x):
+    return reduce_lanes(x, maximum)
+
+
+def any_off(mask):
+    """1 if any lane of the mask is off, else 0."""
+    whole = ir.IntType(mask.value.type.count)
+    some = mask.builder.icmp_unsigned("!=", mask.builder.bitcast(mask.value, whole), whole(-1))
+    return Scalar(mask.builder.zext(some, INT64))
+
+
+# --- from formulas to compiled code ---------------------------------------------------------------------------------
+
+
+def traced(function):
+    """The function on Lanes (and scalars, and tuples of scalars) as one that compiled code can call."""
 
     @intrinsic
-    def function(typingctx, x):
+    def formula(typingctx, *arguments):
+        trial = ir.IRBuilder(ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), []), "trial").append_basic_block())
+        result = numba_type(run(trial, arguments, [ir.Constant(llvm_type(t), ir.Undefined) for t in arguments]))
+
         def codegen(context, builder, sig, args):
-            value, lanes = args[0], x.lanes
-            while lanes > 1:
-                half = lanes // 2
-                undefined = ir.Constant(value.type, ir.Undefined)
-                low, high = (
-                    builder.shuffle_vector(
-                        value,
-                        undefined,
-                        ir.Constant(ir.VectorType(INT32, half), list(range(begin, begin + half))),
-                    )
-                    for begin in (0, half)
-                )
-                value, lanes = combine(builder, low, high), half
-            return builder.extract_element(value, INT32(0))
+            values = [builder.extract_value(args[0], i) for i in range(len(arguments))]
+            out = run(builder, arguments, values)
+            if isinstance(out, tuple):
+                return context.make_tuple(builder, sig.return_type, [part.value for part in out])
+            return out.value
 
-        return x.element(x), codegen
+        return result(types.StarArgTuple(arguments)), codegen
 
-    return function
+    def run(builder, arguments, values):
+        return function(*(wrapped(builder, *pair) for pair in zip(arguments, values, strict=True)))
+
+    return formula
 
 
-def larger(builder, x, y):
-    return builder.select(builder.fcmp_ordered(">", x, y), x, y)
+def llvm_type(type_):
+    if isinstance(type_, (Vector, Mask)):
+        return type_.llvm
+    if isinstance(type_, types.UniTuple):
+        return ir.ArrayType(llvm_type(type_.dtype), type_.count)
+    if isinstance(type_, types.Integer):
+        return INT64
+    return ir.FloatType() if type_ == types.float32 else ir.DoubleType()
 
 
-sum_lanes = reduction(lambda builder, x, y: builder.fadd(x, y))
-max_lanes = reduction(larger)
+def wrapped(builder, type_, value):
+    if isinstance(type_, (Vector, Mask)):
+        return Lanes(builder, value)
+    if isinstance(type_, types.UniTuple):
+        return tuple(Scalar(builder.extract_value(value, i)) for i in range(type_.count))
+    return Scalar(value)
 
 
-@intrinsic
-def not_all(typingctx, mask):
-    """1 if any lane is off, else 0."""
-
-    def codegen(context, builder, sig, args):
-        number = builder.bitcast(args[0], ir.IntType(mask.lanes))
-        return builder.zext(builder.icmp_unsigned("!=", number, ir.IntType(mask.lanes)(-1)), ir.IntType(64))
-
-    return types.int64(mask), codegen
-
-
-# --- operators: float instruction, integer instruction -------------------------------------------------------------
-
-ARITHMETIC = {
-    operator.add: ("fadd", "add"),
-    operator.sub: ("fsub", "sub"),
-    operator.mul: ("fmul", "mul"),
-    operator.truediv: ("fdiv", None),
-    operator.lshift: (None, "shl"),
-    operator.rshift: (None, "ashr"),
-    operator.and_: (None, "and_"),
-    operator.or_: (None, "or_"),
-}
-COMPARISONS = {
-    operator.lt: "<",
-    operator.le: "<=",
-    operator.gt: ">",
-    operator.ge: ">=",
-    operator.eq: "==",
-    operator.ne: "!=",
-}
-
-
-def vector_of(args):
-    """The vector type among the operands, if all the others are numbers or the same vector."""
-    vectors = {a for a in args if isinstance(a, Vector)}
-    others = [a for a in args if not isinstance(a, (Vector, types.Number))]
-    return vectors.pop() if len(vectors) == 1 and not others else None
-
-
-def define_arithmetic(op, float_name, integer_name):
-    @infer_global(op)
-    class Arithmetic(AbstractTemplate):
-        def generic(self, args, kws):
-            vector = vector_of(args)
-            if vector is not None:
-                return signature(vector, vector, vector)
-            if len(args) == 2 and args[0] == args[1] and isinstance(args[0], Mask):
-                mask = Mask(args[0].lanes)
-                return signature(mask, *args)
-            return None
-
-    @lower_builtin(op, Vector, Vector)
-    def lower(context, builder, sig, args):
-        is_float = isinstance(sig.return_type.element, types.Float)
-        return getattr(builder, float_name if is_float else integer_name)(*args)
-
-    if integer_name in ("and_", "or_"):
-
-        @lower_builtin(op, Mask, Mask)
-        def lower_mask(context, builder, sig, args):
-            return getattr(builder, integer_name)(*args)
-
-
-def define_comparison(op, symbol):
-    @infer_global(op)
-    class Comparison(AbstractTemplate):
-        def generic(self, args, kws):
-            vector = vector_of(args)
-            if vector is not None:
-                return signature(Mask(vector.lanes), vector, vector)
-            return None
-
-    @lower_builtin(op, Vector, Vector)
-    def lower(context, builder, sig, args):
-        if isinstance(sig.args[0].element, types.Integer):
-            return builder.icmp_signed(symbol, *args)
-        # != is true for NaN (unordered), as in Python; the others are false
-        return (builder.fcmp_unordered if symbol == "!=" else builder.fcmp_ordered)(symbol, *args)
-
-
-for op, names in ARITHMETIC.items():
-    define_arithmetic(op, *names)
-for op, symbol in COMPARISONS.items():
-    define_comparison(op, symbol)
-
-
-@infer_global(operator.neg)
-class Negation(AbstractTemplate):
-    def generic(self, args, kws):
-        if isinstance(args[0], Vector):
-            return signature(args[0], args[0])
-        return None
-
-
-@lower_builtin(operator.neg, Vector)
-def lower_negation(context, builder, sig, args):
-    return builder.fneg(args[0])
+def numba_type(result):
+    """The Numba type of what a formula has made."""
+    if isinstance(result, tuple):
+        return types.Tuple([numba_type(part) for part in result])
+    type_ = result.value.type
+    element = getattr(type_, "element", type_)
+    if isinstance(element, ir.IntType):
+        return Mask(type_.count) if isinstance(result, Lanes) else types.int64
+    number = types.float32 if element == ir.FloatType() else types.float64
+    return Vector(number, type_.count) if isinstance(result, Lanes) else number

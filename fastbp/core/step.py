@@ -9,11 +9,12 @@ cuts depend on the batch and the network alone, so any number of workers gives t
 """
 
 import functools
+import math
 
 from .backprop import layer_of, range_of_share, transpose_share
 from .compile import DOUBLE, INT, INTEGERS, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
-from .elementary import INFINITY
-from .simd import absolute, copy, doubles_at, first, floats_at, integers_at, load, not_all, shift, store
+from .memory import copy, doubles_at, first, floats_at, integers_at, load, shift, store
+from .simd import absolute, any_off, traced
 from .sync import atomic_load, atomic_store, meet
 from .table import (
     DIVERGED,
@@ -83,12 +84,15 @@ def total(x, count):
     return (s0 + s1) + (s2 + s3)
 
 
+not_finite = traced(lambda x: any_off(absolute(x) < math.inf))
+add = traced(lambda x, y: x + y)
+
+
 @inline
 def all_finite(x, count, lanes):
     """1 if no x_i, i < count, is NaN or infinite, else 0."""
     for i in range(0, count, lanes):
-        v = load(shift(x, i), first(count - i, lanes))
-        if not_all(absolute(v) < INFINITY(v)):
+        if not_finite(load(shift(x, i), first(count - i, lanes))):
             return 0
     return 1
 
@@ -185,7 +189,7 @@ def gradient_share(size):
                     mask = first(end - i, lanes)
                     g = load(shift(shard, i), mask)
                     for s in range(1, shards):
-                        g = g + load(shift(shard, s * job[JOB_SHARD_SIZE] + i), mask)
+                        g = add(g, load(shift(shard, s * job[JOB_SHARD_SIZE] + i), mask))
                     store(shift(gradient, i), g, mask)
             if job[JOB_UPDATE] != 0 and not all_finite(shift(gradient, begin), end - begin, lanes):
                 atomic_store(job, JOB_OUTCOME + 1, DIVERGED)
@@ -235,31 +239,25 @@ def train(size):
                 zeros[i] = 0.0
             one[0] = 1.0
         call(net[NET_UPDATE_SHARE], rank, job, 0)
-        meeting = 1
-        if not meet(job, meeting):
-            return
         for s in range(job[JOB_STEPS]):
+            if not meet(job, 3 * s + 1):
+                return
             begin = (job[JOB_FIRST] + s) % per_epoch * batch
             position = (job[JOB_FIRST] + s) // per_epoch * rows if job[JOB_ORDER] != 0 else 0
             count, scale = min(batch, rows - begin), 1.0
             if net[NET_MEAN] != 0:
                 scale = 1.0 / totals[s] if totals[s] > 0.0 else 0.0
             call(net[NET_EXAMPLES], rank, job, position + begin, count, scale)
-            meeting += 1
-            if not meet(job, meeting):
+            if not meet(job, 3 * s + 2):
                 return
             if rank == 0:
                 costs[s] = total(losses, count) * scale
             call(net[NET_GRADIENT_SHARE], rank, job, position + begin, count)
-            meeting += 1
-            if not meet(job, meeting):
+            if not meet(job, 3 * s + 3):
                 return
             if job[JOB_UPDATE] != 0:
                 call(net[NET_UPDATE_SHARE], rank, job, job[JOB_UPDATES] + s + 1)
             if rank == 0:
                 job[JOB_DONE] = s + 1
-            meeting += 1
-            if not meet(job, meeting):
-                return
 
     return train

@@ -63,7 +63,7 @@ def pause(typingctx):
 def meet(job, meeting):
     """Wait until all workers have come to the meeting. 1: go on; 0: the caller asked to stop, or a phase went wrong.
 
-    Meeting 1 is before the first step; then each step has one after its examples, sums and update. All workers get
+    Each step has one before its examples, before its sums and before its update, numbered from 1. All workers get
     the same answer: one that leaves takes its arrival back, and only while the meeting is incomplete; and no outcome
     that a meeting reads is written again before all have left it.
     """

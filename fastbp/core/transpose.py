@@ -7,7 +7,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from .compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
-from .simd import INT32, Mask, Vector, load_lanes, shift, store_lanes
+from .memory import load_lanes, shift, store_lanes
+from .simd import INT32, Mask, Vector
 
 
 @intrinsic(prefer_literal=True)

@@ -1,0 +1,167 @@
+"""Pointers in compiled code: loads and stores of vectors, offsets, addresses. Nothing checks a bound."""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .simd import INT32, INT64, Mask, Vector, constant, first_lanes, spread
+
+# --- masks ----------------------------------------------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def every(typingctx, lanes):
+    """The mask with all `lanes` (a literal) on, known at compile time."""
+
+    def codegen(context, builder, sig, args):
+        return constant(sig.return_type.llvm, 1)
+
+    return Mask(lanes.literal_value, full=True)(lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def first(typingctx, count, lanes):
+    """The mask with the first `count` of `lanes` (a literal) on."""
+
+    def codegen(context, builder, sig, args):
+        return first_lanes(builder, args[0], sig.return_type.lanes)
+
+    return Mask(lanes.literal_value)(types.int64, lanes), codegen
+
+
+# --- vectors --------------------------------------------------------------------------------------------------------
+
+
+def masked_function(builder, name, vector, result, arguments):
+    kind = "f32" if vector.element == ir.FloatType() else "f64"
+    function = ir.FunctionType(result, arguments)
+    return cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.{name}.v{vector.count}{kind}.p0")
+
+
+def load_lanes(builder, pointer, vector, mask_type, mask):
+    """Instructions of `load`; vector is the Numba type."""
+    align = vector.element.bitwidth // 8
+    source = builder.bitcast(pointer, vector.llvm.as_pointer())
+    if mask_type.full:
+        value = builder.load(source)
+        value.align = align
+        return value
+    arguments = [source.type, INT32, mask_type.llvm, vector.llvm]
+    fn = masked_function(builder, "load", vector.llvm, vector.llvm, arguments)
+    return builder.call(fn, [source, INT32(align), mask, ir.Constant(vector.llvm, None)])
+
+
+def store_lanes(builder, pointer, vector, value, mask_type, mask):
+    """Instructions of `store`."""
+    align = vector.element.bitwidth // 8
+    target = builder.bitcast(pointer, vector.llvm.as_pointer())
+    if mask_type.full:
+        builder.store(value, target).align = align
+        return
+    arguments = [vector.llvm, target.type, INT32, mask_type.llvm]
+    fn = masked_function(builder, "store", vector.llvm, ir.VoidType(), arguments)
+    builder.call(fn, [value, target, INT32(align), mask])
+
+
+@intrinsic
+def load(typingctx, pointer, mask):
+    """The vector at pointer; lanes that are off are 0 and their memory is not touched."""
+
+    def codegen(context, builder, sig, args):
+        return load_lanes(builder, args[0], sig.return_type, mask, args[1])
+
+    return Vector(pointer.dtype, mask.lanes)(pointer, mask), codegen
+
+
+@intrinsic
+def store(typingctx, pointer, vector, mask):
+    """pointer[lane] = vector[lane] for the lanes that are on; other memory is not touched."""
+
+    def codegen(context, builder, sig, args):
+        store_lanes(builder, args[0], vector, args[1], mask, args[2])
+        return context.get_dummy_value()
+
+    return types.void(pointer, vector, mask), codegen
+
+
+@intrinsic(prefer_literal=True)
+def fill(typingctx, pointer, number, lanes):
+    """A vector of the pointer's numbers, every lane = number."""
+
+    def codegen(context, builder, sig, args):
+        scalar = context.cast(builder, args[1], types.float64, pointer.dtype)
+        return spread(builder, scalar, lanes.literal_value)
+
+    return Vector(pointer.dtype, lanes.literal_value)(pointer, types.float64, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy(typingctx, out, x, count, lanes):
+    """Overwrites out (count): out = x, `lanes` (a literal) at a time."""
+    vector = Vector(out.dtype, lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        out, x, count, _ = args
+        with cgutils.for_range_slice(builder, INT64(0), count, INT64(vector.lanes), inc=True) as (i, _):
+            mask = Mask(vector.lanes), first_lanes(builder, builder.sub(count, i), vector.lanes)
+            value = load_lanes(builder, builder.gep(x, [i]), vector, *mask)
+            store_lanes(builder, builder.gep(out, [i]), vector, value, *mask)
+        return context.get_dummy_value()
+
+    return types.void(out, x, types.int64, lanes), codegen
+
+
+# --- pointers -------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def shift(typingctx, pointer, count):
+    """pointer + count elements."""
+
+    def codegen(context, builder, sig, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.intp), codegen
+
+
+@intrinsic
+def address_of(typingctx, pointer):
+    """The pointer as an integer."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ptrtoint(args[0], INT64)
+
+    return types.int64(pointer), codegen
+
+
+def pointer_from(context, builder, sig, args):
+    return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+
+@intrinsic(prefer_literal=True)
+def floats_at(typingctx, address, size):
+    """The address as a pointer to numbers of `size` (a literal) bytes."""
+    number = {4: types.float32, 8: types.float64}[size.literal_value]
+    return types.CPointer(number)(types.int64, size), pointer_from
+
+
+@intrinsic
+def integers_at(typingctx, address):
+    """The address as a pointer to int64."""
+    return types.CPointer(types.int64)(types.int64), pointer_from
+
+
+@intrinsic
+def doubles_at(typingctx, address):
+    """The address as a pointer to float64."""
+    return types.CPointer(types.float64)(types.int64), pointer_from
+
+
+@intrinsic
+def rounded(typingctx, number, pointer):
+    """The number as an element of the pointer's type."""
+
+    def codegen(context, builder, sig, args):
+        return context.cast(builder, args[0], sig.args[0], sig.return_type)
+
+    return pointer.dtype(number, pointer), codegen
