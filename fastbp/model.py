@@ -1,6 +1,5 @@
 """Model: a network with its parameters, loss and optimizer; checks what comes in and calls the core."""
 
-import copy
 import json
 import os
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from fastbp.program import (
     inference_table,
     training_table,
 )
-from fastbp.team import Team, workers_for
+from fastbp.team import run_once, workers_for
 from fastbp.training import History, Plan, Run
 from fastbp.validation import (
     as_inputs,
@@ -131,19 +130,20 @@ class Model:
         held_out = self._validation(validation_data)
         new = self.optimizer if optimizer is None else optimizers.as_optimizer(optimizer)
         epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
+        shuffle, progress = boolean("shuffle", shuffle), boolean("progress", progress)
         batch_size = min(batch_size, len(examples))
         flops = self._flops(batch_size)
         workers = workers_for(flops) if n_threads is None else positive_int("n_threads", n_threads)
         plan = Plan(
             epochs=epochs,
             mean=self.reduction == "mean",
-            seed=self.seed if boolean("shuffle", shuffle) else None,
+            seed=self.seed if shuffle else None,
             epochs_before=self._epochs,
             updates_before=self._state_for(new),
             learning_rate=new.learning_rate,
             flops=flops,
             validate=None if held_out is None else lambda: self._cost(held_out),
-            progress=boolean("progress", progress),
+            progress=progress,
         )
         job = Job(self._net(examples), self._theta, np.empty_like(self._theta), examples, batch_size, workers)
         job.update_by(update(new.rule, self.dtype.itemsize).address, self._moments, np.array(new.settings))
@@ -209,11 +209,11 @@ class Model:
         examples = self._examples(X, y, sample_weight)
         at = self._theta if theta is None else as_vector(theta, self._theta.size, self.dtype, "theta")
         gradient = np.empty_like(self._theta)
-        workers = workers_for(self._flops(len(examples)))
+        flops = self._flops(len(examples))
+        workers = workers_for(flops)
         job = Job(self._net(examples), at, gradient, examples, len(examples), workers)
         job.prepare(0, 1)
-        with Team(workers, self.dtype.itemsize) as team:
-            team.run(job.slots)
+        run_once(job.slots, workers, self.dtype.itemsize, flops)
         return float(job.costs[0]), gradient
 
     def forward(self, X: ArrayLike) -> Forward:
@@ -258,7 +258,9 @@ class Model:
 
     def workspace(self, rows: int = 1) -> Array:
         """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
-        return aligned_zeros(int(workspace.largest_size(self.compiled(), positive_int("rows", rows))), self.dtype)
+        net = self.compiled()
+        net[slots.NET_TARGETS] = self.network.n_outputs  # enough for class numbers, too
+        return aligned_zeros(int(workspace.largest_size(net, positive_int("rows", rows))), self.dtype)
 
     # --- keeping ------------------------------------------------------------------------------------------------
 
@@ -275,7 +277,7 @@ class Model:
         """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file."""
         tensors, metadata = files.read(path)
         try:
-            return cls._restored(json.loads(metadata["model"]), tensors["parameters"], tensors["moments"])
+            return cls._restored(dict(json.loads(metadata["model"])), tensors["parameters"], tensors["moments"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)} is not a fastbp model: {error}") from error
 
@@ -287,9 +289,7 @@ class Model:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = self._restored(
-            copy.deepcopy(state["configuration"]), state["parameters"], state["moments"]
-        ).__dict__
+        self.__dict__ = self._restored(state["configuration"], state["parameters"], state["moments"]).__dict__
 
     def _configuration(self) -> dict[str, Any]:
         return {
@@ -308,16 +308,19 @@ class Model:
 
     @classmethod
     def _restored(cls, configuration: dict[str, Any], theta: Array, moments: Array) -> "Model":
-        optimizer = optimizers.from_dict(configuration.pop("optimizer"))
-        updates, epochs = (nonnegative_int(name, configuration.pop(name)) for name in ("updates", "epochs"))
-        if theta.dtype != configuration["dtype"] or moments.dtype != theta.dtype:
-            raise ValueError(f"parameters must be {configuration['dtype']}, got {theta.dtype}")
-        model = cls(initial=theta, **configuration)
+        arguments = dict(configuration)
+        optimizer = optimizers.from_dict(arguments.pop("optimizer"))
+        updates, epochs = (nonnegative_int(name, arguments.pop(name)) for name in ("updates", "epochs"))
+        if theta.dtype != arguments["dtype"] or moments.dtype != theta.dtype:
+            raise ValueError(f"parameters must be {arguments['dtype']}, got {theta.dtype}")
+        model = cls(initial=theta, **arguments)
         if moments.size not in (0, optimizers.n_moments(optimizer) * theta.size):
             raise ValueError(f"the optimizer's state has {moments.size} elements for {theta.size} parameters")
         model.optimizer, model._updates, model._epochs = optimizer, updates, epochs
         model._moments = aligned_zeros(moments.size, model.dtype)
         model._moments[:] = moments.ravel()
+        if json.dumps(model._configuration(), sort_keys=True) != json.dumps(configuration, sort_keys=True):
+            raise ValueError("its description is not complete")
         return model
 
     def __repr__(self) -> str:
@@ -343,7 +346,7 @@ class Model:
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise TypeError(f"validation_data must be (X, y) or (X, y, sample_weight), got {type(data).__name__}")
         X, y, *weights = data
-        return self._examples(X, y, weights[0] if weights else None, "validation ")
+        return self._examples(X, y, weights[0] if weights else None, "validation_data: ")
 
     def _objective(self, examples: Examples) -> Objective:
         return Objective(self.loss, examples.y.ndim == 1, self.reduction == "mean")

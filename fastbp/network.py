@@ -42,6 +42,8 @@ class Network:
         if len(sizes) < 2:
             raise ValueError(f"sizes must name at least the inputs and the outputs, got {tuple(sizes)}")
         checked = tuple(positive_int(f"sizes[{l}]", size) for l, size in enumerate(sizes))
+        if not isinstance(hidden, (str, Sequence)):
+            raise TypeError(f"hidden must be an activation or a sequence of them, got {hidden!r}")
         names = (hidden,) * (len(checked) - 2) if isinstance(hidden, str) else tuple(hidden)
         if len(names) != len(checked) - 2:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import threading
@@ -18,7 +19,11 @@ from fastbp.core import table as slots
 FLOPS_A_WORKER = 20e6
 """Work in one step, in floating-point operations, that pays for one more worker: about 200 us of one core."""
 
+LONG_FLOPS = 1e9
+"""Work, in floating-point operations, for which Ctrl-C should not have to wait."""
 
+
+@functools.cache
 def usleep_address() -> int:
     """Of the C library's usleep, with which a waiting worker sleeps. Linux and macOS."""
     function = ctypes.CDLL(None).usleep
@@ -33,6 +38,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+@functools.cache
 def cgroup_quota() -> int | None:
     """Cores that the process's cgroup grants by quota, rounded down; None without a quota."""
     with contextlib.suppress(OSError, ValueError):
@@ -81,6 +87,15 @@ class Team:
 
     def _work(self, rank: int, job: NDArray[np.int64]) -> None:
         self._train(rank, job.ctypes.data)
+
+
+def run_once(job: NDArray[np.int64], workers: int, size: int, flops: float) -> None:
+    """One job outside of fit: a short one without threads, which cost more than it."""
+    if workers == 1 and flops < LONG_FLOPS:
+        step.train(size).ctypes(0, job.ctypes.data)
+        return
+    with stop_on_interrupt(job), Team(workers, size) as team:
+        team.run(job)
 
 
 @contextlib.contextmanager

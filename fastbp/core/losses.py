@@ -7,8 +7,10 @@ example n, overwrites costs[n] = w_n C_n and d (rows, width; rows `stride` apart
     fused           x = z:  a stable form of C_n in z     d = ∂C_n/∂z     for a loss with its own output
 
 y holds `width` numbers a row, or one class number a row for the kernels of classes; weights are w_row (0 or 1) apart.
-`spare` has room for `rows` numbers. With other outputs than its own, a loss is its formula in a as it stands: a
-cross-entropy of an a_j <= 0 is then infinite or NaN where y_j is not 0.
+`spare` has room for `rows` numbers. An example of weight 0 counts for nothing, also where its loss is infinite.
+
+With other outputs than its own, a loss is its formula in a as it stands: a cross-entropy of an a_j <= 0 is then
+infinite or NaN where y_j is not 0.
 """
 
 import functools
@@ -125,7 +127,7 @@ def elementwise(name, size, fused=False):
     if not fused:
         value, derivative, _ = LOSSES[name]
     add_value = traced(lambda mask, x, y, total: total + select(mask, value(x, y), 0.0))
-    delta = traced(lambda x, y, factor: derivative(x, y) * factor)
+    delta = traced(lambda x, y, factor: select(x.spread(factor) == 0.0, 0.0, derivative(x, y) * factor))
 
     @kernel(signature(size), name, size, fused)
     def elementwise(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
@@ -138,7 +140,7 @@ def elementwise(name, size, fused=False):
                 x_j, y_j = load(shift(x, j), mask), load(shift(y, j), mask)
                 total = add_value(mask, x_j, y_j, total)
                 store(shift(d, j), delta(x_j, y_j, weight * scale), mask)
-            costs[n] = weight * sum_of(total)
+            costs[n] = weight * sum_of(total) if weight != 0.0 else weight
             d, x, y = shift(d, stride), shift(x, stride), shift(y, width)
 
     return elementwise
@@ -158,17 +160,19 @@ def of_classes(size):
     def of_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
         for n in range(rows):
-            c = int(y[n])
+            c, weight = int(y[n]), weights[n * w_row]
             for j in range(0, width, lanes):
                 store(shift(d, j), fill(d, 0.0, lanes), first(width - j, lanes))
             costs[n] = x[c]
-            d[c] = rounded(-(weights[n * w_row] * scale) / x[c], d)
+            if weight != 0.0:
+                d[c] = rounded(-(weight * scale) / x[c], d)
             d, x = shift(d, stride), shift(x, stride)
         for n in range(0, rows, lanes):
             mask = first(rows - n, lanes)
             store(shift(costs, n), logarithm(load(shift(costs, n), mask)), mask)
         for n in range(rows):
-            costs[n] = -weights[n * w_row] * costs[n]
+            weight = weights[n * w_row]
+            costs[n] = -weight * costs[n] if weight != 0.0 else weight
 
     return of_classes
 

@@ -115,6 +115,10 @@ class Lanes:
         """The number in every lane."""
         return self.new(constant(self.value.type, number))
 
+    def spread(self, scalar):
+        """A scalar of the compiled code in every lane."""
+        return self.new(self.like(scalar))
+
     def call(self, name, *others):
         """An LLVM intrinsic on this vector and others like it."""
         values = [self.value, *map(self.like, others)]
