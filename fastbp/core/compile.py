@@ -11,6 +11,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -43,10 +44,13 @@ class Kernel:
 
     @functools.cached_property
     def compiled(self):
-        compiled = CFunc(self.function, (self.signature.args, self.signature.return_type), {}, dict(OPTIONS))
+        compiled = self.uncached()
         compiled._cache = Cache(self.key)
         compiled.compile()
         return compiled
+
+    def uncached(self):
+        return CFunc(self.function, (self.signature.args, self.signature.return_type), {}, dict(OPTIONS))
 
     @property
     def address(self):
@@ -61,9 +65,11 @@ class Kernel:
             types_of[0] = None
         return ctypes.CFUNCTYPE(*types_of)(self.address)
 
-    def assembly(self):
-        """The machine code as text."""
-        return self.compiled._library.get_asm_str()
+    def inspect(self):
+        """(LLVM code, machine code) as text, compiled anew: what comes from the cache cannot be looked at."""
+        compiled = self.uncached()
+        compiled.compile()
+        return compiled.inspect_llvm(), compiled._library.get_asm_str()
 
 
 def kernel(signature, *key):
@@ -153,9 +159,11 @@ def source_stamp():
 
 
 def writable(directory):
-    """Whether files can be made in the directory, which is made if need be."""
+    """Whether files can be made in the directory, which is made if need be, and not by everybody."""
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if directory.stat().st_mode & stat.S_IWOTH:
+            return False
         with tempfile.TemporaryFile(dir=directory):
             return True
     except OSError:
@@ -167,8 +175,9 @@ def candidate_roots():
     installation = hashlib.sha256(str(package).encode()).hexdigest()[:16]
     if config.CACHE_DIR:
         return [Path(config.CACHE_DIR) / f"fastbp-{installation}"]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [package / "__pycache__" / "kernels", user / "fastbp" / installation]
+    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    roots = [package / "__pycache__" / "kernels", Path(user) / "fastbp" / installation]
+    return [root for root in roots if root.is_absolute()]  # an unknown home stays a ~
 
 
 @functools.cache
@@ -203,7 +212,7 @@ class Cache:
             numba.__version__,
             llvmlite.__version__,
             sys.version_info[:3],
-            config.OPT.__str__(),
+            str(config.OPT),
         )
         digest = hashlib.sha256(repr(everything).encode()).hexdigest()[:24]
         name = "-".join(str(part).rpartition(".")[2] for part in key)

@@ -1,0 +1,161 @@
+"""The machine code of the kernels: vectors of this CPU's width, no scalar arithmetic, no calls by name.
+
+Run as another CPU with NUMBA_CPU_NAME=haswell (or generic) NUMBA_CPU_FEATURES= NUMBA_CACHE_DIR=<an empty folder>.
+"""
+
+import functools
+import os
+import platform
+import re
+
+import pytest
+
+from fastbp.core import activations, backprop, dense, embed, losses, optimizers, step, transpose
+from fastbp.core.compile import lanes_of, registers
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 assembly")
+
+WIDEST = {"generic": 16, "haswell": 32}.get(os.environ.get("NUMBA_CPU_NAME", ""), 64)
+NAMES = {64: "zmm", 32: "ymm", 16: "xmm"}
+TILES = dense.TILES[registers()[1]]
+SIZES = {4: "s", 8: "d"}  # bytes of a number: the letter of its instructions
+
+ELEMENTWISE = {
+    **{f"{name} forward": lambda size, name=name: activations.forward(name, size) for name in activations.ACTIVATIONS},
+    **{
+        f"{name} backward": lambda size, name=name: activations.backward(name, size) for name in activations.ACTIVATIONS
+    },
+    **{f"{name} second": lambda size, name=name: activations.second(name, size) for name in activations.ACTIVATIONS},
+}
+UPDATES = {f"{rule} update": lambda size, rule=rule: optimizers.update(rule, size) for rule in optimizers.RULES}
+LOSSES = {
+    **{f"{name} loss": lambda size, name=name: losses.elementwise(name, size) for name in losses.LOSSES},
+    "softmax and cross-entropy": losses.softmax_cross_entropy,
+    "softmax and cross-entropy of classes": losses.softmax_cross_entropy_classes,
+    "cross-entropy of classes": losses.of_classes,
+    "sigmoid and cross-entropy": lambda size: losses.elementwise("binary_cross_entropy", size, fused=True),
+    "softmax": activations.softmax,
+    "softmax backward": activations.softmax_backward,
+}
+STRUCTURE = {
+    "dense": dense.dense,
+    "transpose": transpose.transpose,
+    "forward": backprop.forward,
+    "backward": backprop.backward,
+    "sums": backprop.sums,
+    "examples": step.examples,
+    "gradient_share": step.gradient_share,
+    "update_share": step.update_share,
+    "train": step.train,
+    "predict": embed.predict,
+    "evaluate": embed.evaluate,
+    "gradient": embed.gradient,
+}
+MAY_BE_CALLED = {"memset", "memcpy"}  # filling and copying memory: LLVM's own choice for a loop
+
+
+@functools.cache
+def inspect(kernel):
+    """(LLVM code, machine code), compiled once for all tests."""
+    return kernel.inspect()
+
+
+@functools.cache
+def instructions(kernel):
+    """(mnemonic, operands) of the kernel proper: without data, and Numba's wrapper that would report an error."""
+    _, text = inspect(kernel)
+    functions = re.findall(r"^(\S+):[^\n]*\n(.*?)^\.Lfunc_end", text, flags=re.MULTILINE | re.DOTALL)
+    bodies = "\n".join(body for name, body in functions if "cfunc" not in name)
+    lines = (line.split("#")[0].strip() for line in bodies.splitlines())
+    code = [line for line in lines if line and not line.startswith((".", '"')) and not line.endswith(":")]
+    assert code
+    return [[*line.split(None, 1), ""][:2] for line in code]
+
+
+def packed(code, letter):
+    """Packed multiplications and additions, fused or not."""
+    pattern = re.compile(rf"v?(fn?m(add|sub)\d+|mul|add)p{letter}$")
+    return [operands for mnemonic, operands in code if pattern.match(mnemonic)]
+
+
+def scalar(code, letter):
+    """Scalar arithmetic."""
+    pattern = re.compile(rf"v?(fn?m(add|sub)\d+|mul|add|sub|div|sqrt|max|min)s{letter}$")
+    return [(mnemonic, operands) for mnemonic, operands in code if pattern.match(mnemonic)]
+
+
+def called_by_name(code):
+    """Functions called by their name, or by an address that the linker fills in."""
+    named = [
+        operands.split(",")[0].lstrip("$")
+        for mnemonic, operands in code
+        if re.match(r"(call\w* [^*]|movabs\w* \$[A-Za-z_])", f"{mnemonic} {operands}")
+    ]
+    return {name for name in named if not name.startswith("_ZN6fastbp")}
+
+
+def test_vectors_have_the_width_of_the_cpu_that_is_compiled_for():
+    assert registers() == (WIDEST, 32 if WIDEST == 64 else 16)
+    assert lanes_of(4) == WIDEST // 4
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("columns", TILES)
+def test_every_tile_is_packed_multiply_adds_in_the_widest_registers_without_scalars(columns, size):
+    code = instructions(dense.panel(size, columns, 0))
+    arithmetic = packed(code, SIZES[size])
+    wanted = sum(TILES[columns]) * columns  # one for each accumulator of the three tiles
+    assert len([operands for operands in arithmetic if NAMES[WIDEST] in operands]) >= wanted
+    assert not scalar(code, SIZES[size])
+    if WIDEST > 16:
+        assert any(mnemonic.startswith("vfmadd") for mnemonic, _ in code)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_widest_tile_keeps_its_sums_in_registers(size):
+    """Its inner loop stores nothing: what it loads is V and S."""
+    if WIDEST == 16:
+        pytest.skip("without fused multiply-add each product takes a register of its own")
+    _, text = inspect(dense.panel(size, max(TILES), 1))
+    blocks = re.split(r"^\.LBB\w+:.*$", text, flags=re.MULTILINE)
+    rows = TILES[max(TILES)][0]
+    pattern = rf"v?(fmadd\d+|mul)p{SIZES[size]}\b"
+    loops = [block for block in blocks if len(re.findall(pattern, block)) >= rows * max(TILES)]
+    assert loops
+    for loop in loops:
+        assert not re.search(rf"v?movap{SIZES[size]}s?\s+%[xyz]mm\d+, -?\d*\(%rsp", loop), "a sum is spilled"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ELEMENTWISE | UPDATES)
+def test_elementwise_kernels_have_no_scalar_arithmetic_and_call_nothing(name, size):
+    code = instructions((ELEMENTWISE | UPDATES)[name](size))
+    if name not in UPDATES:  # these compute their few coefficients first, in float64
+        assert not scalar(code, SIZES[size])
+    elif size == 4:
+        assert not scalar(code, "s")
+    assert called_by_name(code) <= {"memset"}  # of a derivative that is 0 everywhere
+    moved = [operands for _, operands in code if NAMES[WIDEST] in operands]
+    assert moved or called_by_name(code), "no vector of the CPU's width"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", LOSSES | STRUCTURE)
+def test_no_kernel_calls_libm_the_allocator_or_python(name, size):
+    assert called_by_name(instructions((LOSSES | STRUCTURE)[name](size))) <= MAY_BE_CALLED
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_use_vectors_of_the_cpus_width(name, size):
+    code = instructions(LOSSES[name](size))
+    assert [operands for operands in packed(code, SIZES[size]) if NAMES[WIDEST] in operands]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_register_is_wider_than_the_cpu_has(size):
+    wider = {name for width, name in NAMES.items() if width > WIDEST}
+    kernels = ELEMENTWISE | UPDATES | LOSSES | STRUCTURE | {"panel": lambda size: dense.panel(size, max(TILES), 1)}
+    for kernel in kernels.values():
+        _, text = inspect(kernel(size))
+        assert not any(name in text for name in wider)
