@@ -111,6 +111,23 @@ def copy(typingctx, out, x, count, lanes):
     return types.void(out, x, types.int64, lanes), codegen
 
 
+@intrinsic
+def prefetch(typingctx, x, count):
+    """Ask for the cache lines of x (count) early; never a fault."""
+
+    def codegen(context, builder, sig, args):
+        arguments = [args[0].type, INT32, INT32, INT32]
+        fn = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), arguments), "llvm.prefetch.p0"
+        )
+        line = INT64(64 // (x.dtype.bitwidth // 8))
+        with cgutils.for_range_slice(builder, INT64(0), args[1], line, inc=True) as (i, _):
+            builder.call(fn, [builder.gep(args[0], [i]), INT32(0), INT32(3), INT32(1)])
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64), codegen
+
+
 # --- pointers -------------------------------------------------------------------------------------------------------
 
 

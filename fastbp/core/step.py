@@ -13,7 +13,7 @@ import math
 
 from .backprop import layer_of, range_of_share, transpose_share
 from .compile import DOUBLE, INT, INTEGERS, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
-from .memory import copy, doubles_at, first, floats_at, integers_at, load, shift, store
+from .memory import copy, doubles_at, first, floats_at, integers_at, load, prefetch, shift, store
 from .simd import absolute, any_off, traced
 from .sync import atomic_load, atomic_store, meet
 from .table import (
@@ -84,6 +84,8 @@ def total(x, count):
     return (s0 + s1) + (s2 + s3)
 
 
+PREFETCHED = 2048  # elements of rows in random order that are asked for before they are copied
+
 not_finite = traced(lambda x: any_off(absolute(x) < math.inf))
 add = traced(lambda x, y: x + y)
 
@@ -124,6 +126,7 @@ def examples(size):
             job[JOB_CAPACITY],
             net[NET_BLOCK],
         )
+        ahead = max(1, min(16, PREFETCHED // n_in))
         ordered, weighted = job[JOB_ORDER] != 0, job[JOB_WEIGHTS] != 0
         region = shift(floats_at(job[JOB_REGION], size), rank * job[JOB_REGION_SIZE])
         x_region = shift(region, capacity * net[NET_ROW])
@@ -141,7 +144,11 @@ def examples(size):
                 if ordered:
                     order = shift(integers_at(job[JOB_ORDER]), at)
                     x, y, w = shift(x_region, row * x_row), shift(y_region, row * n_y), shift(w_region, row)
+                    for n in range(min(ahead, rows)):
+                        prefetch(shift(X, order[n] * n_in), n_in)
                     for n in range(rows):
+                        if n + ahead < rows:
+                            prefetch(shift(X, order[n + ahead] * n_in), n_in)
                         copy(shift(x, n * x_row), shift(X, order[n] * n_in), n_in, lanes)
                         copy(shift(y, n * n_y), shift(Y, order[n] * n_y), n_y, lanes)
                         if weighted:
