@@ -47,6 +47,7 @@ class Job:
         workers: int,
     ) -> None:
         self.net, self.theta, self.gradient, self.examples = net, theta, gradient, examples
+        self.workers = workers
         rows, batch = len(examples), min(batch, len(examples))
         shards = int(workspace.shards_of(net, batch))
         self.workspace = aligned_zeros(int(workspace.training_size(net, batch, shards, workers)), theta.dtype)
@@ -67,7 +68,6 @@ class Job:
                 slots.JOB_ROWS: rows,
                 slots.JOB_BATCH: batch,
                 slots.JOB_SHARDS: shards,
-                slots.JOB_WORKERS: workers,
                 slots.JOB_SLEEP: usleep_address(),
             }
         )
@@ -101,12 +101,23 @@ class Job:
             }
         )
 
-    def prepare(self, first: int, steps: int, order: NDArray[np.int64] | None = None, updates: int = 0) -> None:
-        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many updates."""
+    def prepare(
+        self,
+        first: int,
+        steps: int,
+        order: NDArray[np.int64] | None = None,
+        updates: int = 0,
+        workers: int | None = None,
+    ) -> None:
+        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many updates.
+
+        workers: at most, and by default, as many as the job was made for.
+        """
         self.order, self.costs, self.totals = order, np.zeros(steps), self._totals(first, steps, order)
         self._set(
             {
                 slots.JOB_ORDER: 0 if order is None else order.ctypes.data,
+                slots.JOB_WORKERS: self.workers if workers is None else workers,
                 slots.JOB_FIRST: first,
                 slots.JOB_STEPS: steps,
                 slots.JOB_UPDATES: updates,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import files, gradcheck, optimizers
-from fastbp.core import embed, workspace
+from fastbp import evaluation, files, gradcheck, optimizers
 from fastbp.core import table as slots
+from fastbp.core import workspace
 from fastbp.core.losses import LOSSES, OWN_OUTPUT
 from fastbp.core.optimizers import update
 from fastbp.diagnostics import Backward, Forward, Trace
@@ -24,11 +24,11 @@ from fastbp.program import (
     aligned_zeros,
     diagnostic_table,
     embedded_table,
-    inference_table,
     training_table,
 )
+from fastbp.saving import put_together, taken_apart
 from fastbp.team import run_once, workers_for
-from fastbp.training import History, Plan, Run
+from fastbp.training import History, Pace, Plan, Run
 from fastbp.validation import (
     as_inputs,
     as_targets,
@@ -79,7 +79,7 @@ class Model:
         theta = self.network.initial(initial, self.seed, self.dtype)
         self._theta = aligned_zeros(theta.size, self.dtype)
         self._theta[:] = theta
-        self._moments = self._no_moments()
+        self._moments = np.zeros(0, self.dtype)
         self._updates = self._epochs = 0
 
     # --- parameters ---------------------------------------------------------------------------------------------
@@ -134,6 +134,7 @@ class Model:
         batch_size = min(batch_size, len(examples))
         flops = self._flops(batch_size)
         workers = workers_for(flops) if n_threads is None else positive_int("n_threads", n_threads)
+        pace = Pace(workers, adaptive=n_threads is None)
         plan = Plan(
             epochs=epochs,
             mean=self.reduction == "mean",
@@ -147,7 +148,7 @@ class Model:
         )
         job = Job(self._net(examples), self._theta, np.empty_like(self._theta), examples, batch_size, workers)
         job.update_by(update(new.rule, self.dtype.itemsize).address, self._moments, np.array(new.settings))
-        run = Run(job, plan, workers)
+        run = Run(job, plan, pace)
         try:
             run.go()
         finally:
@@ -164,39 +165,17 @@ class Model:
             self._moments = aligned_zeros(optimizers.n_moments(new) * self._theta.size, self.dtype)
         return self._updates
 
-    def _no_moments(self) -> Array:
-        return np.zeros(0, self.dtype)
-
     # --- what the network computes ------------------------------------------------------------------------------
 
     def predict(self, X: ArrayLike) -> Array:
         """The outputs a(L) for X (n, n_inputs): a new (n, n_outputs) array of the model's dtype."""
-        X = as_inputs(X, self.network.n_inputs, self.dtype)
-        out = np.empty((len(X), self.network.n_outputs), self.dtype)
-        net = inference_table(self.network, self.dtype.itemsize)
-        work = aligned_zeros(int(workspace.inference_size(net)), self.dtype)
-        embed.predict(self.dtype.itemsize).ctypes(
-            net.ctypes.data, self._theta.ctypes.data, out.ctypes.data, X.ctypes.data, len(X), work.ctypes.data
-        )
-        return out
+        return evaluation.predict(self.network, self._theta, as_inputs(X, self.network.n_inputs, self.dtype))
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
         """{"cost": …} over the examples, and "accuracy" for classes: softmax, or sigmoid with binary_cross_entropy."""
         examples = self._examples(X, y, sample_weight)
-        result = {"cost": self._cost(examples)}
-        hits = self._hits(examples)
-        if hits is not None:
-            result["accuracy"] = float(np.average(hits, weights=examples.weights))
-        return result
-
-    def _hits(self, examples: Examples) -> Any:
-        """Whether each example is classified right; None where the outputs are not classes."""
-        if self.network.output == "softmax":
-            y = examples.y if examples.y.ndim == 1 else examples.y.argmax(axis=1)
-            return self.predict(examples.X).argmax(axis=1) == y
-        if self.network.output == "sigmoid" and self.loss == "binary_cross_entropy":
-            return np.all((self.predict(examples.X) >= 0.5) == (examples.y >= 0.5), axis=1)
-        return None
+        accuracy = evaluation.accuracy(self.network, self._theta, self.loss, examples)
+        return {"cost": self._cost(examples)} | ({} if accuracy is None else {"accuracy": accuracy})
 
     def value_and_gradient(
         self,
@@ -266,62 +245,23 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model with its optimizer's state to a safetensors file, which replaces an older one whole."""
-        files.write(
-            path,
-            {"parameters": self._theta, "moments": self._moments},
-            {"model": json.dumps(self._configuration())},
-        )
+        description, tensors = taken_apart(self)
+        files.write(path, tensors, {"model": json.dumps(description)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Model":
         """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file."""
         tensors, metadata = files.read(path)
         try:
-            return cls._restored(dict(json.loads(metadata["model"])), tensors["parameters"], tensors["moments"])
+            return put_together(cls, dict(json.loads(metadata["model"])), tensors)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)} is not a fastbp model: {error}") from error
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {
-            "configuration": self._configuration(),
-            "parameters": np.array(self._theta),
-            "moments": np.array(self._moments),
-        }
+    def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        return taken_apart(self)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = self._restored(state["configuration"], state["parameters"], state["moments"]).__dict__
-
-    def _configuration(self) -> dict[str, Any]:
-        return {
-            "sizes": self.network.sizes,
-            "hidden": self.network.hidden,
-            "output": self.network.output,
-            "bias": self.network.bias,
-            "loss": self.loss,
-            "reduction": self.reduction,
-            "dtype": self.dtype.name,
-            "seed": self.seed,
-            "optimizer": optimizers.to_dict(self.optimizer),
-            "updates": self._updates,
-            "epochs": self._epochs,
-        }
-
-    @classmethod
-    def _restored(cls, configuration: dict[str, Any], theta: Array, moments: Array) -> "Model":
-        arguments = dict(configuration)
-        optimizer = optimizers.from_dict(arguments.pop("optimizer"))
-        updates, epochs = (nonnegative_int(name, arguments.pop(name)) for name in ("updates", "epochs"))
-        if theta.dtype != arguments["dtype"] or moments.dtype != theta.dtype:
-            raise ValueError(f"parameters must be {arguments['dtype']}, got {theta.dtype}")
-        model = cls(initial=theta, **arguments)
-        if moments.size not in (0, optimizers.n_moments(optimizer) * theta.size):
-            raise ValueError(f"the optimizer's state has {moments.size} elements for {theta.size} parameters")
-        model.optimizer, model._updates, model._epochs = optimizer, updates, epochs
-        model._moments = aligned_zeros(moments.size, model.dtype)
-        model._moments[:] = moments.ravel()
-        if json.dumps(model._configuration(), sort_keys=True) != json.dumps(configuration, sort_keys=True):
-            raise ValueError("its description is not complete")
-        return model
+    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Array]]) -> None:
+        self.__dict__ = put_together(type(self), *state).__dict__
 
     def __repr__(self) -> str:
         network = self.network
@@ -355,14 +295,8 @@ class Model:
         return training_table(self.network, self.dtype.itemsize, self._objective(examples))
 
     def _cost(self, examples: Examples) -> float:
-        net = self._net(examples)
-        work = aligned_zeros(int(workspace.inference_size(net)), self.dtype)
-        weights = 0 if examples.weights is None else examples.weights.ctypes.data
-        total = embed.evaluate(self.dtype.itemsize).ctypes(
-            net.ctypes.data, self._theta.ctypes.data, examples.X.ctypes.data, examples.y.ctypes.data, weights,
-            len(examples), work.ctypes.data,
-        )  # fmt: skip
-        return float(total) / examples.total_weight if self.reduction == "mean" else float(total)
+        total = evaluation.total_cost(self._net(examples), self._theta, examples)
+        return total / examples.total_weight if self.reduction == "mean" else total
 
     def _flops(self, batch: int) -> float:
         """Floating-point operations of a training step: forward, deltas (not for the inputs), weight gradients."""

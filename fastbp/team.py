@@ -62,7 +62,6 @@ class Team:
     """
 
     def __init__(self, workers: int, size: int) -> None:
-        self.workers = workers
         self._train = step.train(size).ctypes
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="fastbp")
 
@@ -75,9 +74,10 @@ class Team:
         self._threads.shutdown(wait=True)
 
     def run(self, job: NDArray[np.int64]) -> None:
-        """All workers through one job; `stop_on_interrupt` or another thread may set its JOB_STOP."""
+        """As many workers as the job says run through it; a signal handler or another thread may set its JOB_STOP."""
+        workers = int(job[slots.JOB_WORKERS])
         try:
-            futures = [self._threads.submit(self._work, rank, job) for rank in range(self.workers)]
+            futures = [self._threads.submit(self._work, rank, job) for rank in range(workers)]
             wait(futures)
         except BaseException:
             job[slots.JOB_STOP] = 1

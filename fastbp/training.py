@@ -14,6 +14,7 @@ from fastbp.team import Team, stop_on_interrupt
 
 SLICE_SECONDS = 0.1
 FIRST_FLOPS_PER_SECOND = 2e9  # a low guess of the speed, until the first slice is measured
+RETRY_SLICES = 32  # after so many, the slower number of workers is tried again
 ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
 
 Floats = NDArray[np.float64]
@@ -59,11 +60,33 @@ def shuffled(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(rows)
 
 
+class Pace:
+    """How many workers the next slice has: the team or one alone, whichever was faster per step when last tried.
+
+    On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits.
+    """
+
+    def __init__(self, workers: int, adaptive: bool) -> None:
+        self.choices = [workers, 1] if adaptive and workers > 1 else [workers]
+        self._seconds = dict.fromkeys(self.choices, 0.0)  # for a step; 0: not tried yet
+        self._slices = 0
+
+    def workers(self) -> int:
+        best = min(self.choices, key=lambda workers: self._seconds[workers])
+        if len(self.choices) > 1 and self._slices % RETRY_SLICES == RETRY_SLICES - 1:
+            return next(workers for workers in self.choices if workers != best)
+        return best
+
+    def note(self, workers: int, seconds_a_step: float) -> None:
+        self._seconds[workers] = seconds_a_step
+        self._slices += 1
+
+
 class Run:
     """One call of fit under way: which mini-batch is next, and the costs of those that are done."""
 
-    def __init__(self, job: Job, plan: Plan, workers: int) -> None:
-        self.job, self.plan, self.workers = job, plan, workers
+    def __init__(self, job: Job, plan: Plan, pace: Pace) -> None:
+        self.job, self.plan, self.pace = job, plan, pace
         self.steps_done = 0
         self.cost: list[float] = []
         self.validation_cost: list[float] = []
@@ -76,7 +99,7 @@ class Run:
         """Train to the end, or until Ctrl-C or a cost that is not finite; what is done is kept either way."""
         size = self.job.theta.itemsize
         bar = tqdm(total=self.plan.epochs, unit="epoch", disable=not self.plan.progress, dynamic_ncols=True)
-        with bar, stop_on_interrupt(self.job.slots), Team(self.workers, size) as team:
+        with bar, stop_on_interrupt(self.job.slots), Team(max(self.pace.choices), size) as team:
             while self.steps_done < self.plan.epochs * self.job.per_epoch:
                 before = len(self.cost)
                 self._slice(team)
@@ -101,11 +124,13 @@ class Run:
         steps = min(max(self._steps_a_slice, epochs), epochs * job.per_epoch - first)
         if epochs > 1:
             steps = epochs * job.per_epoch
-        job.prepare(first, steps, self._order_of(epoch, epochs), plan.updates_before + self.steps_done)
+        workers = self.pace.workers()
+        job.prepare(first, steps, self._order_of(epoch, epochs), plan.updates_before + self.steps_done, workers)
         start = time.perf_counter()
         team.run(job.slots)
         elapsed = time.perf_counter() - start
         self._steps_a_slice = max(1, int(max(job.done, 1) * SLICE_SECONDS / max(elapsed, 1e-6)))
+        self.pace.note(workers, elapsed / max(job.done, 1))
         self._record(first, elapsed)
         if slots.DIVERGED in job.outcomes:
             raise self._divergence()

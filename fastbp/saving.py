@@ -1,0 +1,54 @@
+"""A model as plain data, and back: a description that JSON can hold, the parameters, the optimizer's moments."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import optimizers
+from fastbp.program import aligned_zeros
+from fastbp.validation import nonnegative_int
+
+if TYPE_CHECKING:
+    from fastbp.model import Model
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
+    """(description, tensors) of a model; the tensors are copies."""
+    network = model.network
+    description = {
+        "sizes": network.sizes,
+        "hidden": network.hidden,
+        "output": network.output,
+        "bias": network.bias,
+        "loss": model.loss,
+        "reduction": model.reduction,
+        "dtype": model.dtype.name,
+        "seed": model.seed,
+        "optimizer": optimizers.to_dict(model.optimizer),
+        "updates": model._updates,
+        "epochs": model._epochs,
+    }
+    return description, {"parameters": np.array(model._theta), "moments": np.array(model._moments)}
+
+
+def put_together(kind: "type[Model]", description: dict[str, Any], tensors: Tensors) -> "Model":
+    """The model that was taken apart. KeyError, TypeError or ValueError for anything else."""
+    theta, moments = tensors["parameters"], tensors["moments"]
+    arguments = dict(description)
+    optimizer = optimizers.from_dict(arguments.pop("optimizer"))
+    updates, epochs = (nonnegative_int(name, arguments.pop(name)) for name in ("updates", "epochs"))
+    if theta.dtype != arguments["dtype"] or moments.dtype != theta.dtype:
+        raise ValueError(f"parameters must be {arguments['dtype']}, got {theta.dtype}")
+    model = kind(initial=theta, **arguments)
+    if moments.size not in (0, optimizers.n_moments(optimizer) * theta.size):
+        raise ValueError(f"the optimizer's state has {moments.size} elements for {theta.size} parameters")
+    model.optimizer, model._updates, model._epochs = optimizer, updates, epochs
+    model._moments = aligned_zeros(moments.size, model.dtype)
+    model._moments[:] = moments.ravel()
+    if json.dumps(taken_apart(model)[0], sort_keys=True) != json.dumps(description, sort_keys=True):
+        raise ValueError("its description is not complete")
+    return model
