@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp.core import activations, backprop, dense, embed, losses, step, transpose
 from fastbp.core import table as slots
+from fastbp.core.compile import lanes_of
 from fastbp.network import Network
 
 ALIGNMENT = 64
@@ -76,8 +77,15 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
     layers = net[slots.HEADER :].reshape(network.n_layers, slots.LAYER_SLOTS)
     row = fill_layout(network, layers, training=objective is not None, keep=keep)
     widths = set(network.sizes[1:])
+    scratch = 0
     if objective is not None:
         widths |= set(network.sizes[1:-1])
+        for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
+            layers[l, slots.LAYER_UNIT] = 1
+            if turned(n_in, n_out, size):
+                layers[l, slots.LAYER_UNIT] = dense.panel_width(size)
+                widths.add(n_in)
+                scratch = max(scratch, n_out * stride_of(n_in))
     header = {
         slots.NET_VERSION: slots.VERSION,
         slots.NET_SIZE: size,
@@ -86,6 +94,7 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
         slots.NET_OUTPUTS: network.n_outputs,
         slots.NET_PARAMETERS: network.n_parameters,
         slots.NET_WIDEST: max(map(stride_of, network.sizes)),
+        slots.NET_SCRATCH: scratch,
         slots.NET_ROW: row,
         slots.NET_BLOCK: block_of(network, row * size, size),
         slots.NET_DENSE: dense.dense(size).address,
@@ -145,6 +154,16 @@ def fill_layout(network: Network, layers: NDArray[np.int64], *, training: bool, 
             layer[slots.LAYER_WT] = transposed
             transposed += n_out * stride_of(n_in)
     return at
+
+
+def turned(n_in: int, n_out: int, size: int) -> bool:
+    """Whether the weight gradients' sums cost less with their lanes over the inputs than over the outputs.
+
+    Vectors a multiply-add needs for one example: n_in times those of a row of outputs, or n_out times those of a row
+    of inputs, which are then turned.
+    """
+    lanes = lanes_of(size)
+    return bool(1.25 * n_out * -(-n_in // lanes) < n_in * -(-n_out // lanes))
 
 
 def aligned_zeros(count: int, dtype: DTypeLike) -> NDArray[Any]:

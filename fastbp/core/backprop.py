@@ -20,6 +20,7 @@ from .table import (
     LAYER_OUT,
     LAYER_SLOTS,
     LAYER_STRIDE,
+    LAYER_UNIT,
     LAYER_W,
     LAYER_WT,
     LAYER_Z,
@@ -112,8 +113,9 @@ def sigma_backward(layer, work, capacity, row, rows):
 @inline
 def share(layer, rank, workers):
     """First and end row of a layer's (weights, biases) that a worker owns; the biases are row LAYER_IN."""
-    rows = layer[LAYER_IN] + (layer[LAYER_B] >= 0)
-    return rows * rank // workers, rows * (rank + 1) // workers
+    rows, unit = layer[LAYER_IN] + (layer[LAYER_B] >= 0), layer[LAYER_UNIT]
+    low, high = rows * rank // workers // unit * unit, rows * (rank + 1) // workers // unit * unit
+    return low, rows if rank + 1 == workers else high
 
 
 @inline
@@ -127,37 +129,30 @@ def range_of_share(layer, rank, workers):
 def sums(size):
     """dw_jk = Σ_n a_nk dz_nj, db_j = Σ_n dz_nj over the examples 0 … count - 1, for one worker's share of the rows.
 
-    Overwrites the gradient, or with add = 1 adds to it; one points to the number 1.
+    Overwrites the gradient, or with add = 1 adds to it; overwrites scratch; `one` points to the number 1. Where the
+    lanes over j would be mostly empty they run over k instead, by whole panels (LAYER_UNIT).
     """
     P = POINTERS[size]
 
-    @kernel(VOID(INTEGERS, P, INT, P, P, P, INT, P, INT, INT, INT, INT), size)
-    def sums(net, gradient, add, zeros, one, x, x_row, work, capacity, count, rank, workers):
+    @kernel(VOID(INTEGERS, P, INT, P, P, P, P, INT, P, INT, INT, INT, INT), size)
+    def sums(net, gradient, add, zeros, one, scratch, x, x_row, work, capacity, count, rank, workers):
         for l in range(net[NET_LAYERS]):
             layer = layer_of(net, l)
             n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
             dz = place(work, capacity, 0, layer, LAYER_DZ)
             low, high = share(layer, rank, workers)
             rows = min(high, n_in) - low
-            if rows > 0:
-                dw = shift(gradient, layer[LAYER_W] + low * n_out)
-                init, i_row = (dw, n_out) if add else (zeros, 0)
-                call(
-                    net[NET_DENSE],
-                    net,
-                    dw,
-                    n_out,
-                    init,
-                    i_row,
-                    shift(x, low),
-                    1,
-                    x_row,
-                    dz,
-                    stride,
-                    rows,
-                    n_out,
-                    count,
-                )
+            dw = shift(gradient, layer[LAYER_W] + low * n_out)
+            init, i_row = (dw, n_out) if add else (zeros, 0)
+            if rows > 0 and layer[LAYER_UNIT] > 1:
+                a = shift(x, low)
+                call(net[NET_DENSE], net, scratch, rows, zeros, 0, dz, 1, stride, a, x_row, n_out, rows, count)
+                for k in range(rows):
+                    for j in range(n_out):
+                        dw[k * n_out + j] = scratch[j * rows + k] + (dw[k * n_out + j] if add else 0.0)
+            elif rows > 0:
+                a = shift(x, low)
+                call(net[NET_DENSE], net, dw, n_out, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
             if high > n_in:
                 db = shift(gradient, layer[LAYER_B])
                 init = db if add else zeros

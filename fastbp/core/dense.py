@@ -126,8 +126,7 @@ def dense(size):
     Takes the network table first, for the addresses of the panels; otherwise as `panel`.
     """
     lanes = lanes_of(size)
-    columns = max(TILES[registers()[1]])
-    width = columns * lanes
+    width = panel_width(size)
     P = POINTERS[size]
 
     @kernel(VOID(INTEGERS, P, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
@@ -142,15 +141,20 @@ def dense(size):
     return dense
 
 
+def panel_width(size):
+    """Lanes of the widest panel."""
+    return max(TILES[registers()[1]]) * lanes_of(size)
+
+
 def panels_for(size, widths):
     """Slot of the network table -> panel, for the panels that rows of these widths need."""
     lanes = lanes_of(size)
-    columns = max(TILES[registers()[1]])
+    whole = panel_width(size)
     panels = {}
     for width in widths:
-        if width >= columns * lanes:
-            panels[NET_PANEL_FULL] = panel(size, columns, 1)
-        vectors = -(-(width % (columns * lanes)) // lanes)
+        if width >= whole:
+            panels[NET_PANEL_FULL] = panel(size, whole // lanes, 1)
+        vectors = -(-(width % whole) // lanes)
         if vectors:
             panels[NET_PANEL_TAIL + vectors - 1] = panel(size, vectors, 0)
     return panels

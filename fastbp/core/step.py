@@ -33,6 +33,7 @@ from .table import (
     JOB_REGION,
     JOB_REGION_SIZE,
     JOB_ROWS,
+    JOB_SCRATCH,
     JOB_SETTINGS,
     JOB_SHARD,
     JOB_SHARD_SIZE,
@@ -62,6 +63,7 @@ from .table import (
     NET_MEAN,
     NET_PARAMETERS,
     NET_ROW,
+    NET_SCRATCH,
     NET_SUMS,
     NET_TARGETS,
     NET_UPDATE_SHARE,
@@ -129,6 +131,7 @@ def examples(size):
         ahead = max(1, min(16, PREFETCHED // n_in))
         ordered, weighted = job[JOB_ORDER] != 0, job[JOB_WEIGHTS] != 0
         region = shift(floats_at(job[JOB_REGION], size), rank * job[JOB_REGION_SIZE])
+        scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
         x_region = shift(region, capacity * net[NET_ROW])
         y_region = shift(x_region, capacity * x_row)
         w_region = shift(y_region, capacity * n_y)
@@ -161,7 +164,7 @@ def examples(size):
                 call(net[NET_BACKWARD], net, wt, zeros, loss, shift(spare, begin), y, w, int(weighted), scale,
                      region, capacity, row, rows)  # fmt: skip
                 if shards > 1:
-                    call(net[NET_SUMS], net, shard, added, zeros, one, x, x_row, region, capacity, rows, 0, 1)
+                    call(net[NET_SUMS], net, shard, added, zeros, one, scratch, x, x_row, region, capacity, rows, 0, 1)
                 if job[JOB_UPDATE] != 0 and not all_finite(loss, rows, lanes):
                     atomic_store(job, JOB_OUTCOME, DIVERGED)
                 if atomic_load(job, JOB_STOP) != 0:
@@ -187,8 +190,9 @@ def gradient_share(size):
             x, x_row = shift(region, capacity * net[NET_ROW]), net[NET_INPUT_STRIDE]
             if job[JOB_ORDER] == 0:
                 x, x_row = shift(floats_at(job[JOB_X], size), position * net[NET_INPUTS]), net[NET_INPUTS]
+            scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
             call(net[NET_SUMS], net, gradient, 0, floats_at(job[JOB_ZEROS], size), floats_at(job[JOB_ONE], size),
-                 x, x_row, region, capacity, count, rank, workers)  # fmt: skip
+                 scratch, x, x_row, region, capacity, count, rank, workers)  # fmt: skip
         for l in range(net[NET_LAYERS]):
             begin, end = range_of_share(layer_of(net, l), rank, workers)
             if shards > 1:

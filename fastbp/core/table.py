@@ -16,6 +16,7 @@ VERSION = 1  # of this layout; compiled user code refuses a table of another ver
     NET_PARAMETERS,
     NET_WIDEST,  # elements of the zeros that a kernel may take as init
     NET_TRANSPOSED,  # elements of the transposed weights of all layers above the first
+    NET_SCRATCH,  # elements of scratch for one worker
     NET_ROW,  # elements of z, a, dz (and da) of all layers for one example
     NET_INPUT_STRIDE,  # elements between the rows of gathered inputs
     NET_BLOCK,  # examples that pass through all layers together
@@ -40,7 +41,7 @@ VERSION = 1  # of this layout; compiled user code refuses a table of another ver
     NET_PREDICT,
     NET_GRADIENT,
     HEADER,
-) = range(32)
+) = range(33)
 
 (
     LAYER_IN,
@@ -53,10 +54,11 @@ VERSION = 1  # of this layout; compiled user code refuses a table of another ver
     LAYER_DZ,
     LAYER_DA,
     LAYER_WT,  # offset in the transposed weights, -1 for the first layer
+    LAYER_UNIT,  # rows of weights that are not divided among workers; > 1: their sums have their lanes over k
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(13)
+) = range(14)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 
@@ -83,6 +85,7 @@ VERSION = 1  # of this layout; compiled user code refuses a table of another ver
     JOB_LOSSES,  # of the mini-batch's examples
     JOB_SPARE,
     JOB_WT,
+    JOB_SCRATCH,  # of the first worker, NET_SCRATCH elements each
     JOB_SHARDS,  # parts of a batch with a gradient of their own; 1: the rows of the weights are divided instead
     JOB_SHARD,  # the first shard's gradient
     JOB_SHARD_SIZE,
@@ -92,7 +95,7 @@ VERSION = 1  # of this layout; compiled user code refuses a table of another ver
     JOB_WORKERS,
     JOB_STOP,  # set by the caller: come back soon
     JOB_SLEEP,  # address of usleep
-) = range(31)
+) = range(32)
 JOB_ARRIVED = 32  # arrivals at all meetings so far; on a cache line of its own, which all workers write
 JOB_DONE = 40  # set by the workers: mini-batches completed
 JOB_OUTCOME = 41  # and the two after it: an outcome of the examples, of the sums and of the update

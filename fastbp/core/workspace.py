@@ -1,8 +1,9 @@
 """How much memory a step needs and how it is divided: plain functions, called from Python and from compiled code.
 
 A workspace for training: zeros (NET_WIDEST), a one, losses and spare numbers of the mini-batch's examples, the
-transposed weights, the shards' gradients, then a region for all examples of the mini-batch or, with shards, a region
-for one block of each worker. A region holds the activations and the gathered inputs, targets and weights.
+transposed weights, the workers' scratch, the shards' gradients, then a region for all examples of the mini-batch or,
+with shards, a region for one block of each worker. A region holds the activations and the gathered inputs, targets
+and weights.
 All sizes are in elements.
 """
 
@@ -15,17 +16,20 @@ from .table import (
     JOB_ONE,
     JOB_REGION,
     JOB_REGION_SIZE,
+    JOB_SCRATCH,
     JOB_SHARD,
     JOB_SHARD_SIZE,
     JOB_SHARDS,
     JOB_SLOTS,
     JOB_SPARE,
+    JOB_WORKERS,
     JOB_WT,
     JOB_ZEROS,
     NET_BLOCK,
     NET_INPUT_STRIDE,
     NET_PARAMETERS,
     NET_ROW,
+    NET_SCRATCH,
     NET_SIZE,
     NET_TARGETS,
     NET_TRANSPOSED,
@@ -59,7 +63,7 @@ def region_size(net, capacity):
 @register_jitable
 def training_size(net, batch, shards, workers):
     """For mini-batches of up to `batch` examples."""
-    common = net[NET_WIDEST] + ONE + 2 * padded(batch) + net[NET_TRANSPOSED]
+    common = net[NET_WIDEST] + ONE + 2 * padded(batch) + net[NET_TRANSPOSED] + workers * net[NET_SCRATCH]
     if shards == 1:
         return common + region_size(net, batch)
     return common + shards * padded(net[NET_PARAMETERS]) + workers * region_size(net, net[NET_BLOCK])
@@ -74,7 +78,8 @@ def divide(job, net, address):
     job[JOB_LOSSES] = job[JOB_ONE] + ONE * size
     job[JOB_SPARE] = job[JOB_LOSSES] + batch * size
     job[JOB_WT] = job[JOB_SPARE] + batch * size
-    job[JOB_SHARD] = job[JOB_WT] + net[NET_TRANSPOSED] * size
+    job[JOB_SCRATCH] = job[JOB_WT] + net[NET_TRANSPOSED] * size
+    job[JOB_SHARD] = job[JOB_SCRATCH] + job[JOB_WORKERS] * net[NET_SCRATCH] * size
     job[JOB_SHARD_SIZE] = padded(net[NET_PARAMETERS])
     job[JOB_REGION] = job[JOB_SHARD]
     job[JOB_REGION_SIZE] = 0
