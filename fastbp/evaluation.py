@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.core import embed, workspace
+from fastbp.core import table as slots
 from fastbp.job import Examples
 from fastbp.network import Network
 from fastbp.program import aligned_zeros, inference_table
 
 Array = NDArray[Any]
+
+PIECE_FLOPS = 1e9  # of an evaluation, between two looks at Ctrl-C
 
 
 def predict(network: Network, theta: Array, X: Array) -> Array:
@@ -24,15 +27,28 @@ def predict(network: Network, theta: Array, X: Array) -> Array:
     return out
 
 
-def total_cost(net: NDArray[np.int64], theta: Array, examples: Examples) -> float:
-    """Σ_n w_n C_n; net is a training table."""
+def total_cost(
+    net: NDArray[np.int64], theta: Array, examples: Examples, flops: float, job: NDArray[np.int64] | None = None
+) -> float:
+    """Σ_n w_n C_n; net is a training table, flops the work for one example. NaN if `job` is told to stop meanwhile.
+
+    Goes by pieces that the network alone cuts.
+    """
+    kernel = embed.evaluate(theta.itemsize).ctypes
     work = aligned_zeros(int(workspace.inference_size(net)), theta.dtype)
-    weights = 0 if examples.weights is None else examples.weights.ctypes.data
-    total = embed.evaluate(theta.itemsize).ctypes(
-        net.ctypes.data, theta.ctypes.data, examples.X.ctypes.data, examples.y.ctypes.data, weights,
-        len(examples), work.ctypes.data,
-    )  # fmt: skip
-    return float(total)
+    block = int(net[slots.NET_BLOCK])
+    piece = block * max(1, int(PIECE_FLOPS / (block * flops)))
+    total = 0.0
+    for begin in range(0, len(examples), piece):
+        if job is not None and job[slots.JOB_STOP]:
+            return np.nan
+        X, y = examples.X[begin : begin + piece], examples.y[begin : begin + piece]
+        weights = None if examples.weights is None else examples.weights[begin : begin + piece]
+        total += kernel(
+            net.ctypes.data, theta.ctypes.data, X.ctypes.data, y.ctypes.data,
+            0 if weights is None else weights.ctypes.data, len(X), work.ctypes.data,
+        )  # fmt: skip
+    return total
 
 
 def accuracy(network: Network, theta: Array, loss: str, examples: Examples) -> float | None:

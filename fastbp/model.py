@@ -27,7 +27,7 @@ from fastbp.program import (
     training_table,
 )
 from fastbp.saving import put_together, taken_apart
-from fastbp.team import run_once, workers_for
+from fastbp.team import run_once, stop_on_interrupt, workers_for
 from fastbp.training import History, Pace, Plan, Run
 from fastbp.validation import (
     as_inputs,
@@ -143,27 +143,27 @@ class Model:
             updates_before=self._state_for(new),
             learning_rate=new.learning_rate,
             flops=flops,
-            validate=None if held_out is None else lambda: self._cost(held_out),
+            validate=None if held_out is None else lambda job: self._cost(held_out, job),
             progress=progress,
         )
         job = Job(self._net(examples), self._theta, np.empty_like(self._theta), examples, batch_size, workers)
         job.update_by(update(new.rule, self.dtype.itemsize).address, self._moments, np.array(new.settings))
         run = Run(job, plan, pace)
-        try:
-            run.go()
-        finally:
-            self._updates += run.steps_done
-            self._epochs += len(run.cost)
+        with stop_on_interrupt(job.slots):
+            try:
+                run.go()
+            finally:
+                self._updates += run.steps_done
+                self._epochs += len(run.cost)
         return run.history()
 
     def _state_for(self, new: Optimizer) -> int:
         """Make room for the optimizer's moments, if they are not there yet; return the updates made so far."""
-        if new.rule != self.optimizer.rule:
-            self._updates = 0
-        self.optimizer = new
-        if len(self._moments) != optimizers.n_moments(new) * self._theta.size or self._updates == 0:
-            self._moments = aligned_zeros(optimizers.n_moments(new) * self._theta.size, self.dtype)
-        return self._updates
+        size = optimizers.n_moments(new) * self._theta.size
+        updates = self._updates if new.rule == self.optimizer.rule else 0
+        moments = self._moments if len(self._moments) == size and updates else aligned_zeros(size, self.dtype)
+        self.optimizer, self._moments, self._updates = new, moments, updates  # all or none when Ctrl-C comes
+        return updates
 
     # --- what the network computes ------------------------------------------------------------------------------
 
@@ -294,8 +294,9 @@ class Model:
     def _net(self, examples: Examples) -> NDArray[np.int64]:
         return training_table(self.network, self.dtype.itemsize, self._objective(examples))
 
-    def _cost(self, examples: Examples) -> float:
-        total = evaluation.total_cost(self._net(examples), self._theta, examples)
+    def _cost(self, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
+        flops = self._flops(1)
+        total = evaluation.total_cost(self._net(examples), self._theta, examples, flops, job)
         return total / examples.total_weight if self.reduction == "mean" else total
 
     def _flops(self, batch: int) -> float:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import FrameType, TracebackType
 
 import numpy as np
@@ -76,11 +76,14 @@ class Team:
     def run(self, job: NDArray[np.int64]) -> None:
         """As many workers as the job says run through it; a signal handler or another thread may set its JOB_STOP."""
         workers = int(job[slots.JOB_WORKERS])
+        futures: list[Future[None]] = []  # not a comprehension: if one submit fails, the others are waited for
         try:
-            futures = [self._threads.submit(self._work, rank, job) for rank in range(workers)]
+            for rank in range(workers):
+                futures.append(self._threads.submit(self._work, rank, job))  # noqa: PERF401
             wait(futures)
         except BaseException:
             job[slots.JOB_STOP] = 1
+            wait(futures)
             raise
         for future in futures:
             future.result()

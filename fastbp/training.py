@@ -10,12 +10,13 @@ from tqdm.auto import tqdm
 
 from fastbp.core import table as slots
 from fastbp.job import Job
-from fastbp.team import Team, stop_on_interrupt
+from fastbp.team import Team
 
 SLICE_SECONDS = 0.1
 FIRST_FLOPS_PER_SECOND = 2e9  # a low guess of the speed, until the first slice is measured
 RETRY_SLICES = 32  # after so many, the slower number of workers is tried again
 ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
+EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python, while Ctrl-C waits
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +52,7 @@ class Plan:
     updates_before: int
     learning_rate: float
     flops: float  # of one mini-batch
-    validate: Callable[[], float] | None = None
+    validate: Callable[[NDArray[np.int64]], float] | None = None  # gives up when the job is to stop
     progress: bool = False
 
 
@@ -99,7 +100,7 @@ class Run:
         """Train to the end, or until Ctrl-C or a cost that is not finite; what is done is kept either way."""
         size = self.job.theta.itemsize
         bar = tqdm(total=self.plan.epochs, unit="epoch", disable=not self.plan.progress, dynamic_ncols=True)
-        with bar, stop_on_interrupt(self.job.slots), Team(max(self.pace.choices), size) as team:
+        with bar, Team(max(self.pace.choices), size) as team:
             while self.steps_done < self.plan.epochs * self.job.per_epoch:
                 before = len(self.cost)
                 self._slice(team)
@@ -119,7 +120,7 @@ class Run:
         epoch, first = divmod(self.steps_done, job.per_epoch)
         epochs = 1
         if first == 0 and plan.validate is None:
-            most = max(1, ORDER_BYTES // (8 * len(job.examples)))
+            most = max(1, min(EPOCHS_A_SLICE, ORDER_BYTES // (8 * len(job.examples))))
             epochs = max(1, min(self._steps_a_slice // job.per_epoch, most, plan.epochs - epoch))
         steps = min(max(self._steps_a_slice, epochs), epochs * job.per_epoch - first)
         if epochs > 1:
@@ -127,11 +128,13 @@ class Run:
         workers = self.pace.workers()
         job.prepare(first, steps, self._order_of(epoch, epochs), plan.updates_before + self.steps_done, workers)
         start = time.perf_counter()
-        team.run(job.slots)
-        elapsed = time.perf_counter() - start
-        self._steps_a_slice = max(1, int(max(job.done, 1) * SLICE_SECONDS / max(elapsed, 1e-6)))
-        self.pace.note(workers, elapsed / max(job.done, 1))
-        self._record(first, elapsed)
+        try:
+            team.run(job.slots)
+        finally:  # steps that are done count, whatever ended the run
+            elapsed = time.perf_counter() - start
+            self._steps_a_slice = max(1, int(max(job.done, 1) * SLICE_SECONDS / max(elapsed, 1e-6)))
+            self.pace.note(workers, elapsed / max(job.done, 1))
+            self._record(first, elapsed)
         if slots.DIVERGED in job.outcomes:
             raise self._divergence()
 
@@ -170,7 +173,7 @@ class Run:
         self.cost.append(cost / total if self.plan.mean else cost)
         self.seconds.append(seconds)
         if self.plan.validate is not None:
-            self.validation_cost.append(self.plan.validate())
+            self.validation_cost.append(self.plan.validate(self.job.slots))
         self._open[:] = 0
 
     def _divergence(self) -> FloatingPointError:
