@@ -102,7 +102,9 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
     }
     header |= {slot: panel.address for slot, panel in dense.panels_for(size, widths).items()}
     if objective is not None:
-        loss, fused = losses.loss_kernel(objective.loss, network.output, objective.classes, size, fused=not keep)
+        loss, fused = losses.loss_kernel(
+            objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep
+        )
         header |= {
             slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in) for n_in, n_out in pairwise(network.sizes[1:])),
             slots.NET_INPUT_STRIDE: stride_of(network.n_inputs),

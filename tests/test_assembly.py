@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from fastbp.core import activations, backprop, dense, embed, losses, optimizers, step, transpose
+from fastbp.core import activations, backprop, cross_entropy, dense, embed, losses, optimizers, step, transpose
 from fastbp.core.compile import lanes_of, registers
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 assembly")
@@ -30,8 +30,9 @@ ELEMENTWISE = {
 UPDATES = {f"{rule} update": lambda size, rule=rule: optimizers.update(rule, size) for rule in optimizers.RULES}
 LOSSES = {
     **{f"{name} loss": lambda size, name=name: losses.elementwise(name, size) for name in losses.LOSSES},
-    "softmax and cross-entropy": losses.softmax_cross_entropy,
-    "softmax and cross-entropy of classes": losses.softmax_cross_entropy_classes,
+    "softmax and cross-entropy": cross_entropy.of_probabilities,
+    "softmax and cross-entropy of few classes": cross_entropy.narrow_classes,
+    "softmax and cross-entropy of many classes": cross_entropy.wide_classes,
     "cross-entropy of classes": losses.of_classes,
     "sigmoid and cross-entropy": lambda size: losses.elementwise("binary_cross_entropy", size, fused=True),
     "softmax": activations.softmax,

@@ -220,9 +220,9 @@ KINDS_OF_LOSS = [
 def test_losses(name: str, fused: bool, classes: bool, size: int, side: Side) -> None:
     rng = np.random.default_rng(2)
     dtype, output = DTYPES[size], losses.OWN_OUTPUT.get(name, "identity")
-    kernel, is_fused = losses.loss_kernel(name, output, classes, size, fused)
-    assert is_fused == fused
     for width in WIDTHS:
+        kernel, is_fused = losses.loss_kernel(name, output, width, classes, size, fused)
+        assert is_fused == fused
         rows, stride = 1 + width % 19, stride_of(width, size)
         z = rng.normal(size=(rows, width)).astype(dtype)
         a = ACTIVATION[output](z)

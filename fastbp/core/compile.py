@@ -36,6 +36,12 @@ VOID = types.void
 C_TYPES = {INT: ctypes.c_int64, DOUBLE: ctypes.c_double}
 
 
+def loss_signature(size):
+    """Of every loss kernel: see losses.py."""
+    P = POINTERS[size]
+    return VOID(P, P, P, P, P, P, INT, INT, INT, INT, DOUBLE)
+
+
 class Kernel:
     """A C function: `address` compiles it or loads it from the cache; `ctypes` calls it without the GIL."""
 

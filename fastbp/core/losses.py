@@ -17,11 +17,13 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .activations import add_product, exponentials, sum_of
-from .compile import DOUBLE, INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
+from .activations import add
+from .compile import kernel, lanes_of, loss_signature, wide_vectors
+from .cross_entropy import logarithm, softmax_cross_entropy
 from .elementary import exp, log, log1p, sigmoid
-from .memory import fill, first, load, rounded, shift, store
+from .memory import every, fill, first, load, on_stack, rounded, shift, store
 from .simd import absolute, select, traced
+from .transpose import transpose_tile
 
 
 class Loss(NamedTuple):
@@ -93,18 +95,13 @@ OWN_OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
 """The output with which a loss has a fused, stable form."""
 
 
-def loss_kernel(name, output, classes, size, fused=True):
-    """(kernel, whether it is fused) for a loss on an output; fused=False asks for the chain rule as it stands."""
+def loss_kernel(name, output, width, classes, size, fused=True):
+    """(kernel, whether it is fused) for a loss on `width` outputs; fused=False asks for the chain rule as it stands."""
     if fused and OWN_OUTPUT.get(name) == output:
         if name == "cross_entropy":
-            return (softmax_cross_entropy_classes if classes else softmax_cross_entropy)(size), True
+            return softmax_cross_entropy(classes, width, size), True
         return elementwise("binary_cross_entropy", size, fused=True), True
     return (of_classes(size) if classes else elementwise(name, size)), False
-
-
-def signature(size):
-    P = POINTERS[size]
-    return VOID(P, P, P, P, P, P, INT, INT, INT, INT, DOUBLE)
 
 
 # --- sums over the outputs ------------------------------------------------------------------------------------------
@@ -128,27 +125,36 @@ def elementwise(name, size, fused=False):
         value, derivative, _ = LOSSES[name]
     add_value = traced(lambda mask, x, y, total: total + select(mask, value(x, y), 0.0))
     delta = traced(lambda x, y, factor: select(x.spread(factor) == 0.0, 0.0, derivative(x, y) * factor))
+    weigh = traced(lambda x, weight: select(x.spread(weight) == 0.0, 0.0, x * weight))
+    square = lanes * lanes
 
-    @kernel(signature(size), name, size, fused)
+    @kernel(loss_signature(size), name, size, fused)
     def elementwise(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
-        for n in range(rows):
-            weight = weights[n * w_row]
-            total = fill(x, 0.0, lanes)
-            for j in range(0, width, lanes):
-                mask = first(width - j, lanes)
-                x_j, y_j = load(shift(x, j), mask), load(shift(y, j), mask)
-                total = add_value(mask, x_j, y_j, total)
-                store(shift(d, j), delta(x_j, y_j, weight * scale), mask)
-            costs[n] = weight * sum_of(total) if weight != 0.0 else weight
-            d, x, y = shift(d, stride), shift(x, stride), shift(y, width)
+        parts = on_stack(x, square)  # c(a_j, y_j) summed to one vector, for as many examples as it has lanes
+        columns = width if width < lanes else lanes
+        for begin in range(0, rows, lanes):
+            count = rows - begin if rows - begin < lanes else lanes
+            for i in range(count):
+                weight = weights[(begin + i) * w_row]
+                total = fill(x, 0.0, lanes)
+                for j in range(0, width, lanes):
+                    mask = first(width - j, lanes)
+                    x_j, y_j = load(shift(x, j), mask), load(shift(y, j), mask)
+                    total = add_value(mask, x_j, y_j, total)
+                    store(shift(d, j), delta(x_j, y_j, weight * scale), mask)
+                store(shift(parts, i * lanes), weigh(total, weight), every(lanes))
+                d, x, y = shift(d, stride), shift(x, stride), shift(y, width)
+            transpose_tile(parts, lanes, parts, lanes, lanes)
+            total = load(parts, every(lanes))
+            for j in range(1, columns):
+                total = add(total, load(shift(parts, j * lanes), every(lanes)))
+            store(shift(costs, begin), total, first(count, lanes))
 
     return elementwise
 
 
 # --- one class for each example -------------------------------------------------------------------------------------
-
-logarithm = traced(log)
 
 
 @functools.cache
@@ -156,7 +162,7 @@ def of_classes(size):
     """Cross-entropy of class numbers with any output: C_n = -log a_c, da_c = -1 / a_c, the other da_j = 0."""
     lanes = lanes_of(size)
 
-    @kernel(signature(size), size)
+    @kernel(loss_signature(size), size)
     def of_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
         for n in range(rows):
@@ -175,69 +181,3 @@ def of_classes(size):
             costs[n] = -weight * costs[n] if weight != 0.0 else weight
 
     return of_classes
-
-
-@functools.cache
-def softmax_cross_entropy_classes(size):
-    """C_n = log Σ_i e^z_i - z_c for the class c of the example, dz_j = p_j - [j = c] with p the softmax of z."""
-    lanes = lanes_of(size)
-    scaled = traced(lambda x, factor: x * factor)
-
-    @kernel(signature(size), size)
-    def softmax_cross_entropy_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
-        wide_vectors()
-        for n in range(rows):
-            top, total = exponentials(d, x, width, lanes)
-            c = int(y[n])
-            factor = rounded(weights[n * w_row] * scale, d)
-            for j in range(0, width, lanes):
-                mask = first(width - j, lanes)
-                store(shift(d, j), scaled(load(shift(d, j), mask), factor / total), mask)
-            d[c] -= factor
-            costs[n], spare[n] = total, top - x[c]
-            d, x = shift(d, stride), shift(x, stride)
-        for n in range(0, rows, lanes):  # the logarithms of all rows together
-            mask = first(rows - n, lanes)
-            store(shift(costs, n), logarithm(load(shift(costs, n), mask)), mask)
-        for n in range(rows):
-            costs[n] = weights[n * w_row] * (costs[n] + spare[n])
-
-    return softmax_cross_entropy_classes
-
-
-# --- a row of probabilities for each example ------------------------------------------------------------------------
-
-
-@functools.cache
-def softmax_cross_entropy(size):
-    """C_n = Σ_j y_j (log Σ_i e^z_i - z_j), dz_j = p_j Σ_i y_i - y_j with p the softmax of z."""
-    lanes = lanes_of(size)
-    delta = traced(lambda e, y, share, factor: (e * share - y) * factor)
-    add_cost = traced(lambda y, z, top, log_total, total: total + y * (log_total - (z - top)))
-
-    @kernel(signature(size), size)
-    def softmax_cross_entropy(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
-        wide_vectors()
-        one = fill(x, 1.0, lanes)
-        for n in range(rows):
-            d_n, y_n = shift(d, n * stride), shift(y, n * width)
-            spare[n], costs[n] = exponentials(d_n, shift(x, n * stride), width, lanes)
-            mass = fill(x, 0.0, lanes)
-            for j in range(0, width, lanes):
-                mass = add_product(one, load(shift(y_n, j), first(width - j, lanes)), mass)
-            share = sum_of(mass) / costs[n]
-            for j in range(0, width, lanes):
-                mask = first(width - j, lanes)
-                dz = delta(load(shift(d_n, j), mask), load(shift(y_n, j), mask), share, weights[n * w_row] * scale)
-                store(shift(d_n, j), dz, mask)
-        for n in range(0, rows, lanes):
-            mask = first(rows - n, lanes)
-            store(shift(costs, n), logarithm(load(shift(costs, n), mask)), mask)
-        for n in range(rows):
-            z_n, y_n, total = shift(x, n * stride), shift(y, n * width), fill(x, 0.0, lanes)
-            for j in range(0, width, lanes):
-                mask = first(width - j, lanes)
-                total = add_cost(load(shift(y_n, j), mask), load(shift(z_n, j), mask), spare[n], costs[n], total)
-            costs[n] = weights[n * w_row] * sum_of(total)
-
-    return softmax_cross_entropy

@@ -128,6 +128,19 @@ def prefetch(typingctx, x, count):
     return types.void(x, types.int64), codegen
 
 
+@intrinsic(prefer_literal=True)
+def on_stack(typingctx, like, count):
+    """Room for `count` (a literal) numbers of the pointer's type, for as long as the kernel runs; not cleared."""
+
+    def codegen(context, builder, sig, args):
+        number = context.get_data_type(like.dtype)
+        array = cgutils.alloca_once(builder, number, size=count.literal_value)
+        array.align = 64
+        return array
+
+    return like(like, count), codegen
+
+
 # --- pointers -------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,137 @@
+"""Softmax and cross-entropy in one stable form: C_n = Σ_j y_j (log Σ_i e^z_i - z_j), dz_j = p_j Σ_i y_i - y_j.
+
+p is the softmax of z; see losses.py for the kernels' signature. With class numbers, y_j = [j = c].
+"""
+
+import functools
+
+from .activations import add, add_product, exponentials, sum_of
+from .compile import kernel, lanes_of, loss_signature, wide_vectors
+from .elementary import exp, log
+from .memory import copy, every, fill, first, load, on_stack, rounded, shift, store
+from .simd import maximum, select, traced
+from .transpose import transpose_tile
+
+logarithm = traced(log)
+
+
+def softmax_cross_entropy(classes, width, size):
+    """The kernel for `width` outputs and class numbers, or rows of probabilities."""
+    if not classes:
+        return of_probabilities(size)
+    return narrow_classes(size) if width <= lanes_of(size) else wide_classes(size)
+
+
+@functools.cache
+def narrow_classes(size):
+    """The outputs fit into a vector: as many examples as it has lanes are turned and go side by side."""
+    lanes, square = lanes_of(size), lanes_of(size) ** 2
+    larger = traced(maximum)
+    shifted_exp = traced(lambda z, top: exp(z - top))
+    picked = traced(lambda j, c, z, other: select(c == j, z, other))
+    cost = traced(lambda total, top, z_c, w: w * (log(total) + (top - z_c)))
+    share = traced(lambda total, w, scale: w * scale / total)
+    delta = traced(lambda j, c, e, share, total: share * select(c == j, e - total, e))
+
+    @kernel(loss_signature(size), size)
+    def narrow_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
+        wide_vectors()
+        tile = on_stack(x, square)
+        whole = every(lanes)
+        for n in range(0, rows, lanes):
+            x_n, d_n, count = shift(x, n * stride), shift(d, n * stride), rows - n
+            if count >= lanes:
+                transpose_tile(tile, lanes, x_n, stride, lanes)
+            else:
+                for i in range(count):
+                    copy(shift(tile, i * lanes), shift(x_n, i * stride), width, lanes)
+                transpose_tile(tile, lanes, tile, lanes, lanes)
+            mask = first(count, lanes)
+            c, w = load(shift(y, n), mask), fill(x, weights[0], lanes)
+            if w_row != 0:
+                w = load(shift(weights, n), mask)
+            top = load(tile, whole)
+            for j in range(1, width):
+                top = larger(top, load(shift(tile, j * lanes), whole))
+            total, z_c = fill(x, 0.0, lanes), fill(x, 0.0, lanes)
+            for j in range(width):
+                z = load(shift(tile, j * lanes), whole)
+                e = shifted_exp(z, top)
+                total, z_c = add(total, e), picked(float(j), c, z, z_c)
+                store(shift(tile, j * lanes), e, whole)
+            store(shift(costs, n), cost(total, top, z_c, w), mask)
+            part = share(total, w, scale)
+            for j in range(width):
+                e = load(shift(tile, j * lanes), whole)
+                store(shift(tile, j * lanes), delta(float(j), c, e, part, total), whole)
+            if count >= lanes:
+                transpose_tile(d_n, stride, tile, lanes, lanes)
+            else:
+                transpose_tile(tile, lanes, tile, lanes, lanes)
+                for i in range(count):
+                    copy(shift(d_n, i * stride), shift(tile, i * lanes), width, lanes)
+
+    return narrow_classes
+
+
+@functools.cache
+def wide_classes(size):
+    """Example by example."""
+    lanes = lanes_of(size)
+    scaled = traced(lambda x, factor: x * factor)
+
+    @kernel(loss_signature(size), size)
+    def wide_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
+        wide_vectors()
+        for n in range(rows):
+            top, total = exponentials(d, x, width, lanes)
+            c = int(y[n])
+            factor = rounded(weights[n * w_row] * scale, d)
+            for j in range(0, width, lanes):
+                mask = first(width - j, lanes)
+                store(shift(d, j), scaled(load(shift(d, j), mask), factor / total), mask)
+            d[c] -= factor
+            costs[n], spare[n] = total, top - x[c]
+            d, x = shift(d, stride), shift(x, stride)
+        for n in range(0, rows, lanes):  # the logarithms of all rows together
+            mask = first(rows - n, lanes)
+            store(shift(costs, n), logarithm(load(shift(costs, n), mask)), mask)
+        for n in range(rows):
+            costs[n] = weights[n * w_row] * (costs[n] + spare[n])
+
+    return wide_classes
+
+
+@functools.cache
+def of_probabilities(size):
+    """A row of probabilities for each example."""
+    lanes = lanes_of(size)
+    delta = traced(lambda e, y, share, factor: (e * share - y) * factor)
+    add_cost = traced(lambda y, z, top, log_total, total: total + y * (log_total - (z - top)))
+
+    @kernel(loss_signature(size), size)
+    def of_probabilities(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
+        wide_vectors()
+        one = fill(x, 1.0, lanes)
+        for n in range(rows):
+            d_n, y_n = shift(d, n * stride), shift(y, n * width)
+            spare[n], costs[n] = exponentials(d_n, shift(x, n * stride), width, lanes)
+            mass = fill(x, 0.0, lanes)
+            for j in range(0, width, lanes):
+                mass = add_product(one, load(shift(y_n, j), first(width - j, lanes)), mass)
+            share = sum_of(mass) / costs[n]
+            for j in range(0, width, lanes):
+                mask = first(width - j, lanes)
+                dz = delta(load(shift(d_n, j), mask), load(shift(y_n, j), mask), share, weights[n * w_row] * scale)
+                store(shift(d_n, j), dz, mask)
+        for n in range(0, rows, lanes):
+            mask = first(rows - n, lanes)
+            store(shift(costs, n), logarithm(load(shift(costs, n), mask)), mask)
+        for n in range(rows):
+            z_n, y_n, total = shift(x, n * stride), shift(y, n * width), fill(x, 0.0, lanes)
+            for j in range(0, width, lanes):
+                mask = first(width - j, lanes)
+                total = add_cost(load(shift(y_n, j), mask), load(shift(z_n, j), mask), spare[n], costs[n], total)
+            costs[n] = weights[n * w_row] * sum_of(total)
+
+    return of_probabilities
