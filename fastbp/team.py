@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from fastbp.core import step
 from fastbp.core import table as slots
 
-FLOPS_A_WORKER = 20e6
-"""Work in one step, in floating-point operations, that pays for one more worker: about 200 us of one core."""
+FLOPS_A_WORKER = 16e6
+"""Work in one step, in floating-point operations, that pays for one more worker: about 150 us of one core."""
 
 LONG_FLOPS = 1e9
 """Work, in floating-point operations, for which Ctrl-C should not have to wait."""
