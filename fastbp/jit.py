@@ -18,9 +18,8 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fastbp.core.compile import call, call_double
-from fastbp.core.embed import check_table, data_of
+from fastbp.core.embed import check_table, data_of, workspace_needed
 from fastbp.core.table import NET_GRADIENT, NET_INPUTS, NET_OUTPUTS, NET_PARAMETERS, NET_PREDICT, NET_TARGETS
-from fastbp.core.workspace import embedded_size
 
 
 def predict(net: Any, theta: Any, X: Any, out: Any, workspace: Any) -> None:
@@ -42,19 +41,22 @@ def value_and_gradient(net: Any, theta: Any, X: Any, y: Any, gradient: Any, work
     )
 
 
-def check_arrays(theta: types.Type, **arrays: types.Type) -> None:
+def check_arrays(net: types.Type, theta: types.Type, written: dict[str, types.Type], **read: types.Type) -> None:
     """All of them arrays, C-contiguous and of theta's dtype, or a TypingError that names the one that is not."""
-    for name, array in {"theta": theta, **arrays}.items():
+    if not isinstance(net, types.Array) or (net.dtype, net.ndim, net.layout) != (types.int64, 1, "C"):
+        raise TypingError(f"fastbp.jit: net must be the int64 vector of model.compiled(), got {net}")
+    if getattr(theta, "dtype", None) not in (types.float32, types.float64):
+        raise TypingError(f"fastbp.jit: theta must be a float32 or float64 array, got {theta}")
+    for name, array in {"theta": theta, **read, **written}.items():
         if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != theta.dtype:
-            wanted = f"a C-contiguous array of theta's dtype ({getattr(theta, 'dtype', theta)})"
-            raise TypingError(f"fastbp.jit: {name} must be {wanted}, got {array}")
-    if theta.dtype not in (types.float32, types.float64):
-        raise TypingError(f"fastbp.jit: theta must be float32 or float64, got {theta.dtype}")
+            raise TypingError(f"fastbp.jit: {name} must be a C-contiguous array of theta's {theta.dtype}, got {array}")
+        if name in written and not array.mutable:
+            raise TypingError(f"fastbp.jit: {name} must be writable, got {array}")
 
 
 @overload(predict)
 def overload_predict(net, theta, X, out, workspace):  # type: ignore[no-untyped-def]
-    check_arrays(theta, X=X, out=out, workspace=workspace)
+    check_arrays(net, theta, {"out": out, "workspace": workspace}, X=X)
 
     def implementation(net, theta, X, out, workspace):  # type: ignore[no-untyped-def]
         check_table(net, theta)
@@ -63,9 +65,9 @@ def overload_predict(net, theta, X, out, workspace):  # type: ignore[no-untyped-
             raise ValueError("fastbp.jit.predict: theta must have as many elements as the network has parameters")
         if rows * net[NET_INPUTS] != X.size or X.shape[-1] != net[NET_INPUTS]:
             raise ValueError("fastbp.jit.predict: X must have as many columns as the network has inputs")
-        if out.size != rows * net[NET_OUTPUTS]:
+        if out.size != rows * net[NET_OUTPUTS] or out.shape[-1] != net[NET_OUTPUTS]:
             raise ValueError("fastbp.jit.predict: out must have a row of n_outputs elements for each row of X")
-        if workspace.size < embedded_size(net, 1):
+        if workspace.size < workspace_needed(net, 1):
             raise ValueError("fastbp.jit.predict: the workspace is too small; make it with model.workspace(rows)")
         call(net[NET_PREDICT], data_of(net), data_of(theta), data_of(out), data_of(X), rows, data_of(workspace))
 
@@ -74,7 +76,7 @@ def overload_predict(net, theta, X, out, workspace):  # type: ignore[no-untyped-
 
 @overload(value_and_gradient)
 def overload_value_and_gradient(net, theta, X, y, gradient, workspace):  # type: ignore[no-untyped-def]
-    check_arrays(theta, X=X, y=y, gradient=gradient, workspace=workspace)
+    check_arrays(net, theta, {"gradient": gradient, "workspace": workspace}, X=X, y=y)
 
     def implementation(net, theta, X, y, gradient, workspace):  # type: ignore[no-untyped-def]
         check_table(net, theta)
@@ -83,9 +85,9 @@ def overload_value_and_gradient(net, theta, X, y, gradient, workspace):  # type:
             raise ValueError("fastbp.jit.value_and_gradient: theta and gradient must have n_parameters elements")
         if rows < 1 or rows * net[NET_INPUTS] != X.size or X.shape[-1] != net[NET_INPUTS]:
             raise ValueError("fastbp.jit.value_and_gradient: X must have as many columns as the network has inputs")
-        if y.size != rows * net[NET_TARGETS]:
+        if y.size != rows * net[NET_TARGETS] or y.shape[-1] != net[NET_TARGETS] != 1:
             raise ValueError("fastbp.jit.value_and_gradient: y must have one target for each row of X")
-        if workspace.size < embedded_size(net, rows):
+        if workspace.size < workspace_needed(net, rows):
             raise ValueError("fastbp.jit.value_and_gradient: the workspace is too small; use model.workspace(rows)")
         return call_double(
             net[NET_GRADIENT], data_of(net), data_of(theta), data_of(gradient), data_of(X), data_of(y), rows,

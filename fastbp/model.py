@@ -154,7 +154,7 @@ class Model:
                 run.go()
             finally:
                 self._updates += run.steps_done
-                self._epochs += len(run.cost)
+                self._epochs += run.steps_done // job.per_epoch
         return run.history()
 
     def _state_for(self, new: Optimizer) -> int:
@@ -192,7 +192,7 @@ class Model:
         workers = workers_for(flops)
         job = Job(self._net(examples), at, gradient, examples, len(examples), workers)
         job.prepare(0, 1)
-        run_once(job.slots, workers, self.dtype.itemsize, flops)
+        run_once(job.slots, job, workers, self.dtype.itemsize, flops)
         return float(job.costs[0]), gradient
 
     def forward(self, X: ArrayLike) -> Forward:

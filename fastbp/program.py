@@ -41,6 +41,7 @@ class Objective:
 def embedded_table(network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
     """A table for `fastbp.jit`: the training table, with the outputs' activation and the entry points."""
     net = training_table(network, size, objective).copy()
+    net[slots.NET_NEEDED] = embed.needed(size).address
     net[slots.NET_PREDICT] = embed.predict(size).address
     net[slots.NET_GRADIENT] = embed.gradient(size).address
     inference = inference_table(network, size)
@@ -88,6 +89,7 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
                 scratch = max(scratch, n_out * stride_of(n_in))
     header = {
         slots.NET_VERSION: slots.VERSION,
+        slots.NET_LENGTH: len(net),
         slots.NET_SIZE: size,
         slots.NET_LAYERS: network.n_layers,
         slots.NET_INPUTS: network.n_inputs,

@@ -73,13 +73,16 @@ class Team:
     ) -> None:
         self._threads.shutdown(wait=True)
 
-    def run(self, job: NDArray[np.int64]) -> None:
-        """As many workers as the job says run through it; a signal handler or another thread may set its JOB_STOP."""
+    def run(self, job: NDArray[np.int64], memory: object) -> None:
+        """As many workers as the job says run through it; a signal handler or another thread may set its JOB_STOP.
+
+        memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
+        """
         workers = int(job[slots.JOB_WORKERS])
         futures: list[Future[None]] = []  # not a comprehension: if one submit fails, the others are waited for
         try:
             for rank in range(workers):
-                futures.append(self._threads.submit(self._work, rank, job))  # noqa: PERF401
+                futures.append(self._threads.submit(self._work, rank, job, memory))  # noqa: PERF401
             wait(futures)
         except BaseException:
             job[slots.JOB_STOP] = 1
@@ -88,17 +91,17 @@ class Team:
         for future in futures:
             future.result()
 
-    def _work(self, rank: int, job: NDArray[np.int64]) -> None:
+    def _work(self, rank: int, job: NDArray[np.int64], memory: object) -> None:
         self._train(rank, job.ctypes.data)
 
 
-def run_once(job: NDArray[np.int64], workers: int, size: int, flops: float) -> None:
+def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, flops: float) -> None:
     """One job outside of fit: a short one without threads, which cost more than it."""
     if workers == 1 and flops < LONG_FLOPS:
         step.train(size).ctypes(0, job.ctypes.data)
         return
     with stop_on_interrupt(job), Team(workers, size) as team:
-        team.run(job)
+        team.run(job, memory)
 
 
 @contextlib.contextmanager

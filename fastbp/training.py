@@ -13,7 +13,8 @@ from fastbp.job import Job
 from fastbp.team import Team
 
 SLICE_SECONDS = 0.1
-FIRST_FLOPS_PER_SECOND = 2e9  # a low guess of the speed, until the first slice is measured
+FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
+FIRST_STEP = 5e-6  # seconds that a step takes at least
 RETRY_SLICES = 32  # after so many, the slower number of workers is tried again
 ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
 EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python, while Ctrl-C waits
@@ -94,7 +95,7 @@ class Run:
         self.seconds: list[float] = []
         self._open = np.zeros(3)  # of the epoch under way: Σ cost weight, Σ weight, seconds
         self._order: tuple[int, int, NDArray[np.int64]] | None = None
-        self._steps_a_slice = max(1, int(0.2 * SLICE_SECONDS * FIRST_FLOPS_PER_SECOND / plan.flops))
+        self._steps_a_slice = max(1, int(0.2 * SLICE_SECONDS / (plan.flops / FIRST_FLOPS_PER_SECOND + FIRST_STEP)))
 
     def go(self) -> None:
         """Train to the end, or until Ctrl-C or a cost that is not finite; what is done is kept either way."""
@@ -129,7 +130,7 @@ class Run:
         job.prepare(first, steps, self._order_of(epoch, epochs), plan.updates_before + self.steps_done, workers)
         start = time.perf_counter()
         try:
-            team.run(job.slots)
+            team.run(job.slots, job)
         finally:  # steps that are done count, whatever ended the run
             elapsed = time.perf_counter() - start
             self._steps_a_slice = max(1, int(max(job.done, 1) * SLICE_SECONDS / max(elapsed, 1e-6)))
@@ -156,6 +157,7 @@ class Run:
         """Add the slice's mini-batches to their epochs, and close the epochs that are complete."""
         job = self.job
         done = job.done
+        self.steps_done += done  # first: whatever interrupts the rest, the model counts what it has learned
         share = elapsed / max(done, 1)
         begin = 0
         while begin < done:
@@ -166,7 +168,6 @@ class Run:
             if (first + end) % job.per_epoch == 0:
                 self._close_epoch()
             begin = end
-        self.steps_done += done
 
     def _close_epoch(self) -> None:
         cost, total, seconds = (float(value) for value in self._open)

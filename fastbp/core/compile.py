@@ -5,6 +5,7 @@ and called by that address (`call`), so that no kernel is compiled again into th
 helpers that become part of the kernel that calls them.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -157,11 +158,17 @@ def lanes_of(size):
 
 @functools.cache
 def source_stamp():
-    """A digest of every file of the core: no kernel survives an edit or an upgrade of any of them."""
+    """A digest of every file of the core: no kernel survives an edit or an upgrade of any of them.
+
+    Taken at import: a file that is edited later is not the one that this process compiles.
+    """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+source_stamp()
 
 
 def writable(directory):
@@ -241,9 +248,11 @@ class Cache:
         if self.path is None:
             return
         data = pickle.dumps(result._reduce())
+        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         try:
-            with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False) as file:
+            with open(temporary, "xb") as file:
                 file.write(hashlib.sha256(data).digest() + data)
-            os.replace(file.name, self.path)
-        except OSError:
-            pass  # a full or vanished disk costs a compilation, not an error
+            os.replace(temporary, self.path)
+        except OSError:  # a full or vanished disk costs a compilation, not an error
+            with contextlib.suppress(OSError):
+                temporary.unlink()

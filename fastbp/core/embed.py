@@ -9,11 +9,10 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from .backprop import layer_of
-from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, wide_vectors
+from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, call_int, kernel, lanes_of, wide_vectors
 from .memory import address_of, copy, doubles_at, floats_at, integers_at, shift
 from .step import total
 from .table import (
-    HEADER,
     JOB_BATCH,
     JOB_COSTS,
     JOB_GRADIENT,
@@ -38,8 +37,11 @@ from .table import (
     NET_FUSED,
     NET_INPUTS,
     NET_LAYERS,
+    NET_LENGTH,
     NET_LOSS,
+    NET_NEEDED,
     NET_OUTPUTS,
+    NET_PUBLIC,
     NET_SIZE,
     NET_TARGETS,
     NET_TRAIN,
@@ -47,7 +49,7 @@ from .table import (
     NET_WIDEST,
     VERSION,
 )
-from .workspace import ONE, divide, job_size, padded, shards_of
+from .workspace import ONE, divide, embedded_size, job_size, padded, shards_of
 
 
 @functools.cache
@@ -149,6 +151,17 @@ def gradient(size):
     return gradient
 
 
+@functools.cache
+def needed(size):
+    """Elements of workspace for one prediction (rows = 1) or gradient of `rows` examples."""
+
+    @kernel(INT(INTEGERS, INT), size)
+    def needed(net, rows):
+        return embedded_size(net, rows)
+
+    return needed
+
+
 @intrinsic
 def data_of(typingctx, array):
     """Pointer to the array's first element, whether the array is read-only or not."""
@@ -162,7 +175,13 @@ def data_of(typingctx, array):
 @register_jitable
 def check_table(net, theta):
     """ValueError unless net is a table of this version for theta's dtype."""
-    if net.size < HEADER or net[NET_VERSION] != VERSION:
+    if net.size < NET_PUBLIC or net[NET_VERSION] != VERSION or net[NET_LENGTH] != net.size:
         raise ValueError("fastbp.jit: net must come from model.compiled() of the fastbp that compiled this function")
     if net[NET_SIZE] != theta.itemsize:
         raise ValueError("fastbp.jit: theta must have the model's dtype")
+
+
+@register_jitable
+def workspace_needed(net, rows):
+    """`needed`, by address: a user's cached code holds no sizes of an older fastbp."""
+    return call_int(net[NET_NEEDED], data_of(net), rows)

@@ -5,22 +5,27 @@ Every entry is a number of elements, an offset into one of the vectors in elemen
 
 # --- the network table: a header, then LAYER_SLOTS entries for each layer -----------------------------------------
 
-VERSION = 1  # of this layout; compiled user code refuses a table of another version
+VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUBLIC, which users' compiled code reads
 
 (
     NET_VERSION,
+    NET_LENGTH,  # of the table
     NET_SIZE,  # bytes of one number
-    NET_LAYERS,
     NET_INPUTS,
     NET_OUTPUTS,
     NET_PARAMETERS,
+    NET_TARGETS,  # numbers of y for one example
+    NET_NEEDED,  # address: the workspace that an entry point needs
+    NET_PREDICT,
+    NET_GRADIENT,
+    NET_PUBLIC,  # not used: up to here for users' compiled code
+    NET_LAYERS,
     NET_WIDEST,  # elements of the zeros that a kernel may take as init
     NET_TRANSPOSED,  # elements of the transposed weights of all layers above the first
     NET_SCRATCH,  # elements of scratch for one worker
     NET_ROW,  # elements of z, a, dz (and da) of all layers for one example
     NET_INPUT_STRIDE,  # elements between the rows of gathered inputs
     NET_BLOCK,  # examples that pass through all layers together
-    NET_TARGETS,  # numbers of y for one example
     NET_MEAN,  # 1: the cost is the weighted average, 0: the sum
     NET_FUSED,  # 1: the loss kernel takes z of the last layer and gives dz; 0: it takes a and gives da
     NET_DENSE,
@@ -38,10 +43,8 @@ VERSION = 1  # of this layout; compiled user code refuses a table of another ver
     NET_GRADIENT_SHARE,
     NET_UPDATE_SHARE,
     NET_TRAIN,
-    NET_PREDICT,
-    NET_GRADIENT,
     HEADER,
-) = range(33)
+) = range(36)
 
 (
     LAYER_IN,

@@ -1,0 +1,348 @@
+"""Kernels on disk: never older than the source, never in the way, and without a writable place nothing is missing.
+
+All in copies of the package, in processes of their own.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba.core import config
+
+import fastbp
+
+PACKAGE = Path(fastbp.__file__).parent
+Z = np.linspace(-2, 2, 16, dtype=np.float32)
+
+HEAD = """
+    import gc, json, sys
+    import numpy as np
+    from fastbp import Model
+    from fastbp.core import activations
+    from fastbp.core import compile as core
+
+    def forward(name, size=4):
+        z = np.linspace(-2, 2, 16).astype(f"f{size}")
+        a = np.empty_like(z)
+        activations.forward(name, size).ctypes(a.ctypes.data, z.ctypes.data, 1, 16, 16)
+        return a.tolist()
+
+    def report(**more):
+        kernels = [k for k in gc.get_objects() if type(k) is core.Kernel and "compiled" in vars(k)]
+        hits = sum(k.compiled.cache_hits for k in kernels)
+        directory = core.cache_directory()
+        print(json.dumps({
+            "hits": hits, "compiled": len(kernels) - hits, "directory": directory and str(directory),
+            "double": [k.key for k in kernels if 8 in k.key[2:]], **more,
+        }))
+"""
+TWO_KERNELS = "report(relu=forward('relu'), sigmoid=forward('sigmoid'))"
+PREDICT = """
+    model = Model((3, 5, 2), output="sigmoid", loss="squared_error", seed=1)
+    report(out=model.predict(np.ones((2, 3))).tolist())
+"""
+
+
+class Copy:
+    """A copy of the package without its cache, and processes that use it."""
+
+    def __init__(self, folder):
+        self.folder, self.package = folder, folder / "site" / "fastbp"
+        shutil.copytree(PACKAGE, self.package, ignore=shutil.ignore_patterns("__pycache__"))
+        unset = {"NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "PYTHONDONTWRITEBYTECODE"}
+        self.environment = {name: value for name, value in os.environ.items() if name not in unset}
+        self.environment |= {"PYTHONPATH": f"{folder / 'site'}{os.pathsep}{folder}", "HOME": str(folder / "home")}
+
+    @property
+    def kernels(self):
+        return self.package / "core" / "__pycache__" / "kernels"
+
+    def start(self, code, **environment):
+        script = textwrap.dedent(HEAD) + textwrap.dedent(code)
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", script], cwd=self.folder, env=self.environment | environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, code, **environment):
+        """What a process of its own reports; it must say nothing else."""
+        return result(self.start(code, **environment))
+
+    def append(self, name, code):
+        """Edit a file of the core."""
+        with open(self.package / "core" / name, "a") as file:
+            file.write(f"\n{code}\n")
+
+
+def result(process):
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    return json.loads(out)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return Copy(tmp_path)
+
+
+@pytest.fixture
+def compile_module(copy, monkeypatch):
+    """Loads the copy's compile.py as it is now, by itself: it names the cache and needs no other file of the core."""
+
+    def load():
+        spec = importlib.util.spec_from_file_location("copy_of_compile", copy.package / "core" / "compile.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    monkeypatch.setattr(config, "CACHE_DIR", "")
+    monkeypatch.setenv("HOME", str(copy.folder / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    return load
+
+
+def files(directory):
+    return sorted(path for path in Path(directory).rglob("*") if path.is_file())
+
+
+# Edits.
+
+
+def test_an_edit_of_any_file_of_the_core_is_another_stamp(copy, compile_module):
+    stamps = [compile_module().source_stamp()]
+    sources = sorted((copy.package / "core").glob("*.py"))
+    assert len(sources) > 10
+    for source in sources:
+        copy.append(source.name, "# edited")
+        stamps.append(compile_module().source_stamp())
+    (copy.package / "core" / "more.py").write_text("")
+    stamps.append(compile_module().source_stamp())
+    (copy.package / "core" / "more.py").rename(copy.package / "core" / "other.py")
+    stamps.append(compile_module().source_stamp())
+    assert len(set(stamps)) == len(stamps)
+    (copy.package / "core" / "other.py").unlink()
+    assert compile_module().source_stamp() == stamps[-3]
+
+
+EDITS = {
+    "activations.py": "ACTIVATIONS['relu'] = ACTIVATIONS['relu']._replace(value=lambda z: z * 3.0)",
+    "elementary.py": "EXP_TAIL[4] = [0.0 for _ in EXP_TAIL[4]]",
+    "simd.py": "def select(mask, x, y, was=select): return was(mask, x, y) * 1.0 + 0.5",
+}
+
+
+def test_kernels_are_found_by_the_next_process_and_dropped_after_an_edit(copy):
+    """Through a formula in a table, a constant, and a function that becomes part of others."""
+    first, again = copy.run(TWO_KERNELS), copy.run(TWO_KERNELS)
+    assert (first["hits"], first["compiled"]) == (0, 2)
+    assert (again["hits"], again["compiled"]) == (2, 0)
+    np.testing.assert_array_equal(first["relu"], np.maximum(Z, 0))
+    np.testing.assert_allclose(first["sigmoid"], 1 / (1 + np.exp(-Z)), rtol=1e-6)
+    assert (again["relu"], again["sigmoid"]) == (first["relu"], first["sigmoid"])
+    seen = [first]
+    for name, code in EDITS.items():
+        copy.append(name, code)
+        edited = copy.run(TWO_KERNELS)
+        assert (edited["hits"], edited["compiled"]) == (0, 2), name
+        assert [path.name for path in copy.kernels.iterdir()] == [Path(edited["directory"]).name], "the old are gone"
+        assert edited["directory"] != seen[-1]["directory"]
+        assert (edited["relu"], edited["sigmoid"]) != (seen[-1]["relu"], seen[-1]["sigmoid"]), name
+        seen.append(edited)
+    np.testing.assert_array_equal(seen[1]["relu"], 3 * Z)
+    assert seen[1]["sigmoid"] == first["sigmoid"]
+    assert (seen[2]["relu"], seen[2]["sigmoid"]) != (seen[1]["relu"], first["sigmoid"])
+    assert copy.run(TWO_KERNELS)["hits"] == 2
+
+
+def test_a_process_that_began_before_an_edit_leaves_no_old_code_under_the_new_stamp(copy):
+    path = copy.package / "core" / "activations.py"
+    code = "\n" + EDITS["activations.py"] + "\n"
+    old = copy.run(f"with open({str(path)!r}, 'a') as file: file.write({code!r})\n{TWO_KERNELS}")
+    np.testing.assert_array_equal(old["relu"], np.maximum(Z, 0))
+    new = copy.run(TWO_KERNELS)
+    np.testing.assert_array_equal(new["relu"], 3 * Z)
+
+
+USER = """
+    import numba
+    import fastbp.jit
+
+    @numba.njit(cache=True)
+    def predict(net, theta, X, out, workspace):
+        fastbp.jit.predict(net, theta, X, out, workspace)
+"""
+CALL_USER = """
+    import user
+    from fastbp.core.workspace import embedded_size
+
+    model = Model((3, 5, 2), seed=1)
+    X, out = np.ones((2, 3), np.float32), np.zeros((2, 2), np.float32)
+    model.fit(X, out, epochs=1, validation_data=(X, out))
+    model.evaluate(X, out)
+    net, theta, work = model.compiled(), model.parameters, model.workspace(2)
+    needed = int(embedded_size(net, 1))
+    sizes = {"needed": needed}
+    for name, size in {"enough": needed, "too_small": needed - 1}.items():
+        try:
+            user.predict(net, theta, X, out, np.zeros(1 << 20, np.float32)[:size])
+            sizes[name] = "accepted"
+        except ValueError as error:
+            sizes[name] = str(error)
+    out[:] = 0
+    user.predict(net, theta, X, out, work)
+    counts = [sum(counter.values()) for counter in (user.predict.stats.cache_hits, user.predict.stats.cache_misses)]
+    report(out=out.tolist(), expected=model.predict(X).tolist(), user=counts, **sizes)
+"""
+LARGER_WORKSPACE = """
+_job_size = job_size
+
+@register_jitable
+def job_size(net):
+    return _job_size(net) + 1000
+"""
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """A copy after a process that used all of float32, what this reported, and the names of its files."""
+    copy = Copy(tmp_path_factory.mktemp("used"))
+    (copy.folder / "user.py").write_text(textwrap.dedent(USER))
+    report = copy.run(CALL_USER)
+    return copy, report, [path.name for path in files(copy.kernels)]
+
+
+def test_a_users_cached_function_sees_the_new_code_without_being_compiled_again(used):
+    copy, before, _ = used
+    assert before["user"] == [0, 1]
+    assert before["out"] == before["expected"]
+    assert before["enough"] == "accepted"
+    assert "too small" in before["too_small"]
+
+    copy.append("activations.py", EDITS["activations.py"])
+    copy.append("workspace.py", LARGER_WORKSPACE)
+    after = copy.run(CALL_USER)
+    assert after["user"] == [1, 0], "the user's function comes from its own cache"
+    assert after["hits"] == 0, "all of the library's kernels are new"
+    assert after["out"] == after["expected"] != before["out"]
+    assert after["needed"] == before["needed"] + 1000
+    assert after["enough"] == "accepted"
+    assert "too small" in after["too_small"], "for the new kernels, as for the old"
+
+
+# Where.
+
+
+def test_kernels_lie_beside_the_package(copy, compile_module):
+    directory = compile_module().cache_directory()
+    assert directory.parent == copy.kernels
+    assert directory.stat().st_mode & 0o077 == 0
+
+
+def test_a_package_that_cannot_be_written_keeps_them_in_the_users_cache(copy, compile_module, monkeypatch):
+    """Root may write where permissions forbid it; no one may make a folder below a file."""
+    (copy.package / "core" / "__pycache__").write_text("in the way")
+    at_home = compile_module().cache_directory()
+    assert at_home.is_relative_to(copy.folder / "home" / ".cache" / "fastbp")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(copy.folder / "xdg"))
+    elsewhere = compile_module().cache_directory()
+    assert elsewhere.is_relative_to(copy.folder / "xdg" / "fastbp")
+    assert elsewhere.stat().st_mode & 0o077 == 0
+
+
+def test_two_installations_share_a_users_cache_in_folders_of_their_own(tmp_path, monkeypatch):
+    copies = [Copy(tmp_path / name) for name in ("one", "other")]
+    xdg = str(tmp_path / "xdg")
+    for copy in copies:
+        (copy.package / "core" / "__pycache__").write_text("in the way")
+    copies[1].append("activations.py", EDITS["activations.py"])
+    reports = [copy.run("report(relu=forward('relu'))", XDG_CACHE_HOME=xdg) for copy in copies * 2]
+    assert [report["hits"] for report in reports] == [0, 0, 1, 1]
+    np.testing.assert_array_equal(reports[2]["relu"], np.maximum(Z, 0))
+    np.testing.assert_array_equal(reports[3]["relu"], 3 * Z)
+
+
+def test_numba_cache_dir_comes_first(copy, compile_module, monkeypatch):
+    monkeypatch.setattr(config, "CACHE_DIR", str(copy.folder / "numba"))
+    assert compile_module().cache_directory().is_relative_to(copy.folder / "numba")
+    assert not copy.kernels.exists()
+
+
+def test_a_folder_that_everybody_can_write_is_not_used(copy, compile_module):
+    directory = compile_module().cache_directory()
+    directory.chmod(0o777)
+    assert compile_module().cache_directory().is_relative_to(copy.folder / "home")
+
+
+def test_without_any_writable_place_everything_works_and_nothing_is_kept(copy):
+    (copy.package / "core" / "__pycache__").write_text("in the way")
+    (copy.folder / "file").write_text("in the way")
+    nowhere = {"XDG_CACHE_HOME": str(copy.folder / "file"), "PYTHONDONTWRITEBYTECODE": "1"}
+    before = files(copy.folder)
+    report = copy.run(PREDICT, **nowhere)
+    assert report["directory"] is None
+    assert (report["hits"], report["compiled"] > 4) == (0, True)
+    assert np.shape(report["out"]) == (2, 2)
+    assert files(copy.folder) == before
+
+
+def test_without_a_home_everything_works(copy):
+    """A user id without an entry and without HOME, as in some containers."""
+    unknown = "import os, pwd\nos.environ.pop('HOME')\ndef nobody(uid): raise KeyError(uid)\npwd.getpwuid = nobody\n"
+    assert copy.run(unknown + TWO_KERNELS)["compiled"] == 2
+    shutil.rmtree(copy.package / "core" / "__pycache__")
+    (copy.package / "core" / "__pycache__").write_text("in the way")
+    assert copy.run(unknown + TWO_KERNELS)["directory"] is None
+    assert not (copy.folder / "~").exists()
+
+
+def test_a_disk_that_is_full_costs_a_compilation(copy):
+    full = "import os\ndef replace(*_): raise OSError(28, 'No space left on device')\nos.replace = replace\n"
+    report = copy.run(full + TWO_KERNELS)
+    np.testing.assert_array_equal(report["relu"], np.maximum(Z, 0))
+    assert files(copy.kernels) == [], "nothing half-written stays"
+    assert copy.run(TWO_KERNELS)["hits"] == 0
+
+
+# What.
+
+
+def test_two_processes_that_compile_at_once_both_succeed_and_damage_is_repaired(copy):
+    both = [copy.start(PREDICT) for _ in range(2)]
+    one, other = (result(process) for process in both)
+    assert one["out"] == other["out"]
+    again = copy.run(PREDICT)
+    assert again["compiled"] == 0
+    assert again["out"] == one["out"]
+    kernels = files(copy.kernels)
+    assert len(kernels) == again["hits"], "one file a kernel, nothing left over"
+
+    truncated, flipped, emptied, swapped, *_ = kernels
+    contents = {path: path.read_bytes() for path in kernels}
+    truncated.write_bytes(contents[truncated][:-100])
+    at = len(contents[flipped]) // 2
+    flipped.write_bytes(contents[flipped][:at] + bytes([contents[flipped][at] ^ 1]) + contents[flipped][at + 1 :])
+    emptied.write_bytes(b"")
+    swapped.unlink()
+    repaired = copy.run(PREDICT)
+    assert repaired["compiled"] == 4
+    assert repaired["hits"] == again["hits"] - 4
+    assert repaired["out"] == one["out"]
+    assert copy.run(PREDICT)["compiled"] == 0
+
+
+def test_float64_is_not_compiled_before_it_is_used(used, copy):
+    _, report, names = used
+    assert report["double"] == []
+    assert report["compiled"] == len(names) > 10
+    assert [name for name in names if re.search("-8-", name)] == []
+    assert copy.run("report(out=forward('relu', 8))")["double"] != []
+    assert [path.name for path in files(copy.kernels) if re.search("-8-", path.name)] != []

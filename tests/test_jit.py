@@ -1,0 +1,453 @@
+"""fastbp.jit in other people's compiled code: the bits of Model, nothing allocated, every wrong argument refused."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from numba.core.errors import TypingError
+from numba.core.runtime import _nrt_python, rtsys
+
+import fastbp
+from fastbp import Model, jit
+
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+TIMEOUT = 100
+
+
+@numba.njit(nogil=True)
+def predict(net, theta, X, out, workspace):
+    jit.predict(net, theta, X, out, workspace)
+
+
+@numba.njit(nogil=True)
+def value_and_gradient(net, theta, X, y, gradient, workspace):
+    return jit.value_and_gradient(net, theta, X, y, gradient, workspace)
+
+
+def data(model, rows, seed=0):
+    rng = np.random.default_rng(seed)
+    network = model.network
+    X = rng.normal(size=(rows, network.n_inputs)).astype(model.dtype)
+    if model.loss == "cross_entropy":
+        return X, rng.integers(network.n_outputs, size=rows).astype(model.dtype)
+    y = rng.uniform(size=(rows, network.n_outputs)).astype(model.dtype)
+    return X, y
+
+
+MODELS = {
+    "small": {"sizes": (4, 5, 3)},
+    "classes": {"sizes": (13, 32, 10), "hidden": "tanh", "output": "softmax"},
+    "labels": {"sizes": (7, 40, 1), "hidden": "sigmoid", "output": "sigmoid"},
+    "wide": {"sizes": (3, 100, 130, 2), "hidden": ("relu", "tanh"), "bias": False, "loss": "half_squared_error"},
+    "sum": {"sizes": (5, 2), "output": "sigmoid", "loss": "squared_error", "reduction": "sum"},
+}
+EACH_MODEL = pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
+
+
+# The bits of Model.
+
+
+@DTYPES
+@EACH_MODEL
+def test_predictions_have_the_bits_of_model_predict(options, dtype):
+    """One row as a vector or a matrix, many, more than pass through the layers at once; X may be read-only."""
+    model = Model(dtype=dtype, **options)
+    net, theta, work = model.compiled(), model.parameters, model.workspace()
+    X, _ = data(model, 1000)
+    X.flags.writeable = False
+    expected = model.predict(X)
+    assert np.any(expected)
+    for rows in (1, 2, 31, 1000):
+        out = np.full((rows, model.network.n_outputs), np.nan, dtype)
+        predict(net, theta, X[:rows], out, work)
+        np.testing.assert_array_equal(out, expected[:rows], strict=True)
+    out = np.full(model.network.n_outputs, np.nan, dtype)
+    for n in range(5):
+        predict(net, theta, X[n], out, work)
+        np.testing.assert_array_equal(out, expected[n], strict=True)
+
+
+@DTYPES
+@EACH_MODEL
+def test_values_and_gradients_have_the_bits_of_model_value_and_gradient(options, dtype):
+    model = Model(dtype=dtype, **options)
+    net, theta = model.compiled(), model.parameters
+    gradient = np.empty_like(theta)
+    X, y = data(model, 1200)
+    for array in (X, y):
+        array.flags.writeable = False
+    for rows in (1, 2, 31, 1200):  # with 1200, sums over shards of the examples
+        gradient[:] = np.nan
+        value = value_and_gradient(net, theta, X[:rows], y[:rows], gradient, model.workspace(rows))
+        expected, expected_gradient = model.value_and_gradient(X[:rows], y[:rows])
+        assert value == expected
+        assert np.any(gradient)
+        np.testing.assert_array_equal(gradient, expected_gradient, strict=True)
+    expected, expected_gradient = model.value_and_gradient(X[:1], y[:1])
+    target = y[:1] if y.ndim == 1 else y[0]
+    assert value_and_gradient(net, theta, X[0], target, gradient, model.workspace()) == expected
+    np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+def test_rows_of_probabilities_instead_of_classes():
+    model = Model((4, 5, 3), output="softmax")
+    net, gradient = model.compiled(classes=False), np.empty_like(model.parameters)
+    X, _ = data(model, 2000)
+    y = np.random.default_rng(1).dirichlet(np.ones(3), size=2000).astype(np.float32)
+    value = value_and_gradient(net, model.parameters, X, y, gradient, model.workspace(2000))
+    expected, expected_gradient = model.value_and_gradient(X, y)
+    assert value == expected
+    np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+def test_one_workspace_serves_all_numbers_of_rows_up_to_its_own():
+    model = Model((4, 5, 3))
+    net, theta, work = model.compiled(), model.parameters, model.workspace(1500)
+    gradient = np.empty_like(theta)
+    X, y = data(model, 1500)
+    for rows in (1, 7, 100, 500, 1023, 1024, 1100, 1499, 1500):
+        work[:] = np.nan
+        value = value_and_gradient(net, theta, X[:rows], y[:rows], gradient, work)
+        assert value == model.value_and_gradient(X[:rows], y[:rows])[0]
+
+
+# theta.
+
+
+def test_parameters_are_live_and_a_copy_is_a_snapshot():
+    model = Model((4, 5, 3))
+    net, work = model.compiled(), model.workspace()
+    live, snapshot = model.parameters, model.parameters.copy()
+    X, y = data(model, 20)
+    before = model.predict(X)
+    model.fit(X, y, epochs=3)
+    after = model.predict(X)
+    assert np.all(before != after)
+    out = np.empty_like(before)
+    predict(net, live, X, out, work)
+    np.testing.assert_array_equal(out, after)
+    snapshot.flags.writeable = False
+    predict(net, snapshot, X, out, work)
+    np.testing.assert_array_equal(out, before)
+    model.parameters = snapshot
+    predict(net, live, X, out, work)
+    np.testing.assert_array_equal(out, before)
+
+
+def test_the_arrays_outlive_the_model():
+    model = Model((4, 5, 3))
+    X, _ = data(model, 20)
+    expected, out = model.predict(X), np.empty((20, 3), np.float32)
+    net, theta, work = model.compiled(), model.parameters, model.workspace()
+    del model
+    for seed in range(5):
+        Model((4, 5, 3), seed=seed).predict(X)
+    predict(net, theta, X, out, work)
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_gradient_descent_in_compiled_code():
+    @numba.njit
+    def descend(net, theta, X, y, gradient, workspace, steps, rate):
+        costs = np.empty(steps)
+        for step in range(steps):
+            costs[step] = jit.value_and_gradient(net, theta, X, y, gradient, workspace)
+            theta -= rate * gradient
+        return costs
+
+    model = Model((4, 5, 3), hidden="tanh", dtype="float64")
+    X, y = data(model, 20)
+    theta = model.parameters.copy()
+    costs = descend(model.compiled(), theta, X, y, np.empty_like(theta), model.workspace(20), 200, 0.05)
+    assert np.all(np.diff(costs) < 0)
+    model.fit(X, y, epochs=200, batch_size=20, optimizer=fastbp.SGD(0.05), shuffle=False)
+    np.testing.assert_allclose(theta, model.parameters, rtol=1e-12, atol=1e-15)
+
+
+# No allocation, any thread.
+
+
+def test_nothing_is_allocated_by_a_call():
+    @numba.njit
+    def many(net, theta, X, y, out, gradient, workspace, calls):
+        total = 0.0
+        for _ in range(calls):
+            jit.predict(net, theta, X, out, workspace)
+            total += jit.value_and_gradient(net, theta, X, y, gradient, workspace)
+        return total
+
+    model = Model((4, 5, 3))
+    X, y = data(model, 20)
+    arguments = (model.compiled(), model.parameters, X, y, np.empty((20, 3), np.float32))
+    arguments = (*arguments, np.empty_like(model.parameters), model.workspace(20))
+    many(*arguments, 1)
+    _nrt_python.memsys_enable_stats()
+    try:
+        counts = []
+        for calls in (1, 1000):
+            before = rtsys.get_allocation_stats()
+            assert many(*arguments, calls) > 0
+            after = rtsys.get_allocation_stats()
+            counts.append((after.alloc - before.alloc, after.mi_alloc - before.mi_alloc))
+    finally:
+        _nrt_python.memsys_disable_stats()
+    assert counts[0] == counts[1], "what 1,000 calls allocate, one does: numba's view of the arguments"
+    (code,) = many.inspect_llvm().values()
+    assert "NRT_Allocate" not in code.split("define ptr @_ZN7cpython")[0]
+
+
+@DTYPES
+def test_four_threads_call_at_once_with_a_workspace_each(dtype):
+    model = Model((13, 32, 10), output="softmax", dtype=dtype)
+    net, theta = model.compiled(), model.parameters
+    X, y = data(model, 64)
+    expected = model.predict(X)
+    expected_value, expected_gradient = model.value_and_gradient(X, y)
+
+    def work(thread):
+        out, gradient, work = np.empty_like(expected), np.empty_like(theta), model.workspace(64)
+        for _ in range(100):
+            out[:] = gradient[:] = np.nan
+            predict(net, theta, X, out, work)
+            value = value_and_gradient(net, theta, X, y, gradient, work)
+            np.testing.assert_array_equal(out, expected)
+            np.testing.assert_array_equal(gradient, expected_gradient)
+            assert value == expected_value
+        return thread
+
+    work(0)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4), timeout=TIMEOUT)) == [0, 1, 2, 3]
+
+
+USER = """
+    import numba
+    from fastbp import jit
+
+    @numba.njit(cache=True)
+    def predict(net, theta, X, out, workspace):
+        jit.predict(net, theta, X, out, workspace)
+
+    @numba.njit(cache=True, nogil=True)
+    def step(net, theta, X, y, gradient, workspace, rate):
+        cost = jit.value_and_gradient(net, theta, X, y, gradient, workspace)
+        for i in range(theta.size):
+            theta[i] -= rate * gradient[i]
+        return cost
+"""
+MAIN = """
+    import json
+    import numpy as np
+    from fastbp import Model
+    from user import predict, step
+
+    model = Model((4, 5, 3), hidden="tanh")
+    X, y = np.arange(24, dtype=np.float32).reshape(6, 4) / 10, np.ones((6, 3), np.float32)
+    net, theta, work = model.compiled(), model.parameters, model.workspace(6)
+    out, gradient = np.zeros((6, 3), np.float32), np.zeros_like(theta)
+    cost, expected = step(net, theta, X, y, gradient, work, 0.01), None
+    predict(net, theta, X, out, work)
+    assert (out == model.predict(X)).all()
+    stats = [(sum(f.stats.cache_hits.values()), sum(f.stats.cache_misses.values())) for f in (predict, step)]
+    print(json.dumps({"cost": cost, "out": out.tolist(), "stats": stats}))
+"""
+
+
+def test_a_users_function_is_compiled_once_and_then_comes_from_its_cache(tmp_path):
+    (tmp_path / "user.py").write_text(textwrap.dedent(USER))
+    (tmp_path / "main.py").write_text(textwrap.dedent(MAIN))
+    path = [str(Path(fastbp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+    reports = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", tmp_path / "main.py"],
+            env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        reports.append(json.loads(done.stdout))
+    first, second = reports
+    assert first["stats"] == [[0, 1], [0, 1]]
+    assert second["stats"] == [[1, 0], [1, 0]]
+    assert (second["cost"], second["out"]) == (first["cost"], first["out"])
+
+
+# Wrong arguments. In a process of its own, where a call that is not refused may crash.
+
+ROWS = 6
+
+
+def right():
+    """Arguments of both functions for 6 rows of a 4-5-3 network."""
+    model = Model((4, 5, 3))
+    X, y = data(model, ROWS)
+    return {
+        "net": model.compiled(),
+        "theta": model.parameters,
+        "X": X,
+        "y": y,
+        "out": np.zeros((ROWS, 3), np.float32),
+        "gradient": np.zeros_like(model.parameters),
+        "workspace": model.workspace(ROWS),
+    }
+
+
+def zeros(*shape, dtype=np.float32):
+    return np.zeros(shape, dtype)
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def changed(array, slot, value):
+    array = array.copy()
+    array[slot] = value
+    return array
+
+
+WRONG = {  # name: (argument, its value made from the right one, the error, what it says)
+    "net of another integer type": ("net", lambda net: net.astype(np.int32), TypingError, "net must be"),
+    "net of floats": ("net", lambda net: net.astype(np.float64), TypingError, "net must be"),
+    "net with strides": ("net", lambda net: np.repeat(net, 2)[::2], TypingError, "net must be"),
+    "net as a matrix": ("net", lambda net: net[None], TypingError, "net must be"),
+    "net that is short": ("net", lambda net: net[:5].copy(), ValueError, "net must come from model.compiled"),
+    "net without its layers": ("net", lambda net: net[:40].copy(), ValueError, "net must come from model.compiled"),
+    "net of zeros": ("net", np.zeros_like, ValueError, "net must come from model.compiled"),
+    "net of another version": ("net", lambda net: changed(net, 0, 999), ValueError, "net must come from"),
+    "theta of another length": ("theta", lambda theta: theta[:-1].copy(), ValueError, "theta"),
+    "theta of another dtype": ("theta", lambda theta: theta.astype(np.float64), TypingError, "X must be"),
+    "theta of integers": ("theta", lambda theta: theta.astype(np.int64), TypingError, "theta must be"),
+    "X of another dtype": ("X", lambda X: X.astype(np.float64), TypingError, "X must be a C-contiguous array"),
+    "X of integers": ("X", lambda X: X.astype(np.int64), TypingError, "X must be"),
+    "X in Fortran order": ("X", np.asfortranarray, TypingError, "X must be"),
+    "X with strides": ("X", lambda _: zeros(ROWS, 8)[:, ::2], TypingError, "X must be"),
+    "X with other columns": ("X", lambda _: zeros(ROWS, 5), ValueError, "X must have as many columns"),
+    "X transposed": ("X", lambda _: zeros(4, ROWS), ValueError, "X must have as many columns"),
+    "X flat": ("X", lambda X: X.ravel(), ValueError, "X must have as many columns"),
+    "X as a number": ("X", lambda _: 1.0, TypingError, "X must be"),
+    "out of other rows": ("out", lambda _: zeros(ROWS - 1, 3), ValueError, "out must have"),
+    "out transposed": ("out", lambda _: zeros(3, ROWS), ValueError, "out must have"),
+    "out flat": ("out", lambda _: zeros(3 * ROWS), ValueError, "out must have"),
+    "out of another dtype": ("out", lambda _: zeros(ROWS, 3, dtype=np.float64), TypingError, "out must be"),
+    "out in Fortran order": ("out", np.asfortranarray, TypingError, "out must be"),
+    "out read-only": ("out", read_only, TypingError, "out must be"),
+    "y of other rows": ("y", lambda _: zeros(ROWS - 1, 3), ValueError, "y must have"),
+    "y transposed": ("y", lambda _: zeros(3, ROWS), ValueError, "y must have"),
+    "y of classes": ("y", lambda _: zeros(ROWS), ValueError, "y must have"),
+    "y of integers": ("y", lambda _: zeros(ROWS, dtype=np.int64), TypingError, "y must be"),
+    "gradient of another length": ("gradient", lambda _: zeros(10), ValueError, "gradient must have"),
+    "gradient of another dtype": ("gradient", lambda g: g.astype(np.float64), TypingError, "gradient must be"),
+    "gradient read-only": ("gradient", read_only, TypingError, "gradient must be"),
+    "workspace that is small": ("workspace", lambda _: zeros(10), ValueError, "workspace is too small"),
+    "workspace of another dtype": ("workspace", lambda w: w.astype(np.float64), TypingError, "workspace must be"),
+    "workspace read-only": ("workspace", read_only, TypingError, "workspace must be"),
+}
+
+
+def arguments_of(function):
+    code = function.py_func.__code__
+    return code.co_varnames[: code.co_argcount]
+
+
+def outcome(name, function):
+    """What a call with one wrong argument raises, and whether it changed any array."""
+    argument, make, _, _ = WRONG[name]
+    arguments = right()
+    arguments[argument] = make(arguments[argument])
+    before = {key: np.array(arguments[key]) for key in ("theta", "X", "y", "out", "gradient")}
+    try:
+        function(*(arguments[key] for key in arguments_of(function)))
+        error = None
+    except (ValueError, TypingError) as raised:
+        error = raised
+    same = all(np.array_equal(before[key], arguments[key]) for key in before)
+    return type(error).__name__, str(error), same
+
+
+def forked(call):
+    """The result of call() in a forked child; None if it crashes."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside other threads, such as a BLAS's
+        child = os.fork()
+    if child == 0:
+        os.close(reading)
+        with os.fdopen(writing, "w") as file:
+            json.dump(call(), file)
+            file.flush()
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        text = file.read()
+    return json.loads(text) if os.waitpid(child, 0)[1] == 0 else None
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        pytest.param(function, name, id=f"{function.py_func.__name__}, {name}")
+        for function in (predict, value_and_gradient)
+        for name, (argument, *_) in WRONG.items()
+        if argument in arguments_of(function)
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name_and_nothing_is_written(function, name):
+    found = forked(lambda: outcome(name, function))
+    assert found is not None, "crashes"
+    kind, message, same = found
+    _, _, error, text = WRONG[name]
+    assert kind == error.__name__
+    assert "fastbp.jit" in message
+    assert text in message
+    assert same
+
+
+def test_the_right_arguments_are_taken():
+    """Those from which the wrong ones are made."""
+    arguments = right()
+    common = [arguments[name] for name in ("net", "theta", "X")]
+    predict(*common, arguments["out"], arguments["workspace"])
+    assert np.any(arguments["out"])
+    assert value_and_gradient(*common, *(arguments[name] for name in ("y", "gradient", "workspace"))) > 0
+
+
+def test_a_model_of_another_dtype_is_refused():
+    single, double = (Model((4, 5, 3), dtype=dtype) for dtype in ("float32", "float64"))
+    X, out = zeros(2, 4), zeros(2, 3)
+    with pytest.raises(ValueError, match="theta must have the model's dtype"):
+        predict(double.compiled(), single.parameters, X, out, single.workspace())
+
+
+def test_a_workspace_for_fewer_rows_is_too_small():
+    model = Model((4, 5, 3))
+    X, y = data(model, 5000)
+    gradient = np.zeros_like(model.parameters)
+    with pytest.raises(ValueError, match=r"workspace is too small; use model\.workspace"):
+        value_and_gradient(model.compiled(), model.parameters, X, y, gradient, model.workspace(10))
+    assert not np.any(gradient)
+
+
+def test_without_rows_nothing_is_predicted_and_there_is_no_gradient():
+    model = Model((4, 5, 3))
+    net, theta, work = model.compiled(), model.parameters, model.workspace()
+    predict(net, theta, zeros(0, 4), zeros(0, 3), work)
+    with pytest.raises(ValueError, match=r"fastbp\.jit\.value_and_gradient"):
+        value_and_gradient(net, theta, zeros(0, 4), zeros(0, 3), np.zeros_like(theta), work)
+
+
+def test_in_python_they_say_what_to_call_instead():
+    with pytest.raises(TypeError, match=r"Model\.predict"):
+        jit.predict(None, None, None, None, None)
+    with pytest.raises(TypeError, match=r"Model\.value_and_gradient"):
+        jit.value_and_gradient(None, None, None, None, None, None)

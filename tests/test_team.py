@@ -1,0 +1,508 @@
+"""Teams of workers end as they should: after Ctrl-C, under load, in forks, beside other threads, with failing threads.
+
+A consistent model is one whose parameters are those after exactly the steps and epochs that it counts.
+"""
+
+import copy
+import faulthandler
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from fastbp import Model, training
+
+BATCH, SEED = 4, 3
+FEW, MANY = 21, 203  # rows: 6 and 51 steps in an epoch
+TIMEOUT = 100  # seconds: a hang
+PATIENCE = 1.5  # seconds in which Ctrl-C must be answered: 0.3 are promised; machines under test may be busy
+X = np.random.default_rng(0).normal(size=(MANY, 5)).astype(np.float32)
+Y = np.random.default_rng(1).normal(size=(MANY, 2)).astype(np.float32)
+TEAMS = pytest.mark.parametrize("n_threads", [1, 3])
+
+
+@pytest.fixture(autouse=True)
+def hangs_are_shown():
+    """A test that hangs ends the run, and says where every thread was."""
+    faulthandler.dump_traceback_later(3 * TIMEOUT, exit=True, file=sys.__stderr__)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def python_handles_ctrl_c():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernels_are_ready():
+    """Ctrl-C in these tests comes while training, not while compiling."""
+    fit(new_model(), validation_data=(X, Y))
+    new_model().predict(X)
+
+
+def new_model():
+    return Model((5, 7, 2), hidden="tanh", seed=SEED)
+
+
+def fit(model, epochs=1, n_threads=1, rows=FEW, **options):
+    return model.fit(X[:rows], Y[:rows], epochs=epochs, batch_size=BATCH, n_threads=n_threads, **options)
+
+
+def steps_an_epoch(rows):
+    return -(-rows // BATCH)
+
+
+class Steps:
+    """Parameters after any number of uninterrupted steps of one worker: whole epochs, then single mini-batches."""
+
+    def __init__(self, rows):
+        self.rows, self.after_epochs = rows, [new_model()]
+
+    def parameters(self, steps):
+        epochs, rest = divmod(steps, steps_an_epoch(self.rows))
+        while len(self.after_epochs) <= epochs:
+            self.after_epochs.append(copy.deepcopy(self.after_epochs[-1]))
+            fit(self.after_epochs[-1], rows=self.rows)
+        model = copy.deepcopy(self.after_epochs[epochs])
+        for batch in batches(self.rows, epochs)[:rest]:
+            model.fit(X[batch], Y[batch], epochs=1, batch_size=BATCH, shuffle=False, n_threads=1)
+        return model.parameters
+
+
+def batches(rows, epoch):
+    """The rows of each mini-batch."""
+    return np.split(training.shuffled(rows, SEED, epoch), range(BATCH, rows, BATCH))
+
+
+STEPS = {rows: Steps(rows) for rows in (FEW, MANY)}
+
+
+def assert_consistent(model, rows=FEW):
+    assert model._epochs == model._updates // steps_an_epoch(rows)
+    np.testing.assert_array_equal(model.parameters, STEPS[rows].parameters(model._updates))
+    assert np.isfinite(model.parameters).all()
+
+
+def assert_nothing_is_left_behind():
+    for _ in range(500):  # a thread that has been told to end may take a moment on a busy machine
+        if not [thread for thread in threading.enumerate() if thread.name.startswith("fastbp")]:
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("a thread of fastbp is left")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def assert_goes_on(model, n_threads):
+    """The next epoch is the one that a copy of the model would run too."""
+    other = copy.deepcopy(model)
+    assert len(fit(model, n_threads=n_threads)) == 1
+    fit(other)
+    np.testing.assert_array_equal(model.parameters, other.parameters)
+
+
+@pytest.mark.parametrize("rows", [FEW, MANY])
+def test_the_steps_to_compare_with_are_those_of_fit(rows):
+    whole, single = new_model(), new_model()
+    fit(whole, epochs=3, rows=rows)
+    np.testing.assert_array_equal(whole.parameters, STEPS[rows].parameters(whole._updates))
+    for batch in batches(rows, 0):
+        single.fit(X[batch], Y[batch], epochs=1, shuffle=False)
+    np.testing.assert_array_equal(single.parameters, STEPS[rows].parameters(single._updates))
+
+
+# Ctrl-C.
+
+
+class CtrlC:
+    """A trace function: Ctrl-C at the n-th time that a place in the main thread's Python code is reached."""
+
+    FILES = ("fastbp", "concurrent/futures/thread.py", "contextlib.py")
+
+    def __init__(self, place=None, time=1):
+        self.place, self.time, self.seen = place, time, {}
+
+    def __call__(self, frame, event, arg):
+        code = frame.f_code
+        if not any(name in code.co_filename for name in self.FILES):
+            return None
+        if event == "line":
+            place = code.co_filename, code.co_name, frame.f_lineno
+            self.seen[place] = self.seen.get(place, 0) + 1
+            if place == self.place and self.seen[place] == self.time:
+                signal.raise_signal(signal.SIGINT)
+        return self
+
+
+def traced(trace, model, **options):
+    """Whether a fit under the trace function ended with a KeyboardInterrupt."""
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        fit(model, **options)
+        return False
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+
+
+@TEAMS
+def test_ctrl_c_at_any_line_of_python_leaves_a_consistent_model(n_threads, monkeypatch):
+    """Before the first slice, between submit and start, between slices, after the last: each line, twice."""
+    monkeypatch.setattr(training, "SLICE_SECONDS", 1e-9)  # one step a slice
+    everywhere = CtrlC()
+    assert not traced(everywhere, new_model(), epochs=2, n_threads=n_threads)
+    assert any("training.py" in place[0] for place in everywhere.seen)
+    stopped_after = set()
+    for place, times in everywhere.seen.items():
+        for time_ in {1, min(times, 8)}:
+            model, trace = new_model(), CtrlC(place, time_)
+            interrupted = traced(trace, model, epochs=2, n_threads=n_threads)
+            where = f"{place} the {time_}th time"
+            assert interrupted or trace.seen.get(place, 0) < time_, f"no KeyboardInterrupt from {where}"
+            try:
+                assert_consistent(model)
+            except AssertionError as error:
+                raise AssertionError(f"Ctrl-C at {where}: {error}") from error
+            assert_nothing_is_left_behind()
+            stopped_after.add(model._updates)
+    assert len(stopped_after) >= 3, "in the middle of training too"
+    assert_goes_on(model, n_threads)
+
+
+def ctrl_c_after(seconds):
+    """A timer that sends the signal, and the moment at which it did, in a list."""
+    sent = []
+
+    def send():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    return threading.Timer(seconds, send), sent
+
+
+def interrupted_fit(model, seconds, fit):
+    """Ctrl-C after so many seconds; how long it took to end the fit."""
+    timer, sent = ctrl_c_after(seconds)
+    try:
+        timer.start()
+        fit(model)
+    except KeyboardInterrupt:
+        took = time.perf_counter() - sent[0]
+        timer.join()
+        return took
+    raise AssertionError("the fit ended without a KeyboardInterrupt")
+
+
+@TEAMS
+def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads):
+    """100 for each of two teams; the first moments are before the first slice."""
+    moments = random.Random(n_threads)
+    took, stopped_after = [], set()
+    for i in range(100):
+        model = new_model()
+        moment = moments.uniform(0, 0.002 if i % 4 == 0 else 0.15)
+        took.append(
+            interrupted_fit(model, moment, lambda model: fit(model, epochs=10**6, n_threads=n_threads, rows=MANY))
+        )
+        assert_consistent(model, MANY)
+        assert_nothing_is_left_behind()
+        if i % 10 == 0:
+            assert_goes_on(model, n_threads)
+        stopped_after.add(model._updates)
+    assert len(stopped_after) > 10
+    assert {bool(steps % steps_an_epoch(MANY)) for steps in stopped_after} == {True, False}
+    assert max(took) < PATIENCE
+
+
+@TEAMS
+def test_ctrl_c_is_answered_soon_in_the_middle_of_a_large_step(n_threads):
+    rng = np.random.default_rng(0)
+    many, classes = rng.normal(size=(4000, 784)).astype(np.float32), rng.integers(10, size=4000)
+    model = Model((784, 128, 10), output="softmax")
+    start = model.parameters.copy()
+    copy.deepcopy(model).fit(many[:9], classes[:9], epochs=1)  # the kernels are ready
+
+    def train(model):
+        model.fit(many, classes, epochs=10**6, batch_size=4000, n_threads=n_threads, shuffle=False)
+
+    for moment in (0.0, 0.05, 0.2):
+        assert interrupted_fit(model, moment, train) < PATIENCE
+    count = model._updates
+    again = Model((784, 128, 10), output="softmax", initial=start)
+    if count:
+        again.fit(many, classes, epochs=count, batch_size=4000, n_threads=1, shuffle=False)
+    np.testing.assert_array_equal(model.parameters, again.parameters)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_ctrl_c_is_answered_soon_in_epochs_of_one_step(rows):
+    """Hundreds of thousands of epochs a second, each with a shuffling of its own."""
+    model = new_model()
+    for moment in (0.01, 0.2, 0.4):
+        took = interrupted_fit(model, moment, lambda model: model.fit(X[:rows], Y[:rows], epochs=10**7))
+        assert took < PATIENCE
+        assert model._epochs == model._updates
+
+
+def test_ctrl_c_is_answered_soon_while_validation_data_are_evaluated():
+    model = Model((64, 1024, 1024, 10))
+    many, targets = np.zeros((200_000, 64), np.float32), np.zeros((200_000, 10), np.float32)
+    model.fit(many[:9], targets[:9], epochs=1, validation_data=(many[:9], targets[:9]))  # the kernels are ready
+
+    def train(model):
+        model.fit(many[:32], targets[:32], epochs=10**6, validation_data=(many, targets), n_threads=1)
+
+    assert interrupted_fit(model, 0.5, train) < PATIENCE
+
+
+class Late(Exception):
+    pass
+
+
+@TEAMS
+def test_an_exception_from_the_users_own_signal_handler_leaves_a_consistent_model(n_threads):
+    def handler(number, frame):
+        raise Late
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for seconds in (0.005, 0.02, 0.05, 0.1, 0.2):
+            model = new_model()
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            with pytest.raises(Late):
+                fit(model, epochs=10**6, n_threads=n_threads, rows=MANY)
+            assert_consistent(model, MANY)
+            assert_nothing_is_left_behind()
+            assert_goes_on(model, n_threads)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@TEAMS
+def test_a_sigint_handler_of_the_user_is_left_alone(n_threads):
+    calls = []
+
+    def handler(number, frame):
+        calls.append(number)
+
+    signal.signal(signal.SIGINT, handler)
+    model = new_model()
+    timer, _ = ctrl_c_after(0.01)
+    timer.start()
+    fit(model, epochs=500, n_threads=n_threads)
+    timer.join()
+    assert calls == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert model._epochs == 500, "whether to stop is the handler's decision"
+
+
+def test_ctrl_c_of_the_main_thread_does_not_concern_a_fit_in_another():
+    model, done = new_model(), threading.Event()
+
+    def train():
+        fit(model, epochs=20, n_threads=3)
+        done.set()
+
+    thread = threading.Thread(target=train)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        thread.start()
+        signal.raise_signal(signal.SIGINT)
+    thread.join(TIMEOUT)
+    assert done.is_set()
+    assert model._epochs == 20
+    assert_consistent(model)
+    assert_nothing_is_left_behind()
+
+
+# Several fits at once, and in other processes.
+
+
+def test_four_python_threads_fit_at_once_with_the_bits_of_one_alone():
+    def train(seed, n_threads):
+        model = Model((5, 7, 2), hidden="tanh", seed=seed)
+        cost = fit(model, epochs=40, n_threads=n_threads, validation_data=(X, Y)).cost
+        return model.parameters, cost, model.predict(X)
+
+    jobs = [(seed, n_threads) for seed in range(4) for n_threads in (1, 2, 3)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda job: train(*job), jobs, timeout=TIMEOUT))
+    for found, (seed, _) in zip(together, jobs, strict=True):
+        for value, expected in zip(found, train(seed, 1), strict=True):
+            np.testing.assert_array_equal(value, expected, strict=True)
+
+
+def test_four_python_threads_predict_with_one_model_at_once():
+    model = new_model()
+    expected = model.predict(X)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: model.predict(X), range(200), timeout=TIMEOUT):
+            np.testing.assert_array_equal(found, expected)
+
+
+def run(source, *arguments, timeout=TIMEOUT):
+    """What a script prints, as a new process of this Python."""
+    command = [sys.executable, "-W", "error", str(source), *map(str, arguments)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(f"hangs: {error.stderr}") from None
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+MANY_FITS = """
+    import faulthandler, subprocess, sys
+    import numpy as np
+    from fastbp import Model
+
+    faulthandler.dump_traceback_later(90, exit=True)
+    X, y = np.ones((8, 5), np.float32), np.ones((8, 2), np.float32)
+    alone = Model((5, 7, 2))
+    alone.fit(X, y, epochs=1, batch_size=4, n_threads=1)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        for _ in range(1000):
+            model = Model((5, 7, 2))
+            model.fit(X, y, epochs=1, batch_size=4, n_threads=8)
+            assert model._updates == 2
+            assert (model.parameters == alone.parameters).all()
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    print("done")
+"""
+
+
+def test_1000_fits_with_8_workers_under_two_busy_processes_end(tmp_path):
+    script = tmp_path / "many_fits.py"
+    script.write_text(textwrap.dedent(MANY_FITS))
+    assert run(script) == "done\n"
+
+
+FORK = """
+    import os, signal, warnings
+    import numpy as np
+    from fastbp import Model
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside other threads, such as a BLAS's
+    X, y = np.ones((12, 5), np.float32), np.ones((12, 2), np.float32)
+
+    def train(n_threads=3):
+        model = Model((5, 7, 2))
+        model.fit(X, y, epochs=5, batch_size=4, n_threads=n_threads)
+        return model.parameters
+
+    before = train()
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(50)
+            os._exit(0 if (train() == before).all() and (train(1) == before).all() else 1)
+        during = train()
+        assert os.waitpid(child, 0)[1] == 0
+        assert (during == before).all()
+    print("done")
+"""
+
+
+def test_fit_works_in_a_forked_child_after_a_fit_of_the_parent(tmp_path):
+    script = tmp_path / "fork.py"
+    script.write_text(textwrap.dedent(FORK))
+    assert run(script) == "done\n"
+
+
+MULTIPROCESSING = """
+    import multiprocessing, sys, warnings
+    import numpy as np
+    from fastbp import Model
+
+    X, y = np.ones((12, 5), np.float32), np.ones((12, 2), np.float32)
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside other threads, such as a BLAS's
+
+    def train(model):
+        model.fit(X, y, epochs=5, batch_size=4, n_threads=3)
+        return model
+
+    if __name__ == "__main__":
+        model = Model((5, 7, 2))
+        model.fit(X, y, epochs=5, batch_size=4, n_threads=3)
+        with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+            models = pool.map(train, [model] * 3)
+        train(model)
+        for other in models:
+            assert (other.parameters == model.parameters).all()
+            assert other._updates == model._updates == 30
+        print("done")
+"""
+
+
+@pytest.mark.parametrize("method", [m for m in ("fork", "spawn") if m in multiprocessing.get_all_start_methods()])
+def test_models_travel_to_processes_and_back_and_are_trained_there(tmp_path, method):
+    script = tmp_path / "pool.py"
+    script.write_text(textwrap.dedent(MULTIPROCESSING))
+    assert run(script, method) == "done\n"
+
+
+# Threads that cannot start.
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_team_whose_worker_cannot_be_submitted_raises_and_does_not_hang(failing, monkeypatch):
+    submit, ranks = ThreadPoolExecutor.submit, []
+
+    def refuse(pool, function, rank, *arguments):
+        ranks.append(rank)
+        if rank == failing:
+            raise RuntimeError("can't start new thread")
+        return submit(pool, function, rank, *arguments)
+
+    model = new_model()
+    with monkeypatch.context() as patch:
+        patch.setattr(ThreadPoolExecutor, "submit", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            fit(model, epochs=3, n_threads=3)
+    assert ranks == list(range(failing + 1))
+    assert model._updates == 0
+    assert_consistent(model)
+    assert_nothing_is_left_behind()
+    assert_goes_on(model, 3)
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_team_whose_thread_cannot_start_raises_and_does_not_hang(failing, monkeypatch):
+    """The worker is in the queue already; another thread takes it up after its own, and must leave at once."""
+    start, started = threading.Thread.start, []
+
+    def refuse(thread):
+        if thread.name.startswith("fastbp"):
+            started.append(thread)
+            if len(started) == failing + 1:
+                raise RuntimeError("can't start new thread")
+        start(thread)
+
+    model = new_model()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            fit(model, epochs=3, n_threads=3)
+    assert model._updates == 0
+    assert_consistent(model)
+    assert_nothing_is_left_behind()
+    assert_goes_on(model, 3)
