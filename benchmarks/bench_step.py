@@ -1,44 +1,137 @@
-"""The Adam training step: forward, backward and update of a mini-batch; float32, softmax, cross-entropy."""
+"""The training step: forward, backward and update of a mini-batch, over the table's shapes and how it grows.
+
+To follow a network of your own, add a line to NETWORKS: it is measured like the others from then on.
+"""
+
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 import fastbp
+from benchmarks import cases
 
-SHAPES = {  # name: (sizes, batch size, steps per epoch)
-    "A 13-32-32-2, batch 32": ((13, 32, 32, 2), 32, 1000),
-    "D 64-64-10, batch 200": ((64, 64, 10), 200, 200),
-    "E 784-128-10, batch 128": ((784, 128, 10), 128, 50),
+NETWORKS = [case for case in cases.table("cross_entropy", "float32", "adam") if case.task == "fit"]
+# NETWORKS.append(cases.Case("mine", (30, 50, 3), batch=64).with_steps())
+
+STEP = cases.Case("", (64, 64, 64, 10), 128)
+GROWTH = {  # one number of STEP varies
+    "batch": [replace(STEP, batch=batch) for batch in (1, 8, 32, 128, 512, 2048)],
+    "width": [replace(STEP, sizes=(64, width, width, 10)) for width in (8, 16, 32, 64, 100, 128, 256, 512)],
+    "depth": [replace(STEP, sizes=(64, *[64] * depth, 10)) for depth in (1, 2, 4, 8)],
 }
-EPOCHS = 7
+EPOCHS = 5
 
 
-class AdamStep:
-    """A step takes microseconds, so each measurement is of an epoch of many. All is compiled in setup."""
+class Fit:
+    """A model with its data, compiled and warmed up."""
 
-    params = (list(SHAPES), [1, 2])
+    def __init__(self, case: cases.Case, threads: int | None) -> None:
+        self.case, self.threads = case, threads
+        self.X, self.y = cases.data(case)
+        self.model = fastbp.Model(
+            case.sizes, case.hidden, case.output, case.loss, dtype=case.dtype, initial=cases.initial(case)
+        )
+        self.model.optimizer = {
+            "adam": fastbp.Adam(),
+            "sgd": fastbp.SGD(case.learning_rate),
+            "momentum": fastbp.SGD(case.learning_rate, case.momentum),
+        }[case.optimizer]
+        self.epochs(1)
+
+    def epochs(self, count: int) -> fastbp.History:
+        return self.model.fit(self.X, self.y, count, self.case.batch, n_threads=self.threads)
+
+    def microseconds(self) -> float:
+        """Of a step in the fastest of some epochs."""
+        return float(np.min(self.epochs(EPOCHS * self.case.epochs).seconds)) / self.case.steps * 1e6
+
+
+class Networks:
+    """The table's networks, and yours. n_threads None is fit's own choice."""
+
+    params: Any = ([f"{case.name} {case}" for case in NETWORKS], [None, 1, 2])
     param_names = ("network", "threads")
     timeout = 300
 
-    def setup(self, name: str, threads: int) -> None:
-        sizes, self.batch_size, self.steps = SHAPES[name]
-        rng = np.random.default_rng(0)
-        n = self.batch_size * self.steps
-        self.X = rng.standard_normal((n, sizes[0]), dtype=np.float32)
-        self.y = rng.integers(0, sizes[-1], n)
-        self.model = fastbp.Model(sizes, hidden="relu", output="softmax", dtype="float32")
-        self.fit(threads, 1)
+    def setup(self, name: str, threads: int | None) -> None:
+        self.fit = Fit(self.case_of(name), threads)
 
-    def fit(self, threads: int, epochs: int) -> fastbp.History:
-        return self.model.fit(
-            self.X, self.y, epochs=epochs, batch_size=self.batch_size, optimizer="adam", n_threads=threads
-        )
+    def case_of(self, name: str) -> cases.Case:
+        return NETWORKS[self.params[0].index(name)]
 
-    def time_epoch(self, name: str, threads: int) -> None:
-        """A whole call of fit for one epoch: 1000, 200 or 50 steps, with checks, threads and shuffling."""
-        self.fit(threads, 1)
+    def time_epochs(self, name: str, threads: int | None) -> None:
+        """A whole call of fit, with checks, threads and shuffling: an epoch of the table's steps (H: 50 epochs)."""
+        self.fit.epochs(self.fit.case.epochs)
 
-    def track_step(self, name: str, threads: int) -> float:
-        """One step inside fit, from the fastest of seven epochs."""
-        return float(np.min(self.fit(threads, EPOCHS).seconds)) / self.steps * 1e6
+    def track_step(self, name: str, threads: int | None) -> float:
+        """One step inside fit."""
+        return self.fit.microseconds()
+
+    def track_cost(self, name: str, threads: int | None) -> float:
+        """The cost of the 5th epoch: what is learned does not change with speed."""
+        return float(Fit(self.case_of(name), threads).epochs(4).cost[-1])
 
     track_step.unit = "microseconds"  # type: ignore[attr-defined]
+    track_cost.unit = "cost"  # type: ignore[attr-defined]
+
+
+class Conditions:
+    """The table's networks under other conditions, with fit's own choice of threads."""
+
+    params: Any = (
+        [case.name for case in cases.SHAPES],
+        ["float32", "float64"],
+        ["cross_entropy", "squared_error"],
+        ["adam", "momentum"],
+    )
+    param_names = ("network", "dtype", "loss", "optimizer")
+    timeout = 300
+
+    def setup(self, name: str, dtype: str, loss: str, optimizer: str) -> None:
+        [case] = [case for case in cases.table(loss, dtype, optimizer) if case.name == name]
+        self.fit = Fit(case, None)
+
+    def track_step(self, name: str, dtype: str, loss: str, optimizer: str) -> float:
+        """One step inside fit."""
+        return self.fit.microseconds()
+
+    track_step.unit = "microseconds"  # type: ignore[attr-defined]
+
+
+class _Growth:  # asv passes over names that begin so
+    """How a step of 64-64-64-10, batch 128, grows with its batch, its width and its depth."""
+
+    def setup(self, number: int, threads: int) -> None:
+        [case] = [case for value, case in self.cases if value == number]
+        self.fit = Fit(case.with_steps(), threads)
+
+    def track_step(self, number: int, threads: int) -> float:
+        """One step inside fit."""
+        return self.fit.microseconds()
+
+    track_step.unit = "microseconds"  # type: ignore[attr-defined]
+
+
+class Batch(_Growth):
+    """Examples in a mini-batch."""
+
+    cases = [(case.batch, case) for case in GROWTH["batch"]]
+    params: Any = ([batch for batch, _ in cases], [1, 2])
+    param_names = ("batch", "threads")
+
+
+class Width(_Growth):
+    """Neurons in each of the two hidden layers."""
+
+    cases = [(case.sizes[1], case) for case in GROWTH["width"]]
+    params: Any = ([width for width, _ in cases], [1, 2])
+    param_names = ("width", "threads")
+
+
+class Depth(_Growth):
+    """Hidden layers."""
+
+    cases = [(len(case.sizes) - 2, case) for case in GROWTH["depth"]]
+    params: Any = ([depth for depth, _ in cases], [1, 2])
+    param_names = ("depth", "threads")

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from statistics import median
 
 import numpy as np
 
 import fastbp
-from benchmarks.bench_step import SHAPES
+from benchmarks import cases
+from benchmarks.bench_step import Fit
 from fastbp.data import load_digits, stratified_split
 
 ROUNDS = 9
@@ -39,19 +39,8 @@ model.fit(rng.random((1000, 64), dtype=np.float32), rng.integers(0, 10, 1000), e
 
 def steps() -> None:
     """Microseconds per step inside fit, the fastest and the median epoch of all rounds."""
-    rng = np.random.default_rng(0)
-    runs: dict[tuple[str, int], Callable[[], float]] = {}
-    for name, (sizes, batch, count) in SHAPES.items():
-        X = rng.standard_normal((batch * count, sizes[0]), dtype=np.float32)
-        y = rng.integers(0, sizes[-1], len(X))
-        model = fastbp.Model(sizes, output="softmax")
-        for threads in (1, 2):
-
-            def run(model=model, X=X, y=y, batch=batch, count=count, threads=threads) -> float:
-                history = model.fit(X, y, epochs=5, batch_size=batch, n_threads=threads)
-                return float(history.seconds.min()) / count * 1e6
-
-            runs[name, threads] = run
+    shapes = [case for case in cases.table("cross_entropy", "float32", "adam") if case.name in "ADE"]
+    runs = {(str(case), threads): Fit(case, threads).microseconds for case in shapes for threads in (1, 2)}
     measured: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
     for _ in range(ROUNDS):
         for key, run in runs.items():

@@ -1,0 +1,94 @@
+"""The machine code of the kernels: figures that change only if the code does."""
+
+import platform
+from typing import Any
+
+from benchmarks import assembly
+from fastbp.core import activations, backprop, dense, embed, losses, optimizers, step, transpose
+from fastbp.core.compile import Kernel, registers
+
+SIZES = {"float32": 4, "float64": 8}
+COLUMNS = dense.TILES[registers()[1]]
+Figures = dict[tuple[str, str], dict[str, int]]
+TASKS = (
+    ("squared error", "squared_error", "identity", False),
+    ("softmax and cross-entropy", "cross_entropy", "softmax", True),
+    ("sigmoid and cross-entropy", "binary_cross_entropy", "sigmoid", False),
+)
+
+
+def kernels(size: int) -> dict[str, Kernel]:
+    """All kernels of a training step with numbers of `size` bytes, and those of `fastbp.jit`."""
+    found = {f"panel of {columns}": dense.panel(size, columns, 0) for columns in COLUMNS}
+    for name in activations.ACTIVATIONS:
+        found |= {name: activations.forward(name, size), f"{name} backward": activations.backward(name, size)}
+    for name, loss, output, classes in TASKS:
+        found[name] = losses.loss_kernel(loss, output, 10, classes, size)[0]
+    found |= {rule: optimizers.update(rule, size) for rule in optimizers.RULES}
+    makers = (
+        activations.softmax, dense.dense, transpose.transpose, backprop.forward, backprop.backward, backprop.sums,
+        step.examples, step.gradient_share, step.update_share, step.train, embed.predict, embed.gradient,
+    )  # fmt: skip
+    return found | {maker.__name__: maker(size) for maker in makers}
+
+
+def counted(kernel: Kernel, size: int) -> dict[str, int]:
+    return {
+        "packed": assembly.count(kernel, "p", size),
+        "scalar": assembly.count(kernel, "s", size),
+        "calls": len(assembly.calls_by_name(kernel)),
+    }
+
+
+class MachineCode:
+    """0 calls and 0 scalars are how it should be, but for memset, memcpy and the few coefficients of an update."""
+
+    params: Any = (list(kernels(4)), list(SIZES))
+    param_names = ("kernel", "dtype")
+    timeout = 600
+
+    def setup_cache(self) -> Figures:
+        """Every kernel is compiled anew, once for all three figures."""
+        if platform.machine() != "x86_64":
+            return {}
+        return {
+            (name, dtype): counted(kernel, size)
+            for dtype, size in SIZES.items()
+            for name, kernel in kernels(size).items()
+        }
+
+    def setup(self, figures: Figures, name: str, dtype: str) -> None:
+        if not figures:
+            raise NotImplementedError("reads x86-64 assembly")
+
+    def track_packed(self, figures: Figures, name: str, dtype: str) -> int:
+        """Floating-point instructions on vectors."""
+        return figures[name, dtype]["packed"]
+
+    def track_scalar(self, figures: Figures, name: str, dtype: str) -> int:
+        """Floating-point instructions on single numbers."""
+        return figures[name, dtype]["scalar"]
+
+    def track_calls(self, figures: Figures, name: str, dtype: str) -> int:
+        """Functions that are called by name, memset and memcpy among them."""
+        return figures[name, dtype]["calls"]
+
+    track_packed.unit = track_scalar.unit = "instructions"  # type: ignore[attr-defined]
+    track_calls.unit = "functions"  # type: ignore[attr-defined]
+
+
+class Panels:
+    """The inner loop of the three sums, in which a step spends its time."""
+
+    params: Any = (list(COLUMNS), list(SIZES))
+    param_names = ("columns", "dtype")
+
+    def setup(self, columns: int, dtype: str) -> None:
+        if platform.machine() != "x86_64":
+            raise NotImplementedError("reads x86-64 assembly")
+
+    def track_instructions(self, columns: int, dtype: str) -> float:
+        """Instructions of all kinds for each multiply-add; 1 would be the limit."""
+        return assembly.per_multiply_add(dense.panel(SIZES[dtype], columns, 1), SIZES[dtype])
+
+    track_instructions.unit = "instructions"  # type: ignore[attr-defined]

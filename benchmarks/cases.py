@@ -1,0 +1,140 @@
+"""What is compared: the table of shapes, and data and initial parameters that are the same for every library.
+
+Imports NumPy only, so that a process of a rival holds nothing else of ours.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Layers = list[tuple[Array, Array]]
+
+MOST_STEPS = 1000
+MOST_BYTES = 16e6  # of an epoch's inputs
+MOST_FLOPS = 8e9  # of an epoch
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a network, and a task: fit, gradient (descent in a compiled loop), bulk, row or compiled_row (predict).
+
+    steps: mini-batches in an epoch; epochs: in one round. Of predictions, steps counts calls and batch their rows.
+    goal: how many times faster than the best rival fastbp is to be; None where nothing was set.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    batch: int
+    task: str = "fit"
+    loss: str = "cross_entropy"
+    dtype: str = "float32"
+    optimizer: str = "adam"
+    steps: int = 0
+    epochs: int = 1
+    goal: float | None = None
+
+    @property
+    def hidden(self) -> str:
+        return "relu" if self.loss == "cross_entropy" else "tanh"
+
+    @property
+    def output(self) -> str:
+        return "softmax" if self.loss == "cross_entropy" else "identity"
+
+    @property
+    def learning_rate(self) -> float:
+        return 1e-3 if self.optimizer == "adam" else 1e-2
+
+    @property
+    def momentum(self) -> float:
+        return 0.9 if self.optimizer == "momentum" else 0.0
+
+    @property
+    def rows(self) -> int:
+        return self.batch * self.steps if self.task == "fit" else self.batch
+
+    @property
+    def flops(self) -> float:
+        """Of a training step: forward, deltas (none for the inputs), weight gradients."""
+        products = sum(n_in * n_out for n_in, n_out in pairwise(self.sizes))
+        return self.batch * (6 * products - 2 * self.sizes[0] * self.sizes[1])
+
+    def with_steps(self) -> "Case":
+        """As many steps in an epoch as are worth a measurement and as fit into the caches' neighbourhood."""
+        a_batch = self.batch * self.sizes[0] * np.dtype(self.dtype).itemsize
+        return replace(self, steps=max(1, int(min(MOST_STEPS, MOST_BYTES / a_batch, MOST_FLOPS / self.flops))))
+
+    def __str__(self) -> str:
+        what = f"{'-'.join(map(str, self.sizes))}, {self.batch}"
+        return what if self.task == "fit" else f"{what}, {self.task.replace('_', ' ')}"
+
+
+SHAPES = [
+    Case("T", (2, 3, 2), 64, goal=3),
+    Case("A", (13, 32, 32, 2), 32, goal=2.5),
+    Case("B", (8, 64, 64, 4), 64, goal=1.7),
+    Case("C", (30, 100, 2), 200, goal=2.5),
+    Case("D", (64, 64, 10), 200, goal=2),
+    Case("E", (784, 128, 10), 128, goal=2),
+    Case("F", (784, 512, 512, 10), 128, goal=1.2),
+    Case("G", (20, 256, 256, 256, 2), 256, goal=1.4),
+]
+SPECIAL = [  # with a loss, a dtype or an optimizer of their own
+    Case("H", (4, 32, 16, 4), 10_000, loss="squared_error", steps=1, epochs=50, goal=4),
+    Case("I", (24, 8, 2), 200, "gradient", "squared_error", "float64", "sgd", steps=5000, goal=3),
+    Case("J", (40, 100, 100, 10), 1, optimizer="sgd", steps=2000),
+]
+PREDICTIONS = {"bulk": (10_000, 20), "row": (1, 1000), "compiled_row": (1, 20_000)}  # rows of a call, calls
+
+
+def table(loss: str, dtype: str, optimizer: str) -> list[Case]:
+    """The rows of the training table, under these conditions."""
+    shapes = [replace(case, loss=loss, dtype=dtype, optimizer=optimizer).with_steps() for case in SHAPES]
+    specials = {
+        "H": {"dtype": dtype, "optimizer": optimizer},
+        "I": {},
+        "J": {"dtype": dtype, "loss": loss},
+    }
+    return shapes + [replace(case, **specials[case.name]) for case in SPECIAL]
+
+
+def predictions(case: Case) -> list[Case]:
+    """Of a network: throughput of many rows, latency of one row from Python and from compiled code."""
+    return [replace(case, task=task, batch=rows, steps=calls, goal=None)
+            for task, (rows, calls) in PREDICTIONS.items()]  # fmt: skip
+
+
+def data(case: Case) -> tuple[Array, Array]:
+    """Inputs, and targets that a random linear map gives: int64 classes, or numbers between -1 and 1."""
+    rng = np.random.default_rng(len(case.sizes))
+    X = rng.uniform(-1, 1, (case.rows, case.sizes[0])).astype(case.dtype)
+    scores = X @ rng.standard_normal((case.sizes[0], case.sizes[-1])).astype(case.dtype)
+    if case.loss == "cross_entropy":
+        return X, scores.argmax(axis=1)
+    return X, np.tanh(scores / np.sqrt(case.sizes[0]))
+
+
+def initial(case: Case) -> Layers:
+    """(w (n_out, n_in), b (n_out,)) of each layer: uniform within ±√(6 / n_in), half of it for tanh; b = 0."""
+    rng = np.random.default_rng(1)
+    gain = 1.0 if case.hidden == "relu" else 0.5
+    return [
+        (rng.uniform(-1, 1, (n_out, n_in)).astype(case.dtype) * case_limit(gain, n_in, case.dtype),
+         np.zeros(n_out, case.dtype))
+        for n_in, n_out in pairwise(case.sizes)
+    ]  # fmt: skip
+
+
+def case_limit(gain: float, n_in: int, dtype: str) -> Any:
+    return np.dtype(dtype).type(gain * np.sqrt(6 / n_in))
+
+
+def cost(case: Case, outputs: Array, y: Array) -> float:
+    """The cost of softmax's probabilities or of the outputs, from one formula for all libraries."""
+    if case.loss == "cross_entropy":
+        return float(-np.log(np.maximum(outputs[np.arange(len(y)), y], 1e-30), dtype=np.float64).mean())
+    return float(((outputs - y) ** 2).sum(axis=1).mean(dtype=np.float64))

@@ -1,0 +1,129 @@
+"""Interleaved rounds of several libraries, each in a process of its own (see `benchmarks.rival` for what they say)."""
+
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+from benchmarks.cases import Case
+
+OWN = "fastbp"
+WARM_UPS = 2
+HOPELESS = 3  # times as long as the same library with another number of threads
+THREADS_OF_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass
+class Measured:
+    """Of one library, at one number of threads, on one case: microseconds per step in each round, and the cost."""
+
+    name: str
+    threads: int | None
+    microseconds: list[float] = field(default_factory=list)
+    cost: float | None = None
+    unable: str | None = None
+
+    @property
+    def label(self) -> str:
+        return self.name if self.threads is None else f"{self.name}, {self.threads} thread{'s' * (self.threads > 1)}"
+
+    def ratio_to(self, other: "Measured") -> float:
+        """How many times as long as the other: the median over the rounds."""
+        return median(a / b for a, b in zip(self.microseconds, other.microseconds, strict=True))
+
+
+class Contender:
+    """A library's process."""
+
+    def __init__(self, name: str, threads: int | None) -> None:
+        self.name, self.threads = name, threads
+        command = [sys.executable, "-m", "benchmarks.rival", name]
+        environment = dict(os.environ)
+        if threads:
+            command += ["--threads", str(threads)]
+            environment |= dict.fromkeys(THREADS_OF_LIBRARIES, str(threads))
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        self.greeting = self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        line = self.process.stdout.readline()
+        return dict(json.loads(line)) if line else {"unable": f"ended with exit code {self.process.wait()}"}
+
+    def ask(self, order: str, argument: Any = True) -> dict[str, Any]:
+        with contextlib.suppress(BrokenPipeError):  # the answer says why
+            print(json.dumps({order: argument}), file=self.process.stdin, flush=True)
+        return self.answer()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def contenders(names: Iterable[str], threads: Iterable[int], own_threads: int | None) -> list[Contender]:
+    """One process for fastbp, one for each rival and number of threads; none for what is not installed."""
+    started = [Contender(OWN, own_threads)]
+    for name in names:
+        for count in threads:
+            started.append(Contender(name, count))
+            if "version" not in started[-1].greeting:
+                gone = started.pop()
+                gone.close()
+                print(f"{name} is left out: {gone.greeting}")
+                break
+    return started
+
+
+def measure(case: Case, processes: list[Contender], rounds: int) -> list[Measured]:
+    """All contenders in turns, each round beginning with another one; without those whose warm-up was hopeless."""
+    results = [Measured(contender.name, contender.threads) for contender in processes]
+    seconds = [warm_up(*pair, case) for pair in zip(processes, results, strict=True)]
+    fastest = {result.name: math.inf for result in results}
+    for result, last in zip(results, seconds, strict=True):
+        fastest[result.name] = min(fastest[result.name], last)
+    running = [
+        (contender, result)
+        for contender, result, last in zip(processes, results, seconds, strict=True)
+        if last < math.inf and last <= HOPELESS * fastest[result.name]
+    ]
+    for i in range(rounds):
+        first = i % len(running)
+        for contender, result in running[first:] + running[:first]:
+            elapsed = contender.ask("run").get("seconds", math.nan)
+            result.microseconds.append(elapsed / (case.steps * case.epochs) * 1e6)
+    for contender, result in running:
+        result.cost = contender.ask("cost").get("cost")
+    return results
+
+
+def warm_up(contender: Contender, result: Measured, case: Case) -> float:
+    """Prepare the case and run it; seconds of the last run, infinite if there is none."""
+    answer = contender.ask("prepare", asdict(case))
+    for _ in range(WARM_UPS):
+        if "unable" not in answer:
+            answer = contender.ask("run")
+    result.unable = answer.get("unable")
+    return float(answer.get("seconds", math.inf))
+
+
+def best(results: list[Measured]) -> dict[str, Measured]:
+    """Of each library, the number of threads that was faster."""
+    chosen: dict[str, Measured] = {}
+    for result in results:
+        if result.microseconds:
+            other = chosen.get(result.name)
+            if other is None or median(result.microseconds) < median(other.microseconds):
+                chosen[result.name] = result
+    return chosen
