@@ -73,7 +73,7 @@ def costs(rows: Rows, names: list[str]) -> str:
 def failures(rows: Rows) -> str:
     """What a library was not able to do."""
     failed = [(case, result) for case, results in rows for result in results if result.unable]
-    return "\n".join(f"{case.name}: {result.label}: {result.unable}" for case, result in failed)
+    return "\n".join(sorted({f"{case.name}: {result.name}: {result.unable}" for case, result in failed}))
 
 
 def as_json(rows: Rows, about: dict[str, Any]) -> str:

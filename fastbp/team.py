@@ -19,6 +19,9 @@ from fastbp.core import table as slots
 FLOPS_A_WORKER = 16e6
 """Work in one step, in floating-point operations, that pays for one more worker: about 150 us of one core."""
 
+POLL_SECONDS = 0.05
+"""How often the waiting thread looks up: a signal that another thread has received does not wake it."""
+
 LONG_FLOPS = 1e9
 """Work, in floating-point operations, for which Ctrl-C should not have to wait."""
 
@@ -83,7 +86,8 @@ class Team:
         try:
             for rank in range(workers):
                 futures.append(self._threads.submit(self._work, rank, job, memory))  # noqa: PERF401
-            wait(futures)
+            while wait(futures, POLL_SECONDS).not_done:
+                pass
         except BaseException:
             job[slots.JOB_STOP] = 1
             wait(futures)
