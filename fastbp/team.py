@@ -4,17 +4,16 @@ import contextlib
 import ctypes
 import functools
 import os
-import signal
-import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from types import FrameType, TracebackType
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.core import step
 from fastbp.core import table as slots
+from fastbp.core.compile import interrupt_afterwards
 
 FLOPS_A_WORKER = 16e6
 """Work in one step, in floating-point operations, that pays for one more worker: about 150 us of one core."""
@@ -108,29 +107,11 @@ def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, fl
         team.run(job, memory)
 
 
-@contextlib.contextmanager
-def stop_on_interrupt(job: NDArray[np.int64]) -> Iterator[None]:
-    """Ctrl-C asks the job to stop and becomes a KeyboardInterrupt when the block is left, never within it.
+def stop_on_interrupt(job: NDArray[np.int64]) -> AbstractContextManager[None]:
+    """Within the block Ctrl-C asks the job to stop; behind it, it becomes a KeyboardInterrupt."""
 
-    Only in the main thread, and only while Python's own handler is in place; a handler of the user's is left alone.
-    """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield
-        return
-    interrupted = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
+    def stop() -> None:
         job[slots.JOB_STOP] = 1
 
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if interrupted:
-        raise KeyboardInterrupt
+    manager: AbstractContextManager[None] = interrupt_afterwards(stop)
+    return manager

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from fastbp.team import Team
 SLICE_SECONDS = 0.1
 FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
 FIRST_STEP = 5e-6  # seconds that a step takes at least
+FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
 RETRY_SLICES = 32  # after so many, the slower number of workers is tried again
 ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
 EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python, while Ctrl-C waits
@@ -95,21 +98,26 @@ class Run:
         self.seconds: list[float] = []
         self._open = np.zeros(3)  # of the epoch under way: Σ cost weight, Σ weight, seconds
         self._order: tuple[int, int, NDArray[np.int64]] | None = None
-        self._steps_a_slice = max(1, int(0.2 * SLICE_SECONDS / (plan.flops / FIRST_FLOPS_PER_SECOND + FIRST_STEP)))
+        meetings = FIRST_STEP if max(pace.choices) == 1 else FIRST_TEAM_STEP
+        self._steps_a_slice = max(1, int(0.2 * SLICE_SECONDS / (plan.flops / FIRST_FLOPS_PER_SECOND + meetings)))
 
     def go(self) -> None:
         """Train to the end, or until Ctrl-C or a cost that is not finite; what is done is kept either way."""
         size = self.job.theta.itemsize
-        bar = tqdm(total=self.plan.epochs, unit="epoch", disable=not self.plan.progress, dynamic_ncols=True)
-        with bar, Team(max(self.pace.choices), size) as team:
+        with self._bar() as bar, Team(max(self.pace.choices), size) as team:
             while self.steps_done < self.plan.epochs * self.job.per_epoch:
                 before = len(self.cost)
                 self._slice(team)
                 if any(outcome == slots.STOPPED for outcome in self.job.outcomes) or self.job.slots[slots.JOB_STOP]:
                     break
-                if len(self.cost) > before:
+                if bar is not None and len(self.cost) > before:
                     bar.set_postfix(self._postfix(), refresh=False)
                     bar.update(len(self.cost) - before)
+
+    def _bar(self) -> Any:
+        if not self.plan.progress:
+            return nullcontext()  # a bar of tqdm's, even a disabled one, starts a thread
+        return tqdm(total=self.plan.epochs, unit="epoch", dynamic_ncols=True)
 
     def _postfix(self) -> dict[str, str]:
         costs = {"cost": self.cost, "validation": self.validation_cost}

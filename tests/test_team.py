@@ -67,31 +67,32 @@ def steps_an_epoch(rows):
 class Steps:
     """Parameters after any number of uninterrupted steps of one worker: whole epochs, then single mini-batches."""
 
-    def __init__(self, rows):
-        self.rows, self.after_epochs = rows, [new_model()]
+    def __init__(self, rows, shuffle):
+        self.rows, self.shuffle, self.after_epochs = rows, shuffle, [new_model()]
 
     def parameters(self, steps):
         epochs, rest = divmod(steps, steps_an_epoch(self.rows))
         while len(self.after_epochs) <= epochs:
             self.after_epochs.append(copy.deepcopy(self.after_epochs[-1]))
-            fit(self.after_epochs[-1], rows=self.rows)
+            fit(self.after_epochs[-1], rows=self.rows, shuffle=self.shuffle)
         model = copy.deepcopy(self.after_epochs[epochs])
-        for batch in batches(self.rows, epochs)[:rest]:
+        for batch in batches(self.rows, epochs if self.shuffle else None)[:rest]:
             model.fit(X[batch], Y[batch], epochs=1, batch_size=BATCH, shuffle=False, n_threads=1)
         return model.parameters
 
 
 def batches(rows, epoch):
-    """The rows of each mini-batch."""
-    return np.split(training.shuffled(rows, SEED, epoch), range(BATCH, rows, BATCH))
+    """The rows of each mini-batch; with epoch None in their own order."""
+    order = np.arange(rows) if epoch is None else training.shuffled(rows, SEED, epoch)
+    return np.split(order, range(BATCH, rows, BATCH))
 
 
-STEPS = {rows: Steps(rows) for rows in (FEW, MANY)}
+STEPS = {(rows, shuffle): Steps(rows, shuffle) for rows in (FEW, MANY) for shuffle in (False, True)}
 
 
-def assert_consistent(model, rows=FEW):
+def assert_consistent(model, rows=FEW, shuffle=True):
     assert model._epochs == model._updates // steps_an_epoch(rows)
-    np.testing.assert_array_equal(model.parameters, STEPS[rows].parameters(model._updates))
+    np.testing.assert_array_equal(model.parameters, STEPS[rows, shuffle].parameters(model._updates))
     assert np.isfinite(model.parameters).all()
 
 
@@ -113,14 +114,15 @@ def assert_goes_on(model, n_threads):
     np.testing.assert_array_equal(model.parameters, other.parameters)
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("rows", [FEW, MANY])
-def test_the_steps_to_compare_with_are_those_of_fit(rows):
+def test_the_steps_to_compare_with_are_those_of_fit(rows, shuffle):
     whole, single = new_model(), new_model()
-    fit(whole, epochs=3, rows=rows)
-    np.testing.assert_array_equal(whole.parameters, STEPS[rows].parameters(whole._updates))
-    for batch in batches(rows, 0):
+    fit(whole, epochs=3, rows=rows, shuffle=shuffle)
+    assert_consistent(whole, rows, shuffle)
+    for batch in batches(rows, 0 if shuffle else None):
         single.fit(X[batch], Y[batch], epochs=1, shuffle=False)
-    np.testing.assert_array_equal(single.parameters, STEPS[rows].parameters(single._updates))
+    np.testing.assert_array_equal(single.parameters, STEPS[rows, shuffle].parameters(single._updates))
 
 
 # Ctrl-C.
@@ -209,23 +211,42 @@ def interrupted_fit(model, seconds, fit):
 
 @TEAMS
 def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads):
-    """100 for each of two teams; the first moments are before the first slice."""
+    """100 for each of two teams; a quarter of them before the first slice or soon after it began."""
     moments = random.Random(n_threads)
     took, stopped_after = [], set()
     for i in range(100):
-        model = new_model()
-        moment = moments.uniform(0, 0.002 if i % 4 == 0 else 0.15)
-        took.append(
-            interrupted_fit(model, moment, lambda model: fit(model, epochs=10**6, n_threads=n_threads, rows=MANY))
-        )
-        assert_consistent(model, MANY)
+        model, shuffle = new_model(), i % 5 == 0  # shuffling takes a while, before the first step
+
+        def train(model, shuffle=shuffle):
+            fit(model, epochs=10**6, n_threads=n_threads, rows=MANY, shuffle=shuffle)
+
+        took.append(interrupted_fit(model, moments.uniform(0, 0.002 if i % 4 == 0 else 0.04), train))
+        assert_consistent(model, MANY, shuffle)
         assert_nothing_is_left_behind()
         if i % 10 == 0:
             assert_goes_on(model, n_threads)
         stopped_after.add(model._updates)
     assert len(stopped_after) > 10
-    assert {bool(steps % steps_an_epoch(MANY)) for steps in stopped_after} == {True, False}
+    assert any(steps % steps_an_epoch(MANY) for steps in stopped_after), "in the middle of an epoch"
     assert max(took) < PATIENCE
+
+
+@TEAMS
+def test_ctrl_c_is_answered_soon_when_another_thread_receives_the_signal(n_threads, monkeypatch):
+    """Then nothing ends the main thread's wait; nor when the signal comes just before it begins to wait."""
+    monkeypatch.setattr(training, "FIRST_FLOPS_PER_SECOND", 1e14)  # a first slice of some seconds
+    sent = []
+
+    def send():
+        sent.append(time.perf_counter())
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    timer = threading.Timer(0.3, send)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        fit(new_model(), epochs=10**6, n_threads=n_threads, rows=MANY, shuffle=False)
+    assert time.perf_counter() - sent[0] < PATIENCE
+    timer.join()
 
 
 @TEAMS
@@ -458,6 +479,23 @@ def test_models_travel_to_processes_and_back_and_are_trained_there(tmp_path, met
     script = tmp_path / "pool.py"
     script.write_text(textwrap.dedent(MULTIPROCESSING))
     assert run(script, method) == "done\n"
+
+
+THREADS = """
+    import threading
+    import numpy as np
+    from fastbp import Model
+
+    Model((5, 2)).fit(np.ones((9, 5)), np.ones((9, 2)), n_threads=2)
+    print([thread.name for thread in threading.enumerate()])
+"""
+
+
+def test_no_thread_lives_after_a_fit(tmp_path):
+    """Nor that of a progress bar that was not asked for: whoever forks next is safe."""
+    script = tmp_path / "threads.py"
+    script.write_text(textwrap.dedent(THREADS))
+    assert run(script) == "['MainThread']\n"
 
 
 # Threads that cannot start.

@@ -12,9 +12,11 @@ import hashlib
 import os
 import pickle
 import shutil
+import signal
 import stat
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import llvmlite
@@ -43,6 +45,34 @@ def loss_signature(size):
     return VOID(P, P, P, P, P, P, INT, INT, INT, INT, DOUBLE)
 
 
+@contextlib.contextmanager
+def interrupt_afterwards(at_once=lambda: None):
+    """Ctrl-C within the block calls at_once and becomes a KeyboardInterrupt behind the block, never within it.
+
+    Only in the main thread, and only while Python's own handler is in place; a handler of the user's is left alone.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    interrupted = False
+
+    def note(number, frame):
+        nonlocal interrupted
+        interrupted = True
+        at_once()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
 class Kernel:
     """A C function: `address` compiles it or loads it from the cache; `ctypes` calls it without the GIL."""
 
@@ -53,7 +83,8 @@ class Kernel:
     def compiled(self):
         compiled = self.uncached()
         compiled._cache = Cache(self.key)
-        compiled.compile()
+        with interrupt_afterwards():  # a compiler that is interrupted stays broken
+            compiled.compile()
         return compiled
 
     def uncached(self):
