@@ -96,7 +96,8 @@ class Run:
         self.cost: list[float] = []
         self.validation_cost: list[float] = []
         self.seconds: list[float] = []
-        self._open = np.zeros(3)  # of the epoch under way: Σ cost weight, Σ weight, seconds
+        self._open: list[Floats] = []  # of the epoch under way: each mini-batch's cost (times weight) and weight
+        self._open_seconds = 0.0
         self._order: tuple[int, int, NDArray[np.int64]] | None = None
         meetings = FIRST_STEP if max(pace.choices) == 1 else FIRST_TEAM_STEP
         self._steps_a_slice = max(1, int(0.2 * SLICE_SECONDS / (plan.flops / FIRST_FLOPS_PER_SECOND + meetings)))
@@ -171,19 +172,20 @@ class Run:
         while begin < done:
             end = min(done, begin + job.per_epoch - (first + begin) % job.per_epoch)
             costs, totals = job.costs[begin:end], job.totals[begin:end]
-            cost = costs @ totals if self.plan.mean else costs.sum()
-            self._open += np.array([cost, totals.sum(), share * (end - begin)])
+            self._open.append(np.array([costs * totals if self.plan.mean else costs, totals]))
+            self._open_seconds += share * (end - begin)
             if (first + end) % job.per_epoch == 0:
                 self._close_epoch()
             begin = end
 
     def _close_epoch(self) -> None:
-        cost, total, seconds = (float(value) for value in self._open)
-        self.cost.append(cost / total if self.plan.mean else cost)
-        self.seconds.append(seconds)
+        # all mini-batches at once: how the slices were cut, which is a matter of time, must not change a bit
+        cost, total = np.concatenate(self._open, axis=1).sum(axis=1)
+        self.cost.append(float(cost / total) if self.plan.mean else float(cost))
+        self.seconds.append(self._open_seconds)
         if self.plan.validate is not None:
             self.validation_cost.append(self.plan.validate(self.job.slots))
-        self._open[:] = 0
+        self._open, self._open_seconds = [], 0.0
 
     def _divergence(self) -> FloatingPointError:
         in_update = self.job.outcomes[2] == slots.DIVERGED
