@@ -8,7 +8,7 @@ from fastbp.core.activations import ACTIVATIONS
 from fastbp.core.compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
 from fastbp.core.losses import LOSSES
 from fastbp.core.memory import every, load, shift, store
-from fastbp.core.simd import traced
+from fastbp.core.traced import traced
 
 DTYPES = {4: np.float32, 8: np.float64}
 TOLERANCE = {4: 2e-5, 8: 1e-13}

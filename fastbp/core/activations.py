@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from .elementary import exp, sigmoid, tanh
 from .memory import every, fill, first, load, shift, store
-from .simd import max_lanes, maximum, select, sum_lanes, traced
+from .traced import max_lanes, maximum, select, sum_lanes, traced
 
 
 class Activation(NamedTuple):

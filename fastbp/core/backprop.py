@@ -6,7 +6,7 @@ capacity * LAYER_Z + row * LAYER_STRIDE, and so on. Inputs are rows x_row apart.
 
 import functools
 
-from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, inline, kernel
+from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, kernel
 from .memory import shift
 from .table import (
     HEADER,
@@ -28,20 +28,20 @@ from .table import (
     NET_FUSED,
     NET_LAYERS,
     NET_LOSS,
-    NET_TRANSPOSE,
 )
+from .traced import chosen, minimum, traced
 
 
-@inline
+@traced
 def layer_of(net, l):
     """The slots of layer l, counted from 0."""
-    return shift(net, HEADER + l * LAYER_SLOTS)
+    return net + (HEADER + l * LAYER_SLOTS)
 
 
-@inline
+@traced
 def place(work, capacity, row, layer, slot):
     """Where example `row` has its z, a, dz or da (the slot) of a layer."""
-    return shift(work, capacity * layer[slot] + row * layer[LAYER_STRIDE])
+    return work + (capacity * layer[slot] + row * layer[LAYER_STRIDE])
 
 
 @functools.cache
@@ -86,43 +86,37 @@ def backward(size):
         if net[NET_FUSED]:
             d, x = place(work, capacity, row, layer, LAYER_DZ), place(work, capacity, row, layer, LAYER_Z)
         call(net[NET_LOSS], d, costs, spare, x, y, weights, w_row, rows, n_out, stride, scale)
-        if not net[NET_FUSED]:
-            sigma_backward(layer, work, capacity, row, rows)
-        while l > 0:
-            below = layer_of(net, l - 1)
-            dz, da = place(work, capacity, row, layer, LAYER_DZ), place(work, capacity, row, below, LAYER_DA)
-            w, w_row_t = shift(wt, layer[LAYER_WT]), below[LAYER_STRIDE]
-            call(net[NET_DENSE], net, da, below[LAYER_STRIDE], zeros, 0, dz, layer[LAYER_STRIDE], 1,
-                 w, w_row_t, rows, layer[LAYER_IN], layer[LAYER_OUT])  # fmt: skip
-            sigma_backward(below, work, capacity, row, rows)
-            layer = below
+        while True:
+            z, a = place(work, capacity, row, layer, LAYER_Z), place(work, capacity, row, layer, LAYER_A)
+            dz, da = place(work, capacity, row, layer, LAYER_DZ), place(work, capacity, row, layer, LAYER_DA)
+            if layer[LAYER_BACKWARD] != 0:  # else identity, with dz in the place of da, or fused
+                call(layer[LAYER_BACKWARD], dz, z, a, da, rows, layer[LAYER_OUT], stride)
+            if l == 0:
+                return
             l -= 1
+            below = layer_of(net, l)
+            da, da_row = place(work, capacity, row, below, LAYER_DA), below[LAYER_STRIDE]
+            call(net[NET_DENSE], net, da, da_row, zeros, 0, dz, stride, 1, shift(wt, layer[LAYER_WT]), da_row,
+                 rows, layer[LAYER_IN], layer[LAYER_OUT])  # fmt: skip
+            layer, stride = below, da_row
 
     return backward
 
 
-@inline
-def sigma_backward(layer, work, capacity, row, rows):
-    if layer[LAYER_BACKWARD] == 0:  # identity, with dz in the place of da
-        return
-    z, a = place(work, capacity, row, layer, LAYER_Z), place(work, capacity, row, layer, LAYER_A)
-    dz, da = place(work, capacity, row, layer, LAYER_DZ), place(work, capacity, row, layer, LAYER_DA)
-    call(layer[LAYER_BACKWARD], dz, z, a, da, rows, layer[LAYER_OUT], layer[LAYER_STRIDE])
-
-
-@inline
-def share(layer, rank, workers):
+def rows_of_share(layer, rank, workers):
     """First and end row of a layer's (weights, biases) that a worker owns; the biases are row LAYER_IN."""
     rows, unit = layer[LAYER_IN] + (layer[LAYER_B] >= 0), layer[LAYER_UNIT]
     low, high = rows * rank // workers // unit * unit, rows * (rank + 1) // workers // unit * unit
-    return low, rows if rank + 1 == workers else high
+    return low, chosen(rank + 1 == workers, rows, high)
 
 
-@inline
-def range_of_share(layer, rank, workers):
+def elements_of_share(layer, rank, workers):
     """First and end element in theta of a worker's rows of a layer."""
-    low, high = share(layer, rank, workers)
+    low, high = rows_of_share(layer, rank, workers)
     return layer[LAYER_W] + low * layer[LAYER_OUT], layer[LAYER_W] + high * layer[LAYER_OUT]
+
+
+share, range_of_share = traced(rows_of_share), traced(elements_of_share)
 
 
 @functools.cache
@@ -141,7 +135,7 @@ def sums(size):
             n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
             dz = place(work, capacity, 0, layer, LAYER_DZ)
             low, high = share(layer, rank, workers)
-            rows = min(high, n_in) - low
+            rows = minimum(high, n_in) - low
             dw = shift(gradient, layer[LAYER_W] + low * n_out)
             init, i_row = (dw, n_out) if add else (zeros, 0)
             if rows > 0 and layer[LAYER_UNIT] > 1:
@@ -160,17 +154,3 @@ def sums(size):
             x, x_row = place(work, capacity, 0, layer, LAYER_A), stride
 
     return sums
-
-
-@inline
-def transpose_share(net, theta, wt, rank, workers):
-    """Overwrites the columns of the transposed weights that belong to a worker's rows."""
-    for l in range(1, net[NET_LAYERS]):
-        layer = layer_of(net, l)
-        low, high = share(layer, rank, workers)
-        rows = min(high, layer[LAYER_IN]) - low
-        if rows > 0:
-            out = shift(wt, layer[LAYER_WT] + low)
-            w = shift(theta, layer[LAYER_W] + low * layer[LAYER_OUT])
-            o_row = layer_of(net, l - 1)[LAYER_STRIDE]
-            call(net[NET_TRANSPOSE], out, o_row, w, layer[LAYER_OUT], rows, layer[LAYER_OUT])

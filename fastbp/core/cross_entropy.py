@@ -9,7 +9,7 @@ from .activations import add, add_product, exponentials, sum_of
 from .compile import kernel, lanes_of, loss_signature, wide_vectors
 from .elementary import exp, log
 from .memory import copy, every, fill, first, load, on_stack, rounded, shift, store
-from .simd import maximum, select, traced
+from .traced import maximum, select, traced
 from .transpose import transpose_tile
 
 logarithm = traced(log)

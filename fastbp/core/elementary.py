@@ -7,7 +7,7 @@ constants that depend on the element type are looked up by its size in bytes.
 
 import math
 
-from .simd import absolute, bits, from_bits, multiply_add, select, to_float
+from .traced import absolute, bits, from_bits, multiply_add, select, to_float
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = {4: 0.693359375, 8: 6.93147180369123816490e-01}  # few bits: n * LN2_HIGH is exact

@@ -10,8 +10,7 @@ from numba.extending import intrinsic, register_jitable
 
 from .backprop import layer_of
 from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, call_int, kernel, lanes_of, wide_vectors
-from .memory import address_of, copy, doubles_at, floats_at, integers_at, shift
-from .step import total
+from .memory import address_of, copy, doubles_at, floats_at, integers_at, shift, total
 from .table import (
     JOB_BATCH,
     JOB_COSTS,
@@ -49,6 +48,7 @@ from .table import (
     NET_WIDEST,
     VERSION,
 )
+from .traced import minimum
 from .workspace import ONE, divide, embedded_size, job_size, padded, shards_of
 
 
@@ -68,7 +68,7 @@ def predict(size):
         layer = layer_of(net, net[NET_LAYERS] - 1)
         a, stride = shift(work, block * layer[LAYER_A]), layer[LAYER_STRIDE]
         for begin in range(0, rows, block):
-            count = min(block, rows - begin)
+            count = minimum(block, rows - begin)
             call(net[NET_FORWARD], net, theta, zeros, shift(x, begin * n_in), n_in, work, block, 0, count, 1)
             for n in range(count):
                 copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
@@ -79,7 +79,7 @@ def predict(size):
 @functools.cache
 def evaluate(size):
     """Returns Σ_n w_n C_n over the examples (weights: an address, or 0)."""
-    P = POINTERS[size]
+    P, lanes = POINTERS[size], lanes_of(size)
 
     @kernel(DOUBLE(INTEGERS, P, P, P, INT, INT, P), size)
     def evaluate(net, theta, x, y, weights, rows, workspace):
@@ -100,7 +100,7 @@ def evaluate(size):
         d = shift(work, block * (layer[LAYER_DZ] if fused else layer[LAYER_DA]))
         result = 0.0
         for begin in range(0, rows, block):
-            count = min(block, rows - begin)
+            count = minimum(block, rows - begin)
             w = shift(floats_at(weights, size), begin) if weights != 0 else one
             call(
                 net[NET_FORWARD],
@@ -117,7 +117,7 @@ def evaluate(size):
             )
             call(net[NET_LOSS], d, losses, spare, a, shift(y, begin * net[NET_TARGETS]), w, int(weights != 0), count,
                  layer[LAYER_OUT], layer[LAYER_STRIDE], 1.0)  # fmt: skip
-            result += total(losses, count)
+            result += total(losses, count, lanes)
         return result
 
     return evaluate

@@ -22,7 +22,7 @@ from .compile import kernel, lanes_of, loss_signature, wide_vectors
 from .cross_entropy import logarithm, softmax_cross_entropy
 from .elementary import exp, log, log1p, sigmoid
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
-from .simd import absolute, select, traced
+from .traced import absolute, select, traced
 from .transpose import transpose_tile
 
 

@@ -1,10 +1,16 @@
 """Pointers in compiled code: loads and stores of vectors, offsets, addresses. Nothing checks a bound."""
 
+import math
+
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .simd import INT32, INT64, Mask, Vector, constant, first_lanes, spread
+from .traced import Lanes, absolute, any_off, sum_lanes
+
+PREFETCHED = 8192  # bytes of rows in random order that are asked for before they are copied
+ROWS_AHEAD = 16  # at most
 
 # --- masks ----------------------------------------------------------------------------------------------------------
 
@@ -95,37 +101,56 @@ def fill(typingctx, pointer, number, lanes):
     return Vector(pointer.dtype, lanes.literal_value)(pointer, types.float64, lanes), codegen
 
 
+def emit_copy(builder, out, x, count, vector):
+    with cgutils.for_range_slice(builder, INT64(0), count, INT64(vector.lanes), inc=True) as (i, _):
+        mask = Mask(vector.lanes), first_lanes(builder, builder.sub(count, i), vector.lanes)
+        value = load_lanes(builder, builder.gep(x, [i]), vector, *mask)
+        store_lanes(builder, builder.gep(out, [i]), vector, value, *mask)
+
+
+def emit_prefetch(builder, x, count, size):
+    arguments = [x.type, INT32, INT32, INT32]
+    fn = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), arguments), "llvm.prefetch.p0")
+    with cgutils.for_range_slice(builder, INT64(0), count, INT64(64 // size), inc=True) as (i, _):
+        builder.call(fn, [builder.gep(x, [i]), INT32(0), INT32(3), INT32(1)])
+
+
 @intrinsic(prefer_literal=True)
 def copy(typingctx, out, x, count, lanes):
     """Overwrites out (count): out = x, `lanes` (a literal) at a time."""
     vector = Vector(out.dtype, lanes.literal_value)
 
     def codegen(context, builder, sig, args):
-        out, x, count, _ = args
-        with cgutils.for_range_slice(builder, INT64(0), count, INT64(vector.lanes), inc=True) as (i, _):
-            mask = Mask(vector.lanes), first_lanes(builder, builder.sub(count, i), vector.lanes)
-            value = load_lanes(builder, builder.gep(x, [i]), vector, *mask)
-            store_lanes(builder, builder.gep(out, [i]), vector, value, *mask)
+        emit_copy(builder, *args[:3], vector)
         return context.get_dummy_value()
 
     return types.void(out, x, types.int64, lanes), codegen
 
 
-@intrinsic
-def prefetch(typingctx, x, count):
-    """Ask for the cache lines of x (count) early; never a fault."""
+@intrinsic(prefer_literal=True)
+def gather(typingctx, out, o_row, x, columns, order, rows, lanes):
+    """Overwrites out (rows, columns; rows o_row apart): out[n] = x[order[n]]; rows to come are asked for early."""
+    vector, size = Vector(out.dtype, lanes.literal_value), out.dtype.bitwidth // 8
 
     def codegen(context, builder, sig, args):
-        arguments = [args[0].type, INT32, INT32, INT32]
-        fn = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), arguments), "llvm.prefetch.p0"
-        )
-        line = INT64(64 // (x.dtype.bitwidth // 8))
-        with cgutils.for_range_slice(builder, INT64(0), args[1], line, inc=True) as (i, _):
-            builder.call(fn, [builder.gep(args[0], [i]), INT32(0), INT32(3), INT32(1)])
+        out, o_row, x, columns, order, rows, _ = args
+        ahead = builder.add(INT64(1), builder.sdiv(INT64(PREFETCHED // size), columns))
+        most = INT64(ROWS_AHEAD)
+        ahead = builder.select(builder.icmp_signed("<", ahead, most), ahead, most)
+
+        def row(n):
+            return builder.gep(x, [builder.mul(columns, builder.load(builder.gep(order, [n])))])
+
+        with cgutils.for_range_slice(builder, builder.neg(ahead), rows, INT64(1), inc=True) as (n, _):
+            later = builder.add(n, ahead)
+            with builder.if_then(builder.icmp_signed("<", later, rows)):
+                emit_prefetch(builder, row(later), columns, size)
+            with builder.if_then(builder.icmp_signed(">=", n, INT64(0))):
+                emit_copy(builder, builder.gep(out, [builder.mul(n, o_row)]), row(n), columns, vector)
         return context.get_dummy_value()
 
-    return types.void(x, types.int64), codegen
+    i64 = types.int64
+    return types.void(out, i64, x, i64, order, i64, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -139,6 +164,47 @@ def on_stack(typingctx, like, count):
         return array
 
     return like(like, count), codegen
+
+
+# --- over all elements ----------------------------------------------------------------------------------------------
+
+
+def over_elements(builder, x, count, vector, start, step):
+    """What `step(so far, vector of x)` has made of `start` after all elements; lanes beyond them are 0."""
+    result = cgutils.alloca_once_value(builder, start)
+    with cgutils.for_range_slice(builder, INT64(0), count, INT64(vector.lanes), inc=True) as (i, _):
+        mask = first_lanes(builder, builder.sub(count, i), vector.lanes)
+        x_i = load_lanes(builder, builder.gep(x, [i]), vector, Mask(vector.lanes), mask)
+        builder.store(step(builder.load(result), x_i), result)
+    return builder.load(result)
+
+
+@intrinsic(prefer_literal=True)
+def total(typingctx, x, count, lanes):
+    """Σ_n x_n, n < count, summed as float64 in an order that depends on `lanes` alone."""
+    vector, double = Vector(x.dtype, lanes.literal_value), ir.VectorType(ir.DoubleType(), lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        def step(total, x_i):
+            return builder.fadd(total, builder.fpext(x_i, double) if x_i.type != double else x_i)
+
+        return sum_lanes(Lanes(builder, over_elements(builder, *args[:2], vector, constant(double, 0.0), step))).value
+
+    return types.float64(x, types.int64, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def not_finite(typingctx, x, count, lanes):
+    """1 if any x_i, i < count, is NaN or infinite, else 0."""
+    vector = Vector(x.dtype, lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        def step(found, x_i):
+            return builder.or_(found, any_off(absolute(Lanes(builder, x_i)) < math.inf).value)
+
+        return over_elements(builder, *args[:2], vector, INT64(0), step)
+
+    return types.int64(x, types.int64, lanes), codegen
 
 
 # --- pointers -------------------------------------------------------------------------------------------------------

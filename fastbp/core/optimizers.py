@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .compile import DOUBLES, INT, POINTERS, inline, kernel, lanes_of, wide_vectors
 from .memory import first, load, shift, store
-from .simd import absolute, any_off, select, sqrt, traced
+from .traced import absolute, any_off, select, sqrt, traced
 
 
 class Rule(NamedTuple):

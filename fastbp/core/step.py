@@ -9,12 +9,10 @@ cuts depend on the batch and the network alone, so any number of workers gives t
 """
 
 import functools
-import math
 
-from .backprop import layer_of, range_of_share, transpose_share
-from .compile import DOUBLE, INT, INTEGERS, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
-from .memory import copy, doubles_at, first, floats_at, integers_at, load, prefetch, shift, store
-from .simd import absolute, any_off, traced
+from .backprop import layer_of, range_of_share, share
+from .compile import DOUBLE, INT, INTEGERS, VOID, call, call_int, kernel, lanes_of, wide_vectors
+from .memory import doubles_at, first, floats_at, gather, integers_at, load, not_finite, shift, store, total
 from .sync import atomic_load, atomic_store, meet
 from .table import (
     DIVERGED,
@@ -51,6 +49,11 @@ from .table import (
     JOB_X,
     JOB_Y,
     JOB_ZEROS,
+    LAYER_IN,
+    LAYER_OUT,
+    LAYER_STRIDE,
+    LAYER_W,
+    LAYER_WT,
     NET_BACKWARD,
     NET_BLOCK,
     NET_EXAMPLES,
@@ -66,39 +69,15 @@ from .table import (
     NET_SCRATCH,
     NET_SUMS,
     NET_TARGETS,
+    NET_TRANSPOSE,
     NET_UPDATE_SHARE,
     NET_WIDEST,
     STOPPED,
 )
+from .traced import minimum, traced
 
-
-@inline
-def total(x, count):
-    """Σ_n x_n as float64 in a fixed order: four running sums."""
-    s0 = s1 = s2 = s3 = 0.0
-    n = 0
-    while n + 4 <= count:
-        s0, s1, s2, s3 = s0 + x[n], s1 + x[n + 1], s2 + x[n + 2], s3 + x[n + 3]
-        n += 4
-    while n < count:
-        s0 += x[n]
-        n += 1
-    return (s0 + s1) + (s2 + s3)
-
-
-PREFETCHED = 2048  # elements of rows in random order that are asked for before they are copied
-
-not_finite = traced(lambda x: any_off(absolute(x) < math.inf))
 add = traced(lambda x, y: x + y)
-
-
-@inline
-def all_finite(x, count, lanes):
-    """1 if no x_i, i < count, is NaN or infinite, else 0."""
-    for i in range(0, count, lanes):
-        if not_finite(load(shift(x, i), first(count - i, lanes))):
-            return 0
-    return 1
+given = traced(lambda address: 1 - (address == 0))
 
 
 @functools.cache
@@ -128,8 +107,7 @@ def examples(size):
             job[JOB_CAPACITY],
             net[NET_BLOCK],
         )
-        ahead = max(1, min(16, PREFETCHED // n_in))
-        ordered, weighted = job[JOB_ORDER] != 0, job[JOB_WEIGHTS] != 0
+        ordered, weighted = job[JOB_ORDER] != 0, given(job[JOB_WEIGHTS])
         region = shift(floats_at(job[JOB_REGION], size), rank * job[JOB_REGION_SIZE])
         scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
         x_region = shift(region, capacity * net[NET_ROW])
@@ -141,31 +119,26 @@ def examples(size):
             shard = shift(floats_at(job[JOB_SHARD], size), unit * job[JOB_SHARD_SIZE])
             added = 0
             while added == 0 or begin < end:
-                rows = min(block, end - begin)
+                rows = minimum(block, end - begin)
                 row = begin if shards == 1 else 0
                 at = position + begin
                 if ordered:
                     order = shift(integers_at(job[JOB_ORDER]), at)
                     x, y, w = shift(x_region, row * x_row), shift(y_region, row * n_y), shift(w_region, row)
-                    for n in range(min(ahead, rows)):
-                        prefetch(shift(X, order[n] * n_in), n_in)
-                    for n in range(rows):
-                        if n + ahead < rows:
-                            prefetch(shift(X, order[n + ahead] * n_in), n_in)
-                        copy(shift(x, n * x_row), shift(X, order[n] * n_in), n_in, lanes)
-                        copy(shift(y, n * n_y), shift(Y, order[n] * n_y), n_y, lanes)
-                        if weighted:
-                            w[n] = W[order[n]]
+                    gather(x, x_row, X, n_in, order, rows, lanes)
+                    gather(y, n_y, Y, n_y, order, rows, lanes)
+                    if weighted:
+                        gather(w, 1, W, 1, order, rows, lanes)
                 else:
                     x, y, w, x_row = shift(X, at * n_in), shift(Y, at * n_y), shift(W, at), n_in
                 w = w if weighted else one
                 loss = shift(losses, begin)
                 call(net[NET_FORWARD], net, theta, zeros, x, x_row, region, capacity, row, rows, 1 - fused)
-                call(net[NET_BACKWARD], net, wt, zeros, loss, shift(spare, begin), y, w, int(weighted), scale,
+                call(net[NET_BACKWARD], net, wt, zeros, loss, shift(spare, begin), y, w, weighted, scale,
                      region, capacity, row, rows)  # fmt: skip
                 if shards > 1:
                     call(net[NET_SUMS], net, shard, added, zeros, one, scratch, x, x_row, region, capacity, rows, 0, 1)
-                if job[JOB_UPDATE] != 0 and not all_finite(loss, rows, lanes):
+                if job[JOB_UPDATE] != 0 and not_finite(loss, rows, lanes):
                     atomic_store(job, JOB_OUTCOME, DIVERGED)
                 if atomic_load(job, JOB_STOP) != 0:
                     atomic_store(job, JOB_OUTCOME, STOPPED)
@@ -202,7 +175,7 @@ def gradient_share(size):
                     for s in range(1, shards):
                         g = add(g, load(shift(shard, s * job[JOB_SHARD_SIZE] + i), mask))
                     store(shift(gradient, i), g, mask)
-            if job[JOB_UPDATE] != 0 and not all_finite(shift(gradient, begin), end - begin, lanes):
+            if job[JOB_UPDATE] != 0 and not_finite(shift(gradient, begin), end - begin, lanes):
                 atomic_store(job, JOB_OUTCOME + 1, DIVERGED)
 
     return gradient_share
@@ -229,7 +202,13 @@ def update_share(size):
                 begin, end = range_of_share(layer_of(net, l), rank, workers)
                 if call_int(job[JOB_UPDATE], theta, gradient, moments, net[NET_PARAMETERS], begin, end, settings, t):
                     atomic_store(job, JOB_OUTCOME + 2, DIVERGED)
-        transpose_share(net, theta, wt, rank, workers)
+        for l in range(1, net[NET_LAYERS]):
+            layer = layer_of(net, l)
+            low, high = share(layer, rank, workers)
+            rows, n_out = minimum(high, layer[LAYER_IN]) - low, layer[LAYER_OUT]
+            if rows > 0:
+                out, w = shift(wt, layer[LAYER_WT] + low), shift(theta, layer[LAYER_W] + low * n_out)
+                call(net[NET_TRANSPOSE], out, layer_of(net, l - 1)[LAYER_STRIDE], w, n_out, rows, n_out)
 
     return update_share
 
@@ -237,6 +216,8 @@ def update_share(size):
 @functools.cache
 def train(size):
     """The worker: all mini-batches of a job (JOB_UPDATE = 0: only the gradient of each)."""
+
+    lanes = lanes_of(size)
 
     @kernel(VOID(INT, INTEGERS), size)
     def train(rank, job):
@@ -255,14 +236,14 @@ def train(size):
                 return
             begin = (job[JOB_FIRST] + s) % per_epoch * batch
             position = (job[JOB_FIRST] + s) // per_epoch * rows if job[JOB_ORDER] != 0 else 0
-            count, scale = min(batch, rows - begin), 1.0
+            count, scale = minimum(batch, rows - begin), 1.0
             if net[NET_MEAN] != 0:
                 scale = 1.0 / totals[s] if totals[s] > 0.0 else 0.0
             call(net[NET_EXAMPLES], rank, job, position + begin, count, scale)
             if not meet(job, 3 * s + 2):
                 return
             if rank == 0:
-                costs[s] = total(losses, count) * scale
+                costs[s] = total(losses, count, lanes) * scale
             call(net[NET_GRADIENT_SHARE], rank, job, position + begin, count)
             if not meet(job, 3 * s + 3):
                 return

@@ -9,6 +9,7 @@ from numba.extending import intrinsic
 from .compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
 from .memory import load_lanes, shift, store_lanes
 from .simd import INT32, Mask, Vector
+from .traced import minimum
 
 
 @intrinsic(prefer_literal=True)
@@ -65,9 +66,9 @@ def transpose(size):
                     out[j * o_row + i] = x[i * x_row + j]
             return
         for i_tile in range(0, rows, lanes):
-            i = min(i_tile, rows - lanes)
+            i = minimum(i_tile, rows - lanes)
             for j_tile in range(0, columns, lanes):
-                j = min(j_tile, columns - lanes)
+                j = minimum(j_tile, columns - lanes)
                 transpose_tile(shift(out, j * o_row + i), o_row, shift(x, i * x_row + j), x_row, lanes)
 
     return transpose
