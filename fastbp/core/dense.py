@@ -19,6 +19,8 @@ from .memory import load_lanes, shift, store_lanes
 from .simd import Mask, Vector, first_lanes, float_function, spread
 from .table import NET_PANEL_FULL, NET_PANEL_TAIL
 
+CHAIN = 4  # rows of S whose addresses follow from each other, one addition after the other
+
 # Rows of the register tiles, tall to single, by number of SIMD registers and of vectors in a row of the tile:
 # rows x vectors accumulators, the vectors of V and one element of S fill the registers.
 TILES = {
@@ -58,19 +60,25 @@ def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, rows
         for _ in range(rows):
             sums.append([cgutils.alloca_once_value(builder, value) for value in load_row(init)])
             init = step(init, i_row)
-        s_at, v_at = (cgutils.alloca_once_value(builder, pointer) for pointer in (S, V))
+        s_at = []
+        for _ in range(0, rows, CHAIN):
+            s_at.append(cgutils.alloca_once_value(builder, S))
+            S = step(S, builder.mul(ir.IntType(64)(CHAIN), s_row))
+        v_at = cgutils.alloca_once_value(builder, V)
         multiply_add = float_function(builder, "fmuladd", vector.llvm, 3)
 
         with cgutils.for_range(builder, R):
-            s, v = builder.load(s_at), builder.load(v_at)
-            builder.store(step(s, s_sum), s_at)
+            v = builder.load(v_at)
             builder.store(step(v, v_row), v_at)
             v_row_n = load_row(v)
-            for sums_m in sums:
+            for m, sums_m in enumerate(sums):
+                if m % CHAIN == 0:
+                    s = builder.load(s_at[m // CHAIN])
+                    builder.store(step(s, s_sum), s_at[m // CHAIN])
                 s_m = spread(builder, builder.load(s), vector.lanes)
+                s = step(s, s_row)
                 for sum_mn, v_n in zip(sums_m, v_row_n, strict=True):
                     builder.store(builder.call(multiply_add, [s_m, v_n, builder.load(sum_mn)]), sum_mn)
-                s = step(s, s_row)
 
         for sums_m in sums:
             for sum_mn, (at, *mask) in zip(sums_m, vectors_at(C), strict=True):

@@ -74,7 +74,18 @@ from .table import (
     NET_WIDEST,
     STOPPED,
 )
-from .traced import minimum, traced
+from .traced import chosen, minimum, traced
+
+
+@traced
+def rows_of_block(left, block, shards):
+    """The next examples to pass through all layers: a block, or all that are left instead of one and a small one.
+
+    The region of a shard has no more room than a block.
+    """
+    most = block + chosen(shards == 1, block // 2, 0)
+    return chosen(most < left, block, left)
+
 
 add = traced(lambda x, y: x + y)
 given = traced(lambda address: 1 - (address == 0))
@@ -119,7 +130,7 @@ def examples(size):
             shard = shift(floats_at(job[JOB_SHARD], size), unit * job[JOB_SHARD_SIZE])
             added = 0
             while added == 0 or begin < end:
-                rows = minimum(block, end - begin)
+                rows = rows_of_block(end - begin, block, shards)
                 row = begin if shards == 1 else 0
                 at = position + begin
                 if ordered:
