@@ -13,6 +13,7 @@ import functools
 from .backprop import layer_of, range_of_share, share
 from .compile import DOUBLE, INT, INTEGERS, VOID, call, call_int, kernel, lanes_of, wide_vectors
 from .memory import doubles_at, first, floats_at, gather, integers_at, load, not_finite, shift, store, total
+from .subnormals import flush_subnormals, restore_mode
 from .sync import atomic_load, atomic_store, meet
 from .table import (
     DIVERGED,
@@ -226,7 +227,7 @@ def update_share(size):
 
 @functools.cache
 def train(size):
-    """The worker: all mini-batches of a job (JOB_UPDATE = 0: only the gradient of each)."""
+    """The worker: all mini-batches of a job (JOB_UPDATE = 0: only the gradient of each), with subnormals as 0."""
 
     lanes = lanes_of(size)
 
@@ -235,6 +236,7 @@ def train(size):
         net, losses = integers_at(job[JOB_NET]), floats_at(job[JOB_LOSSES], size)
         zeros, one = floats_at(job[JOB_ZEROS], size), floats_at(job[JOB_ONE], size)
         costs, totals = doubles_at(job[JOB_COSTS]), doubles_at(job[JOB_TOTALS])
+        mode = flush_subnormals()
         rows, batch = job[JOB_ROWS], job[JOB_BATCH]
         per_epoch = (rows + batch - 1) // batch
         if rank == 0:
@@ -244,7 +246,7 @@ def train(size):
         call(net[NET_UPDATE_SHARE], rank, job, 0)
         for s in range(job[JOB_STEPS]):
             if not meet(job, 3 * s + 1):
-                return
+                break
             begin = (job[JOB_FIRST] + s) % per_epoch * batch
             position = (job[JOB_FIRST] + s) // per_epoch * rows if job[JOB_ORDER] != 0 else 0
             count, scale = minimum(batch, rows - begin), 1.0
@@ -252,15 +254,16 @@ def train(size):
                 scale = 1.0 / totals[s] if totals[s] > 0.0 else 0.0
             call(net[NET_EXAMPLES], rank, job, position + begin, count, scale)
             if not meet(job, 3 * s + 2):
-                return
+                break
             if rank == 0:
                 costs[s] = total(losses, count, lanes) * scale
             call(net[NET_GRADIENT_SHARE], rank, job, position + begin, count)
             if not meet(job, 3 * s + 3):
-                return
+                break
             if job[JOB_UPDATE] != 0:
                 call(net[NET_UPDATE_SHARE], rank, job, job[JOB_UPDATES] + s + 1)
             if rank == 0:
                 job[JOB_DONE] = s + 1
+        restore_mode(mode)
 
     return train
