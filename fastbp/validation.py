@@ -127,7 +127,9 @@ def _converted(array: Array, dtype: np.dtype[Any], name: str) -> Array:
         with np.errstate(all="ignore"):  # an overflow becomes infinite, and is found below
             np.copyto(result, array, casting="unsafe")
     if array.dtype.kind == "f":  # the largest integer fits in float32
-        index = _first(lambda c: ~np.isfinite(c), result)
+        with np.errstate(all="ignore"):
+            passed = np.isfinite(result.sum())  # one quick pass: a NaN or an infinity stays in the sum
+        index = None if passed else _first(lambda c: ~np.isfinite(c), result)
         if index is not None:
             expected = f"must fit in {dtype}" if np.isfinite(array[index]) else "must be finite"
             raise ValueError(f"{name} {expected}, got {array[index]} {_place(index)}")
