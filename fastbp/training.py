@@ -18,6 +18,8 @@ SLICE_SECONDS = 0.1
 FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
 FIRST_STEP = 5e-6  # seconds that a step takes at least
 FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
+TRIAL_SECONDS = 0.02  # of a slice that tries a number of workers
+TRIAL_SLICES = 3
 RETRY_SLICES = 32  # after so many, the slower number of workers is tried again
 ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
 EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python, while Ctrl-C waits
@@ -68,23 +70,32 @@ def shuffled(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
 class Pace:
     """How many workers the next slice has: the team or one alone, whichever was faster per step when last tried.
 
-    On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits.
+    On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits. The
+    team begins, its second slice counts, then one alone has a try.
     """
 
     def __init__(self, workers: int, adaptive: bool) -> None:
         self.choices = [workers, 1] if adaptive and workers > 1 else [workers]
-        self._seconds = dict.fromkeys(self.choices, 0.0)  # for a step; 0: not tried yet
+        self._seconds = dict.fromkeys(self.choices, 0.0)  # for a step
         self._slices = 0
 
     def workers(self) -> int:
+        if self._slices < TRIAL_SLICES:
+            return self.choices[0] if self._slices < 2 else self.choices[-1]
         best = min(self.choices, key=lambda workers: self._seconds[workers])
-        if len(self.choices) > 1 and self._slices % RETRY_SLICES == RETRY_SLICES - 1:
+        if len(self.choices) > 1 and self._slices % RETRY_SLICES == 0:
             return next(workers for workers in self.choices if workers != best)
         return best
 
     def note(self, workers: int, seconds_a_step: float) -> None:
+        """What the slice took; how long the next one should be is then `slice_seconds`."""
         self._seconds[workers] = seconds_a_step
         self._slices += 1
+
+    @property
+    def slice_seconds(self) -> float:
+        trial = self._slices < TRIAL_SLICES or self._slices % RETRY_SLICES == 0
+        return TRIAL_SECONDS if trial and len(self.choices) > 1 else SLICE_SECONDS
 
 
 class Run:
@@ -142,8 +153,8 @@ class Run:
             team.run(job.slots, job)
         finally:  # steps that are done count, whatever ended the run
             elapsed = time.perf_counter() - start
-            self._steps_a_slice = max(1, int(max(job.done, 1) * SLICE_SECONDS / max(elapsed, 1e-6)))
             self.pace.note(workers, elapsed / max(job.done, 1))
+            self._steps_a_slice = max(1, int(max(job.done, 1) * self.pace.slice_seconds / max(elapsed, 1e-6)))
             self._record(first, elapsed)
         if slots.DIVERGED in job.outcomes:
             raise self._divergence()

@@ -1,0 +1,39 @@
+"""How fit chooses between its team and one worker alone, from what their slices took."""
+
+from fastbp.training import RETRY_SLICES, SLICE_SECONDS, Pace
+
+
+def slices(pace, count, seconds):
+    """The workers of the next slices, of which one with w workers takes seconds[w] a step."""
+    chosen = []
+    for _ in range(count):
+        workers = pace.workers()
+        chosen.append(workers)
+        pace.note(workers, seconds[workers])
+    return chosen
+
+
+def test_the_team_goes_on_where_it_is_faster():
+    assert slices(Pace(2, adaptive=True), 8, {2: 0.6, 1: 1.0}) == [2, 2, 1, 2, 2, 2, 2, 2]
+
+
+def test_one_alone_goes_on_where_the_cores_are_busy():
+    assert slices(Pace(2, adaptive=True), 8, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1, 1, 1, 1, 1]
+
+
+def test_what_lost_is_tried_again_later_and_wins_once_the_cores_are_free():
+    pace = Pace(2, adaptive=True)
+    slices(pace, RETRY_SLICES, {2: 1.4, 1: 1.0})
+    assert slices(pace, 3, {2: 0.6, 1: 1.0}) == [2, 2, 2]
+
+
+def test_the_first_slice_is_not_counted_it_finds_cold_caches():
+    pace = Pace(2, adaptive=True)
+    slices(pace, 1, {2: 100.0})
+    assert slices(pace, 4, {2: 0.6, 1: 1.0}) == [2, 1, 2, 2]
+
+
+def test_an_explicit_number_of_workers_is_kept_and_needs_no_trials():
+    pace = Pace(2, adaptive=False)
+    assert pace.slice_seconds == SLICE_SECONDS
+    assert set(slices(pace, 2 * RETRY_SLICES, {2: 9.0})) == {2}
