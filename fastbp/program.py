@@ -113,7 +113,7 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
             slots.NET_TARGETS: objective.targets(network),
             slots.NET_MEAN: objective.mean,
             slots.NET_FUSED: fused,
-            slots.NET_TRANSPOSE: transpose.transpose(size).address if network.n_layers > 1 else 0,
+            slots.NET_TRANSPOSE: transpose.transpose(size).address if network.n_layers > 1 or scratch else 0,
             slots.NET_LOSS: loss.address,
             slots.NET_BACKWARD: backprop.backward(size).address,
             slots.NET_SUMS: backprop.sums(size).address,

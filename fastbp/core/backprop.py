@@ -28,6 +28,7 @@ from .table import (
     NET_FUSED,
     NET_LAYERS,
     NET_LOSS,
+    NET_TRANSPOSE,
 )
 from .traced import chosen, minimum, traced
 
@@ -140,10 +141,11 @@ def sums(size):
             init, i_row = (dw, n_out) if add else (zeros, 0)
             if rows > 0 and layer[LAYER_UNIT] > 1:
                 a = shift(x, low)
-                call(net[NET_DENSE], net, scratch, rows, zeros, 0, dz, 1, stride, a, x_row, n_out, rows, count)
-                for k in range(rows):
-                    for j in range(n_out):
-                        dw[k * n_out + j] = scratch[j * rows + k] + (dw[k * n_out + j] if add else 0.0)
+                if add:
+                    call(net[NET_TRANSPOSE], scratch, rows, dw, n_out, rows, n_out)
+                    init, i_row = scratch, rows
+                call(net[NET_DENSE], net, scratch, rows, init, i_row, dz, 1, stride, a, x_row, n_out, rows, count)
+                call(net[NET_TRANSPOSE], dw, n_out, scratch, rows, n_out, rows)
             elif rows > 0:
                 a = shift(x, low)
                 call(net[NET_DENSE], net, dw, n_out, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)

@@ -1,13 +1,11 @@
 """Pointers in compiled code: loads and stores of vectors, offsets, addresses. Nothing checks a bound."""
 
-import math
-
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .simd import INT32, INT64, Mask, Vector, constant, first_lanes, spread
-from .traced import Lanes, absolute, any_off, sum_lanes
+from .traced import Lanes, any_off, sum_lanes
 
 PREFETCHED = 8192  # bytes of rows in random order that are asked for before they are copied
 ROWS_AHEAD = 16  # at most
@@ -171,12 +169,15 @@ def on_stack(typingctx, like, count):
 
 def over_elements(builder, x, count, vector, start, step):
     """What `step(so far, vector of x)` has made of `start` after all elements; lanes beyond them are 0."""
-    result = cgutils.alloca_once_value(builder, start)
-    with cgutils.for_range_slice(builder, INT64(0), count, INT64(vector.lanes), inc=True) as (i, _):
-        mask = first_lanes(builder, builder.sub(count, i), vector.lanes)
-        x_i = load_lanes(builder, builder.gep(x, [i]), vector, Mask(vector.lanes), mask)
+    result, lanes = cgutils.alloca_once_value(builder, start), INT64(vector.lanes)
+    left = builder.srem(count, lanes)
+    whole = builder.sub(count, left)
+    with cgutils.for_range_slice(builder, INT64(0), whole, lanes, inc=True) as (i, _):
+        x_i = load_lanes(builder, builder.gep(x, [i]), vector, Mask(vector.lanes, full=True), None)
         builder.store(step(builder.load(result), x_i), result)
-    return builder.load(result)
+    mask = first_lanes(builder, left, vector.lanes)
+    last = load_lanes(builder, builder.gep(x, [whole]), vector, Mask(vector.lanes), mask)
+    return step(builder.load(result), last)
 
 
 @intrinsic(prefer_literal=True)
@@ -195,14 +196,19 @@ def total(typingctx, x, count, lanes):
 
 @intrinsic(prefer_literal=True)
 def not_finite(typingctx, x, count, lanes):
-    """1 if any x_i, i < count, is NaN or infinite, else 0."""
-    vector = Vector(x.dtype, lanes.literal_value)
+    """1 if any x_i, i < count, is NaN or infinite, else 0: the largest |x_i| as an integer has all exponent bits."""
+    vector, size = Vector(x.dtype, lanes.literal_value), x.dtype.bitwidth
+    integers = ir.VectorType(ir.IntType(size), vector.lanes)
+    infinity = {32: 0x7F800000, 64: 0x7FF0000000000000}[size]
 
     def codegen(context, builder, sig, args):
-        def step(found, x_i):
-            return builder.or_(found, any_off(absolute(Lanes(builder, x_i)) < math.inf).value)
+        def step(most, x_i):
+            magnitude = builder.and_(builder.bitcast(x_i, integers), constant(integers, 2 ** (size - 1) - 1))
+            return builder.select(builder.icmp_signed(">", magnitude, most), magnitude, most)
 
-        return over_elements(builder, *args[:2], vector, INT64(0), step)
+        most = over_elements(builder, *args[:2], vector, constant(integers, 0), step)
+        finite = Lanes(builder, builder.icmp_signed("<", most, constant(integers, infinity)))
+        return any_off(finite).value
 
     return types.int64(x, types.int64, lanes), codegen
 

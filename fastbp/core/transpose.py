@@ -8,39 +8,43 @@ from numba.extending import intrinsic
 
 from .compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
 from .memory import load_lanes, shift, store_lanes
-from .simd import INT32, Mask, Vector
+from .simd import INT32, INT64, Mask, Vector, first_lanes
 from .traced import minimum
+
+
+def emit_transposed(builder, rows):
+    """The vectors whose lane i is a lane of the i-th of `rows`, n vectors of n lanes."""
+    rows, n = list(rows), len(rows)
+    bit = n // 2
+    while bit:  # swap the off-diagonal quarters of every block of 2 * bit rows and lanes
+        for i in range(n):
+            if not i & bit:
+                upper, lower = rows[i], rows[i + bit]
+                takes = (
+                    [lane if not lane & bit else n + lane - bit for lane in range(n)],
+                    [lane + bit if not lane & bit else n + lane for lane in range(n)],
+                )
+                rows[i], rows[i + bit] = (
+                    builder.shuffle_vector(upper, lower, ir.Constant(ir.VectorType(INT32, n), take)) for take in takes
+                )
+        bit //= 2
+    return rows
 
 
 @intrinsic(prefer_literal=True)
 def transpose_tile(typingctx, out, o_row, x, x_row, lanes):
     """Overwrites out (lanes x lanes): out[j, i] = x[i, j]."""
     n = lanes.literal_value
-    vector = Vector(out.dtype, n)
+    vector, whole = Vector(out.dtype, n), (Mask(n, full=True), None)
 
     def codegen(context, builder, sig, args):
         out, o_row, x, x_row, _ = args
-        mask = Mask(n, full=True), None
         rows = []
         for _ in range(n):
-            rows.append(load_lanes(builder, x, vector, *mask))
+            rows.append(load_lanes(builder, x, vector, *whole))
             x = builder.gep(x, [x_row])
-        bit = n // 2
-        while bit:  # swap the off-diagonal quarters of every block of 2 * bit rows and lanes
-            for i in range(n):
-                if not i & bit:
-                    upper, lower = rows[i], rows[i + bit]
-                    takes = (
-                        [lane if not lane & bit else n + lane - bit for lane in range(n)],
-                        [lane + bit if not lane & bit else n + lane for lane in range(n)],
-                    )
-                    rows[i], rows[i + bit] = (
-                        builder.shuffle_vector(upper, lower, ir.Constant(ir.VectorType(INT32, n), take))
-                        for take in takes
-                    )
-            bit //= 2
-        for row in rows:
-            store_lanes(builder, out, vector, row, *mask)
+        for row in emit_transposed(builder, rows):
+            store_lanes(builder, out, vector, row, *whole)
             out = builder.gep(out, [o_row])
         return context.get_dummy_value()
 
@@ -48,27 +52,48 @@ def transpose_tile(typingctx, out, o_row, x, x_row, lanes):
     return types.void(out, i64, x, i64, lanes), codegen
 
 
+@intrinsic(prefer_literal=True)
+def transpose_edge(typingctx, out, o_row, x, x_row, rows, columns, lanes):
+    """Overwrites out (columns, rows), both at most `lanes`: out[j, i] = x[i, j]; no other memory is touched."""
+    n = lanes.literal_value
+    vector, part = Vector(out.dtype, n), Mask(n)
+
+    def codegen(context, builder, sig, args):
+        out, o_row, x, x_row, rows, columns, _ = args
+        none = ir.Constant(part.llvm, None)
+
+        def mask_of(i, count, length):
+            return builder.select(builder.icmp_signed("<", INT64(i), count), first_lanes(builder, length, n), none)
+
+        loaded = []
+        for i in range(n):
+            loaded.append(load_lanes(builder, x, vector, part, mask_of(i, rows, columns)))
+            x = builder.gep(x, [x_row])
+        for j, row in enumerate(emit_transposed(builder, loaded)):
+            store_lanes(builder, out, vector, row, part, mask_of(j, columns, rows))
+            out = builder.gep(out, [o_row])
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(out, i64, x, i64, i64, i64, lanes), codegen
+
+
 @functools.cache
 def transpose(size):
-    """Kernel (out, o_row, x, x_row, rows, columns). Overwrites out (columns, rows): out[j, i] = x[i, j].
-
-    The last tiles begin at rows - lanes and columns - lanes and write some elements again.
-    """
+    """Kernel (out, o_row, x, x_row, rows, columns). Overwrites out (columns, rows): out[j, i] = x[i, j]."""
     lanes = lanes_of(size)
     P = POINTERS[size]
 
     @kernel(VOID(P, INT, P, INT, INT, INT), size)
     def transpose(out, o_row, x, x_row, rows, columns):
         wide_vectors()
-        if rows < lanes or columns < lanes:
-            for i in range(rows):
-                for j in range(columns):
-                    out[j * o_row + i] = x[i * x_row + j]
-            return
-        for i_tile in range(0, rows, lanes):
-            i = minimum(i_tile, rows - lanes)
-            for j_tile in range(0, columns, lanes):
-                j = minimum(j_tile, columns - lanes)
-                transpose_tile(shift(out, j * o_row + i), o_row, shift(x, i * x_row + j), x_row, lanes)
+        for i in range(0, rows, lanes):
+            for j in range(0, columns, lanes):
+                out_ji, x_ij = shift(out, j * o_row + i), shift(x, i * x_row + j)
+                if i + lanes <= rows and j + lanes <= columns:
+                    transpose_tile(out_ji, o_row, x_ij, x_row, lanes)
+                else:
+                    left, below = minimum(columns - j, lanes), minimum(rows - i, lanes)
+                    transpose_edge(out_ji, o_row, x_ij, x_row, below, left, lanes)
 
     return transpose
