@@ -19,7 +19,8 @@ from fastbp.core import table as slots
 from fastbp.core.compile import INT, POINTERS, VOID, Kernel, call, kernel, lanes_of, wide_vectors
 from fastbp.core.memory import every, fill, store
 from fastbp.core.simd import Vector
-from fastbp.core.traced import Lanes, multiply_add, traced
+from fastbp.core.traced import multiply_add, traced
+from fastbp.core.values import Lanes
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.program import Objective, aligned_zeros, stride_of, training_table

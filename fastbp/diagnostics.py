@@ -39,7 +39,7 @@ class Trace:
         self.work = aligned_zeros(self.capacity * int(net[slots.NET_ROW]), theta.dtype)
         self.zeros = aligned_zeros(int(net[slots.NET_WIDEST]), theta.dtype)
         backprop.forward(size).ctypes(
-            net.ctypes.data, theta.ctypes.data, self.zeros.ctypes.data, X.ctypes.data, X.shape[1],
+            net.ctypes.data, theta.ctypes.data, theta.ctypes.data, 0, self.zeros.ctypes.data, X.ctypes.data, X.shape[1],
             self.work.ctypes.data, self.capacity, 0, self.n, 1,
         )  # fmt: skip
 
@@ -55,7 +55,8 @@ class Trace:
         costs, spare = np.zeros(self.n, dtype), np.zeros(self.n, dtype)
         weights = np.ones(self.n, dtype) if examples.weights is None else examples.weights
         backprop.backward(dtype.itemsize).ctypes(
-            self.net.ctypes.data, wt.ctypes.data, self.zeros.ctypes.data, costs.ctypes.data, spare.ctypes.data,
+            self.net.ctypes.data, self.theta.ctypes.data, wt.ctypes.data, 1, self.zeros.ctypes.data,
+            costs.ctypes.data, spare.ctypes.data,
             examples.y.ctypes.data, weights.ctypes.data, 1, scale, self.work.ctypes.data, self.capacity, 0, self.n,
         )  # fmt: skip
 

@@ -146,7 +146,8 @@ class Model:
             validate=None if held_out is None else lambda job: self._cost(held_out, job),
             progress=progress,
         )
-        job = Job(self._net(examples), self._theta, np.empty_like(self._theta), examples, batch_size, workers)
+        gradient = np.empty_like(self._theta)
+        job = Job(self._net(examples, batch_size), self._theta, gradient, examples, batch_size, workers)
         job.update_by(update(new.rule, self.dtype.itemsize).address, self._moments, np.array(new.settings))
         run = Run(job, plan, pace)
         with stop_on_interrupt(job.slots):
@@ -190,7 +191,7 @@ class Model:
         gradient = np.empty_like(self._theta)
         flops = self._flops(len(examples))
         workers = workers_for(flops)
-        job = Job(self._net(examples), at, gradient, examples, len(examples), workers)
+        job = Job(self._net(examples, len(examples)), at, gradient, examples, len(examples), workers)
         job.prepare(0, 1)
         run_once(job.slots, job, workers, self.dtype.itemsize, flops)
         return float(job.costs[0]), gradient
@@ -291,8 +292,10 @@ class Model:
     def _objective(self, examples: Examples) -> Objective:
         return Objective(self.loss, examples.y.ndim == 1, self.reduction == "mean")
 
-    def _net(self, examples: Examples) -> NDArray[np.int64]:
-        return training_table(self.network, self.dtype.itemsize, self._objective(examples))
+    def _net(self, examples: Examples, batch: int = 0) -> NDArray[np.int64]:
+        """The table for mini-batches of so many examples; 0: to evaluate."""
+        few = 0 < batch <= workspace.FEW
+        return training_table(self.network, self.dtype.itemsize, self._objective(examples), few)
 
     def _cost(self, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
         flops = self._flops(1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.core import activations, backprop, dense, embed, losses, step, transpose
+from fastbp.core import activations, backprop, dense, dots, embed, losses, step, transpose
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
@@ -23,6 +23,10 @@ LINE = 16
 
 BLOCK_BYTES = 64 * 1024
 """Activations of the examples that pass through all layers together: they stay in the first two caches."""
+
+
+NARROW_INPUTS = 24
+"""Inputs from which on a few outputs are summed with the lanes over them."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Objective:
 
 def embedded_table(network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
     """A table for `fastbp.jit`: the training table, with the outputs' activation and the entry points."""
-    net = training_table(network, size, objective).copy()
+    net = training_table(network, size, objective, few=True).copy()
     net[slots.NET_NEEDED] = embed.needed(size).address
     net[slots.NET_PREDICT] = embed.predict(size).address
     net[slots.NET_GRADIENT] = embed.gradient(size).address
@@ -58,19 +62,28 @@ def stride_of(width: int) -> int:
 @functools.lru_cache(maxsize=64)
 def inference_table(network: Network, size: int) -> NDArray[np.int64]:
     """The table for `predict` alone (numbers of `size` bytes)."""
-    return make_table(network, size, None, keep=False)
+    return frozen(make_table(network, size, None, keep=False))
 
 
 @functools.lru_cache(maxsize=64)
-def training_table(network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
-    """The table for training, evaluation and everything else."""
-    return make_table(network, size, objective, keep=False)
+def training_table(network: Network, size: int, objective: Objective, few: bool = False) -> NDArray[np.int64]:
+    """The table for training, evaluation and everything else; few: also for mini-batches of a few examples."""
+    net = make_table(network, size, objective, keep=False)
+    if few:
+        net[slots.NET_DOTS] = dots.dots(size, 1).address
+    return frozen(net)
+
+
+def frozen(net: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The table, from now on read-only."""
+    net.flags.writeable = False
+    return net
 
 
 @functools.lru_cache(maxsize=16)
 def diagnostic_table(network: Network, size: int, objective: Objective | None) -> NDArray[np.int64]:
     """As the training table, but z, a, dz and da each have memory of their own, and no loss is fused."""
-    return make_table(network, size, objective, keep=True)
+    return frozen(make_table(network, size, objective, keep=True))
 
 
 def make_table(network: Network, size: int, objective: Objective | None, *, keep: bool) -> NDArray[np.int64]:
@@ -87,6 +100,8 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
                 layers[l, slots.LAYER_UNIT] = dense.panel_width(size)
                 widths.add(n_in)
                 scratch = max(scratch, n_out * stride_of(n_in))
+            if l > 0 and not keep and n_in >= NARROW_INPUTS and dots.narrow_rows(n_out, size):
+                layers[l, slots.LAYER_DOTS] = dots.dots(size, dots.narrow_rows(n_out, size)).address
     header = {
         slots.NET_VERSION: slots.VERSION,
         slots.NET_LENGTH: len(net),
@@ -131,7 +146,6 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
             layers[l, slots.LAYER_FORWARD] = activations.forward(name, size).address
         if needed and objective is not None:
             layers[l, slots.LAYER_BACKWARD] = activations.backward(name, size).address
-    net.flags.writeable = False
     return net
 
 

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from fastbp.core import activations, backprop, cross_entropy, dense, embed, losses, optimizers, step, transpose
+from fastbp.core import activations, backprop, cross_entropy, dense, dots, embed, losses, optimizers, step, transpose
 from fastbp.core.compile import lanes_of, registers
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 assembly")
@@ -41,6 +41,7 @@ LOSSES = {
 STRUCTURE = {
     "dense": dense.dense,
     "transpose": transpose.transpose,
+    **{f"dots of {rows} rows": lambda size, rows=rows: dots.dots(size, rows) for rows in (1, 2)},
     "forward": backprop.forward,
     "backward": backprop.backward,
     "sums": backprop.sums,

@@ -1,6 +1,7 @@
 """Kernels and entry points on memory that ends, or begins, at inaccessible pages, for every width of tail."""
 
 import copy
+import itertools
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from guard import PAGE, SIDES, Guard, Side, guarded
 from numba import njit
 
 from fastbp import Model, jit
-from fastbp.core import activations, dense, losses, optimizers, table
+from fastbp.core import activations, dense, dots, losses, optimizers, table
 from fastbp.core.compile import lanes_of, registers
 from fastbp.core.transpose import transpose
 from fastbp.core.workspace import embedded_size
@@ -150,6 +151,22 @@ def test_dense_of_every_width(size: int, side: Side) -> None:
                 V = guard.copy(rng.normal(size=(R, N)), DTYPES[size], writeable=False)
                 run(dense.dense(size), net, C, N, b, 0, S, R, 1, V, N, M, N, R)
             close(C, b + S.astype("f8") @ V, size)
+
+
+@on_each_side
+@in_each_size
+def test_dots_in_tiles_of_every_height(size: int, side: Side) -> None:
+    rng = np.random.default_rng(5)
+    lanes = lanes_of(size)
+    for rows in (2**i for i in range(lanes.bit_length())):
+        for M, N, R in itertools.product((1, 3, lanes + 1), (1, 2, 5, lanes + 3), (1, lanes - 1, 2 * lanes + 1)):
+            with guarded(side) as guard:
+                C = guard.empty((M, N), DTYPES[size])
+                b = guard.copy(rng.normal(size=N), DTYPES[size], writeable=False)
+                S = guard.copy(rng.normal(size=(M, R)), DTYPES[size], writeable=False)
+                V = guard.copy(rng.normal(size=(N, R)), DTYPES[size], writeable=False)
+                run(dots.dots(size, rows), C, N, b, 0, S, R, V, R, M, N, R)
+            close(C, b + S.astype("f8") @ V.T, size)
 
 
 @on_each_side

@@ -14,6 +14,7 @@ from .table import (
     LAYER_B,
     LAYER_BACKWARD,
     LAYER_DA,
+    LAYER_DOTS,
     LAYER_DZ,
     LAYER_FORWARD,
     LAYER_IN,
@@ -25,6 +26,7 @@ from .table import (
     LAYER_WT,
     LAYER_Z,
     NET_DENSE,
+    NET_DOTS,
     NET_FUSED,
     NET_LAYERS,
     NET_LOSS,
@@ -49,12 +51,12 @@ def place(work, capacity, row, layer, slot):
 def forward(size):
     """z_j = Σ_k w_jk a_k + b_j, a_j = σ(z_j) for `rows` examples from `row` on, in all layers. Overwrites z and a.
 
-    With activate_last = 0 the last layer stops at z.
+    With transposed = 0 there are no transposed weights wt; with activate_last = 0 the last layer stops at z.
     """
     P = POINTERS[size]
 
-    @kernel(VOID(INTEGERS, P, P, P, INT, P, INT, INT, INT, INT), size)
-    def forward(net, theta, zeros, x, x_row, work, capacity, row, rows, activate_last):
+    @kernel(VOID(INTEGERS, P, P, INT, P, P, INT, P, INT, INT, INT, INT), size)
+    def forward(net, theta, wt, transposed, zeros, x, x_row, work, capacity, row, rows, activate_last):
         for l in range(net[NET_LAYERS]):
             layer = layer_of(net, l)
             n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
@@ -62,7 +64,11 @@ def forward(size):
             if layer[LAYER_B] >= 0:
                 b = shift(theta, layer[LAYER_B])
             z, a = place(work, capacity, row, layer, LAYER_Z), place(work, capacity, row, layer, LAYER_A)
-            call(net[NET_DENSE], net, z, stride, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
+            if transposed and layer[LAYER_DOTS] != 0:
+                w, w_row = shift(wt, layer[LAYER_WT]), layer_of(net, l - 1)[LAYER_STRIDE]
+                call(layer[LAYER_DOTS], z, stride, b, 0, x, x_row, w, w_row, rows, n_out, n_in)
+            else:
+                call(net[NET_DENSE], net, z, stride, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
             if layer[LAYER_FORWARD] and (l + 1 < net[NET_LAYERS] or activate_last):
                 call(layer[LAYER_FORWARD], a, z, rows, n_out, stride)
             x, x_row = a, stride
@@ -74,12 +80,13 @@ def forward(size):
 def backward(size):
     """Cost and deltas of `rows` examples from `row` on, after `forward`: dz_j = σ'(z_j) da_j, da_k = Σ_j w_jk dz_j.
 
-    Overwrites costs and dz (and da); wt are the transposed weights, y and weights belong to the first example.
+    Overwrites costs and dz (and da); y and weights belong to the first example. With transposed = 0 there are no
+    transposed weights wt.
     """
     P = POINTERS[size]
 
-    @kernel(VOID(INTEGERS, P, P, P, P, P, P, INT, DOUBLE, P, INT, INT, INT), size)
-    def backward(net, wt, zeros, costs, spare, y, weights, w_row, scale, work, capacity, row, rows):
+    @kernel(VOID(INTEGERS, P, P, INT, P, P, P, P, P, INT, DOUBLE, P, INT, INT, INT), size)
+    def backward(net, theta, wt, transposed, zeros, costs, spare, y, weights, w_row, scale, work, capacity, row, rows):
         l = net[NET_LAYERS] - 1
         layer = layer_of(net, l)
         n_out, stride = layer[LAYER_OUT], layer[LAYER_STRIDE]
@@ -97,8 +104,13 @@ def backward(size):
             l -= 1
             below = layer_of(net, l)
             da, da_row = place(work, capacity, row, below, LAYER_DA), below[LAYER_STRIDE]
-            call(net[NET_DENSE], net, da, da_row, zeros, 0, dz, stride, 1, shift(wt, layer[LAYER_WT]), da_row,
-                 rows, layer[LAYER_IN], layer[LAYER_OUT])  # fmt: skip
+            n_in, n_out = layer[LAYER_IN], layer[LAYER_OUT]
+            if transposed:
+                w = shift(wt, layer[LAYER_WT])
+                call(net[NET_DENSE], net, da, da_row, zeros, 0, dz, stride, 1, w, da_row, rows, n_in, n_out)
+            else:
+                w = shift(theta, layer[LAYER_W])
+                call(net[NET_DOTS], da, da_row, zeros, 0, dz, stride, w, n_out, rows, n_in, n_out)
             layer, stride = below, da_row
 
     return backward

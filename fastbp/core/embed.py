@@ -14,6 +14,7 @@ from .memory import address_of, copy, doubles_at, floats_at, integers_at, shift,
 from .table import (
     JOB_BATCH,
     JOB_COSTS,
+    JOB_FEW,
     JOB_GRADIENT,
     JOB_NET,
     JOB_ROWS,
@@ -49,7 +50,7 @@ from .table import (
     VERSION,
 )
 from .traced import minimum
-from .workspace import ONE, divide, embedded_size, job_size, padded, shards_of
+from .workspace import ONE, divide, embedded_size, few_of, job_size, padded, shards_of
 
 
 @functools.cache
@@ -69,7 +70,7 @@ def predict(size):
         a, stride = shift(work, block * layer[LAYER_A]), layer[LAYER_STRIDE]
         for begin in range(0, rows, block):
             count = minimum(block, rows - begin)
-            call(net[NET_FORWARD], net, theta, zeros, shift(x, begin * n_in), n_in, work, block, 0, count, 1)
+            call(net[NET_FORWARD], net, theta, theta, 0, zeros, shift(x, begin * n_in), n_in, work, block, 0, count, 1)
             for n in range(count):
                 copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
 
@@ -106,6 +107,8 @@ def evaluate(size):
                 net[NET_FORWARD],
                 net,
                 theta,
+                theta,
+                0,
                 zeros,
                 shift(x, begin * n_in),
                 n_in,
@@ -143,7 +146,7 @@ def gradient(size):
         job[JOB_X], job[JOB_Y] = address_of(x), address_of(y)
         job[JOB_COSTS], job[JOB_TOTALS] = address_of(costs), address_of(shift(costs, 1))
         job[JOB_ROWS], job[JOB_BATCH], job[JOB_STEPS], job[JOB_WORKERS] = rows, rows, 1, 1
-        job[JOB_SHARDS] = shards_of(net, rows)
+        job[JOB_SHARDS], job[JOB_FEW] = shards_of(net, rows), few_of(net, rows)
         divide(job, net, address_of(shift(workspace, job_size(net))))
         call(net[NET_TRAIN], 0, job)
         return costs[0]

@@ -5,7 +5,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .simd import INT32, INT64, Mask, Vector, constant, first_lanes, spread
-from .traced import Lanes, any_off, sum_lanes
+from .traced import any_off, sum_lanes
+from .values import Lanes
 
 PREFETCHED = 8192  # bytes of rows in random order that are asked for before they are copied
 ROWS_AHEAD = 16  # at most

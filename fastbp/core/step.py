@@ -21,6 +21,7 @@ from .table import (
     JOB_CAPACITY,
     JOB_COSTS,
     JOB_DONE,
+    JOB_FEW,
     JOB_FIRST,
     JOB_GRADIENT,
     JOB_LOSSES,
@@ -119,7 +120,7 @@ def examples(size):
             job[JOB_CAPACITY],
             net[NET_BLOCK],
         )
-        ordered, weighted = job[JOB_ORDER] != 0, given(job[JOB_WEIGHTS])
+        ordered, weighted, transposed = job[JOB_ORDER] != 0, given(job[JOB_WEIGHTS]), 1 - job[JOB_FEW]
         region = shift(floats_at(job[JOB_REGION], size), rank * job[JOB_REGION_SIZE])
         scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
         x_region = shift(region, capacity * net[NET_ROW])
@@ -145,9 +146,10 @@ def examples(size):
                     x, y, w, x_row = shift(X, at * n_in), shift(Y, at * n_y), shift(W, at), n_in
                 w = w if weighted else one
                 loss = shift(losses, begin)
-                call(net[NET_FORWARD], net, theta, zeros, x, x_row, region, capacity, row, rows, 1 - fused)
-                call(net[NET_BACKWARD], net, wt, zeros, loss, shift(spare, begin), y, w, weighted, scale,
-                     region, capacity, row, rows)  # fmt: skip
+                call(net[NET_FORWARD], net, theta, wt, transposed, zeros, x, x_row, region, capacity, row, rows,
+                     1 - fused)  # fmt: skip
+                call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, shift(spare, begin), y, w, weighted,
+                     scale, region, capacity, row, rows)  # fmt: skip
                 if shards > 1:
                     call(net[NET_SUMS], net, shard, added, zeros, one, scratch, x, x_row, region, capacity, rows, 0, 1)
                 if job[JOB_UPDATE] != 0 and not_finite(loss, rows, lanes):
@@ -214,6 +216,8 @@ def update_share(size):
                 begin, end = range_of_share(layer_of(net, l), rank, workers)
                 if call_int(job[JOB_UPDATE], theta, gradient, moments, net[NET_PARAMETERS], begin, end, settings, t):
                     atomic_store(job, JOB_OUTCOME + 2, DIVERGED)
+        if job[JOB_FEW] != 0:
+            return
         for l in range(1, net[NET_LAYERS]):
             layer = layer_of(net, l)
             low, high = share(layer, rank, workers)

@@ -34,6 +34,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     _,
     _,
     _,
+    NET_DOTS,  # for the deltas of a few examples; 0: the weights are transposed for any number
     NET_TRANSPOSE,
     NET_LOSS,
     NET_FORWARD,
@@ -44,7 +45,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_UPDATE_SHARE,
     NET_TRAIN,
     HEADER,
-) = range(36)
+) = range(37)
 
 (
     LAYER_IN,
@@ -58,10 +59,11 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_DA,
     LAYER_WT,  # offset in the transposed weights, -1 for the first layer
     LAYER_UNIT,  # rows of weights that are not divided among workers; > 1: their sums have their lanes over k
+    LAYER_DOTS,  # address: the forward sum of a few outputs, from the transposed weights; or 0
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(14)
+) = range(15)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 
@@ -102,6 +104,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
 JOB_ARRIVED = 32  # arrivals at all meetings so far; on a cache line of its own, which all workers write
 JOB_DONE = 40  # set by the workers: mini-batches completed
 JOB_OUTCOME = 41  # and the two after it: an outcome of the examples, of the sums and of the update
+JOB_FEW = 44  # 1: so few examples in a mini-batch that the weights are not transposed
 JOB_SLOTS = 48
 
 COMPLETE, STOPPED, DIVERGED = range(3)

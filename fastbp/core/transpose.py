@@ -12,6 +12,19 @@ from .simd import INT32, INT64, Mask, Vector, first_lanes
 from .traced import minimum
 
 
+def halves(builder, upper, lower, bit):
+    """The lanes of two vectors in which `bit` of the lane's number is off, and those in which it is on.
+
+    Each beside its partner's: what lies in lane i + bit of one comes to lane i of the second, and so on.
+    """
+    n = upper.type.count
+    takes = (
+        [lane if not lane & bit else n + lane - bit for lane in range(n)],
+        [lane + bit if not lane & bit else n + lane for lane in range(n)],
+    )
+    return (builder.shuffle_vector(upper, lower, ir.Constant(ir.VectorType(INT32, n), take)) for take in takes)
+
+
 def emit_transposed(builder, rows):
     """The vectors whose lane i is a lane of the i-th of `rows`, n vectors of n lanes."""
     rows, n = list(rows), len(rows)
@@ -19,14 +32,7 @@ def emit_transposed(builder, rows):
     while bit:  # swap the off-diagonal quarters of every block of 2 * bit rows and lanes
         for i in range(n):
             if not i & bit:
-                upper, lower = rows[i], rows[i + bit]
-                takes = (
-                    [lane if not lane & bit else n + lane - bit for lane in range(n)],
-                    [lane + bit if not lane & bit else n + lane for lane in range(n)],
-                )
-                rows[i], rows[i + bit] = (
-                    builder.shuffle_vector(upper, lower, ir.Constant(ir.VectorType(INT32, n), take)) for take in takes
-                )
+                rows[i], rows[i + bit] = halves(builder, rows[i], rows[i + bit], bit)
         bit //= 2
     return rows
 

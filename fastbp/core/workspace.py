@@ -26,6 +26,7 @@ from .table import (
     JOB_WT,
     JOB_ZEROS,
     NET_BLOCK,
+    NET_DOTS,
     NET_INPUT_STRIDE,
     NET_PARAMETERS,
     NET_ROW,
@@ -36,6 +37,7 @@ from .table import (
     NET_WIDEST,
 )
 
+FEW = 4  # examples
 ONE = 16  # elements kept for the one: what follows begins at a cache line
 
 
@@ -52,6 +54,14 @@ def shards_of(net, batch):
     if batch >= 1024 and shards * net[NET_PARAMETERS] <= batch * net[NET_ROW]:
         return shards
     return 1
+
+
+@register_jitable
+def few_of(net, batch):
+    """1 for so few examples that transposing the weights costs more than their deltas without it, else 0."""
+    if batch <= FEW and net[NET_DOTS] != 0:
+        return 1
+    return 0
 
 
 @register_jitable
