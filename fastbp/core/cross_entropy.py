@@ -8,9 +8,9 @@ import functools
 from .activations import add, add_product, exponentials, sum_of
 from .compile import kernel, lanes_of, loss_signature, wide_vectors
 from .elementary import exp, log
-from .memory import copy, every, fill, first, load, on_stack, rounded, shift, store
-from .traced import maximum, select, traced
-from .transpose import transpose_tile
+from .memory import every, fill, first, load, on_stack, rounded, shift, store
+from .traced import maximum, minimum, select, traced
+from .transpose import transpose_edge
 
 logarithm = traced(log)
 
@@ -39,13 +39,8 @@ def narrow_classes(size):
         tile = on_stack(x, square)
         whole = every(lanes)
         for n in range(0, rows, lanes):
-            x_n, d_n, count = shift(x, n * stride), shift(d, n * stride), rows - n
-            if count >= lanes:
-                transpose_tile(tile, lanes, x_n, stride, lanes)
-            else:
-                for i in range(count):
-                    copy(shift(tile, i * lanes), shift(x_n, i * stride), width, lanes)
-                transpose_tile(tile, lanes, tile, lanes, lanes)
+            x_n, d_n, count = shift(x, n * stride), shift(d, n * stride), minimum(rows - n, lanes)
+            transpose_edge(tile, lanes, x_n, stride, count, width, lanes)
             mask = first(count, lanes)
             c, w = load(shift(y, n), mask), fill(x, weights[0], lanes)
             if w_row != 0:
@@ -64,12 +59,7 @@ def narrow_classes(size):
             for j in range(width):
                 e = load(shift(tile, j * lanes), whole)
                 store(shift(tile, j * lanes), delta(float(j), c, e, part, total), whole)
-            if count >= lanes:
-                transpose_tile(d_n, stride, tile, lanes, lanes)
-            else:
-                transpose_tile(tile, lanes, tile, lanes, lanes)
-                for i in range(count):
-                    copy(shift(d_n, i * stride), shift(tile, i * lanes), width, lanes)
+            transpose_edge(d_n, stride, tile, lanes, width, count, lanes)
 
     return narrow_classes
 
