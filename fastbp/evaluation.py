@@ -1,6 +1,10 @@
-"""Predictions, and how good they are: cost and accuracy."""
+"""Predictions, and how good they are: cost and accuracy. Large ones go to several threads, piece by piece."""
 
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,46 +13,84 @@ from fastbp.core import embed, workspace
 from fastbp.core import table as slots
 from fastbp.job import Examples
 from fastbp.network import Network
-from fastbp.program import aligned_zeros, inference_table
+from fastbp.program import address, aligned_zeros, inference
+from fastbp.team import available_cores
 
 Array = NDArray[Any]
+Result = TypeVar("Result")
 
-PIECE_FLOPS = 1e9  # of an evaluation, between two looks at Ctrl-C
+PIECE_FLOPS = 32e6
+"""Work of a piece, in floating-point operations: it pays for a thread's attention, and Ctrl-C waits for no more."""
+
+_memory = threading.local()
+
+
+def scratch(size: int) -> int:
+    """Address of a workspace of so many bytes: this thread's, until it asks again."""
+    if getattr(_memory, "size", -1) < size:
+        _memory.array, _memory.size = aligned_zeros(size, np.uint8), size
+        _memory.address = address(_memory.array)
+    return int(_memory.address)
+
+
+def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, int]]:
+    """Begin and end of the pieces of so many rows, each of `flops` operations: a cut by network and rows alone."""
+    block = int(net[slots.NET_BLOCK])
+    piece = block * max(1, int(PIECE_FLOPS / (block * flops)))
+    return list(pairwise([*range(0, rows, piece), rows]))
+
+
+def each(function: Callable[[int, int], Result], parts: Iterable[tuple[int, int]]) -> Iterator[Result]:
+    """function(begin, end) of the parts, in order; computed by as many threads as there are cores."""
+    parts = list(parts)
+    workers = min(available_cores(), len(parts))
+    if workers == 1:
+        yield from (function(begin, end) for begin, end in parts)
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from pool.map(function, *zip(*parts, strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def predict(network: Network, theta: Array, X: Array) -> Array:
     """The outputs for checked inputs X: a new (n, n_outputs) array."""
+    net = inference(network, theta.itemsize)
     out = np.empty((len(X), network.n_outputs), theta.dtype)
-    net = inference_table(network, theta.itemsize)
-    work = aligned_zeros(int(workspace.inference_size(net)), theta.dtype)
-    embed.predict(theta.itemsize).ctypes(
-        net.ctypes.data, theta.ctypes.data, out.ctypes.data, X.ctypes.data, len(X), work.ctypes.data
-    )
+    theta_at, out_at, x_at = address(theta), address(out), address(X)
+    if len(X) == 1:  # who asks for single rows counts microseconds
+        net.kernel(net.address, theta_at, out_at, x_at, 1, scratch(net.scratch))
+        return out
+    out_row, x_row = network.n_outputs * theta.itemsize, network.n_inputs * theta.itemsize
+
+    def part(begin: int, end: int) -> None:
+        net.kernel(
+            net.address, theta_at, out_at + begin * out_row, x_at + begin * x_row, end - begin, scratch(net.scratch)
+        )
+
+    for _ in each(part, pieces(net.net, len(X), 2.0 * network.n_parameters)):
+        pass
     return out
 
 
 def total_cost(
     net: NDArray[np.int64], theta: Array, examples: Examples, flops: float, job: NDArray[np.int64] | None = None
 ) -> float:
-    """Σ_n w_n C_n; net is a training table, flops the work for one example. NaN if `job` is told to stop meanwhile.
-
-    Goes by pieces that the network alone cuts.
-    """
+    """Σ_n w_n C_n; net is a training table, flops the work for one example. NaN if `job` is told to stop meanwhile."""
     kernel = embed.evaluate(theta.itemsize).ctypes
-    work = aligned_zeros(int(workspace.inference_size(net)), theta.dtype)
-    block = int(net[slots.NET_BLOCK])
-    piece = block * max(1, int(PIECE_FLOPS / (block * flops)))
-    total = 0.0
-    for begin in range(0, len(examples), piece):
+    size = int(workspace.inference_size(net)) * theta.itemsize
+
+    def part(begin: int, end: int) -> float:
         if job is not None and job[slots.JOB_STOP]:
             return np.nan
-        X, y = examples.X[begin : begin + piece], examples.y[begin : begin + piece]
-        weights = None if examples.weights is None else examples.weights[begin : begin + piece]
-        total += kernel(
-            net.ctypes.data, theta.ctypes.data, X.ctypes.data, y.ctypes.data,
-            0 if weights is None else weights.ctypes.data, len(X), work.ctypes.data,
-        )  # fmt: skip
-    return total
+        X, y = examples.X[begin:end], examples.y[begin:end]
+        weights = 0 if examples.weights is None else address(examples.weights[begin:end])
+        return float(kernel(
+            address(net), address(theta), address(X), address(y), weights, len(X), scratch(size)
+        ))  # fmt: skip
+
+    return sum(each(part, pieces(net, len(examples), flops)))
 
 
 def accuracy(network: Network, theta: Array, loss: str, examples: Examples) -> float | None:

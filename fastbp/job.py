@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastbp.core import table as slots
 from fastbp.core import workspace
-from fastbp.program import aligned_zeros
+from fastbp.program import address, aligned_zeros
 from fastbp.team import usleep_address
 
 Array = NDArray[Any]
@@ -59,12 +59,12 @@ class Job:
         weights = examples.weights
         self._set(
             {
-                slots.JOB_NET: net.ctypes.data,
-                slots.JOB_THETA: theta.ctypes.data,
-                slots.JOB_GRADIENT: gradient.ctypes.data,
-                slots.JOB_X: examples.X.ctypes.data,
-                slots.JOB_Y: examples.y.ctypes.data,
-                slots.JOB_WEIGHTS: 0 if weights is None else weights.ctypes.data,
+                slots.JOB_NET: address(net),
+                slots.JOB_THETA: address(theta),
+                slots.JOB_GRADIENT: address(gradient),
+                slots.JOB_X: address(examples.X),
+                slots.JOB_Y: address(examples.y),
+                slots.JOB_WEIGHTS: 0 if weights is None else address(weights),
                 slots.JOB_ROWS: rows,
                 slots.JOB_BATCH: batch,
                 slots.JOB_SHARDS: shards,
@@ -73,7 +73,7 @@ class Job:
                 slots.JOB_SLEEP: usleep_address(),
             }
         )
-        workspace.divide(self.slots, net, self.workspace.ctypes.data)
+        workspace.divide(self.slots, net, address(self.workspace))
 
     @property
     def per_epoch(self) -> int:
@@ -98,8 +98,8 @@ class Job:
         self._set(
             {
                 slots.JOB_UPDATE: kernel_address,
-                slots.JOB_MOMENTS: moments.ctypes.data,
-                slots.JOB_SETTINGS: settings.ctypes.data,
+                slots.JOB_MOMENTS: address(moments),
+                slots.JOB_SETTINGS: address(settings),
             }
         )
 
@@ -118,13 +118,13 @@ class Job:
         self.order, self.costs, self.totals = order, np.zeros(steps), self._totals(first, steps, order)
         self._set(
             {
-                slots.JOB_ORDER: 0 if order is None else order.ctypes.data,
+                slots.JOB_ORDER: 0 if order is None else address(order),
                 slots.JOB_WORKERS: self.workers if workers is None else workers,
                 slots.JOB_FIRST: first,
                 slots.JOB_STEPS: steps,
                 slots.JOB_UPDATES: updates,
-                slots.JOB_COSTS: self.costs.ctypes.data,
-                slots.JOB_TOTALS: self.totals.ctypes.data,
+                slots.JOB_COSTS: address(self.costs),
+                slots.JOB_TOTALS: address(self.totals),
                 slots.JOB_DONE: 0,
                 slots.JOB_ARRIVED: 0,
             }

@@ -3,15 +3,16 @@
 Only the kernels that the network uses are compiled. Addresses hold for this process; tables are made anew in each.
 """
 
+import ctypes
 import functools
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.core import activations, backprop, dense, dots, embed, losses, step, transpose
+from fastbp.core import activations, backprop, dense, dots, embed, losses, step, transpose, workspace
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
@@ -59,9 +60,23 @@ def stride_of(width: int) -> int:
     return stride + LINE if stride % 256 == 0 else stride
 
 
+class Inference(NamedTuple):
+    """What `predict` needs: the table and its address, the bytes of its workspace, and the kernel to call."""
+
+    net: NDArray[np.int64]
+    address: int
+    scratch: int
+    kernel: Any
+
+
 @functools.lru_cache(maxsize=64)
+def inference(network: Network, size: int) -> Inference:
+    """The table for `predict` alone, for numbers of `size` bytes."""
+    net = inference_table(network, size)
+    return Inference(net, address(net), int(workspace.inference_size(net)) * size, embed.predict(size).ctypes)
+
+
 def inference_table(network: Network, size: int) -> NDArray[np.int64]:
-    """The table for `predict` alone (numbers of `size` bytes)."""
     return frozen(make_table(network, size, None, keep=False))
 
 
@@ -190,6 +205,13 @@ def aligned_zeros(count: int, dtype: DTypeLike) -> NDArray[Any]:
     raw = np.zeros(count * size + ALIGNMENT, np.uint8)
     begin = -raw.ctypes.data % ALIGNMENT
     return raw[begin : begin + count * size].view(dtype)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Of the first element of a C-contiguous array; faster than array.ctypes where the array may be written."""
+    if array.flags.writeable and array.nbytes:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    return int(array.ctypes.data)
 
 
 def block_of(network: Network, row_bytes: int, size: int) -> int:

@@ -127,13 +127,18 @@ def _converted(array: Array, dtype: np.dtype[Any], name: str) -> Array:
         with np.errstate(all="ignore"):  # an overflow becomes infinite, and is found below
             np.copyto(result, array, casting="unsafe")
     if array.dtype.kind == "f":  # the largest integer fits in float32
-        with np.errstate(all="ignore"):
-            passed = np.isfinite(result.sum())  # one quick pass: a NaN or an infinity stays in the sum
-        index = None if passed else _first(lambda c: ~np.isfinite(c), result)
+        index = None if _all_finite(result) else _first(lambda c: ~np.isfinite(c), result)
         if index is not None:
             expected = f"must fit in {dtype}" if np.isfinite(array[index]) else "must be finite"
             raise ValueError(f"{name} {expected}, got {array[index]} {_place(index)}")
     return result
+
+
+def _all_finite(array: Array) -> bool:
+    if array.nbytes < CHUNK_BYTES:
+        return bool(np.isfinite(array).all())
+    with np.errstate(all="ignore"):  # one quick pass: a NaN or an infinity stays in the sum, if it does not overflow
+        return bool(np.isfinite(array.sum())) or _first(lambda c: ~np.isfinite(c), array) is None
 
 
 def _class_numbers(array: Array, n_classes: int, dtype: np.dtype[Any], name: str) -> Array:

@@ -83,6 +83,18 @@ def assert_same_bits_for_all_teams(*args, **kwargs):
 
 
 @DTYPES
+def test_many_rows_that_several_threads_share_have_the_bits_of_each_row_alone(dtype):
+    model = Model((8, 64, 64, 4), output="softmax", dtype=dtype, seed=3)
+    X, y = data(model.network.sizes, rows=20_011, classes=True)
+    together = model.predict(X)
+    for n in [0, 1, 4_000, 7_919, 19_999, 20_010]:
+        np.testing.assert_array_equal(model.predict(X[n : n + 1]), together[n : n + 1], strict=True)
+    chosen = together[np.arange(len(y)), y].astype("f8")
+    np.testing.assert_allclose(model.evaluate(X, y)["cost"], -np.log(chosen).mean(), rtol=1e-5)
+    assert model.evaluate(X, y) == model.evaluate(X, y)
+
+
+@DTYPES
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 7, 32, 50, 200])
 def test_small_networks_learn_the_same_bits_with_any_number_of_threads(batch_size, shuffle, dtype):
