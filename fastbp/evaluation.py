@@ -19,8 +19,11 @@ from fastbp.team import available_cores
 Array = NDArray[Any]
 Result = TypeVar("Result")
 
-PIECE_FLOPS = 32e6
-"""Work of a piece, in floating-point operations: it pays for a thread's attention, and Ctrl-C waits for no more."""
+FEWEST_FLOPS, MOST_FLOPS = 32e6, 1e9
+"""Work of a piece, in floating-point operations: worth a thread's attention; for which Ctrl-C can wait."""
+
+PIECES = 16
+"""Of anything in between, so that the threads end together."""
 
 _memory = threading.local()
 
@@ -36,7 +39,8 @@ def scratch(size: int) -> int:
 def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, int]]:
     """Begin and end of the pieces of so many rows, each of `flops` operations: a cut by network and rows alone."""
     block = int(net[slots.NET_BLOCK])
-    piece = block * max(1, int(PIECE_FLOPS / (block * flops)))
+    work = min(max(rows * flops / PIECES, FEWEST_FLOPS), MOST_FLOPS)
+    piece = block * max(1, int(work / (block * flops)))
     return list(pairwise([*range(0, rows, piece), rows]))
 
 
