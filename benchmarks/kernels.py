@@ -114,7 +114,7 @@ def square_network(width: int, dtype: str) -> Array:
 
 def dense(width: int, dtype: str, which: str) -> Work:
     """forward and deltas: EXAMPLES rows, sums over width; weights: width rows, sums over EXAMPLES."""
-    net, stride = square_network(width, dtype), stride_of(width)
+    net, stride = square_network(width, dtype), stride_of(width, np.dtype(dtype).itemsize)
     zeros, a, out = (numbers(stride * max(width, EXAMPLES), dtype, seed) for seed in range(3))
     zeros[:] = 0
     v = numbers(stride * max(width, EXAMPLES), dtype, 3)
@@ -132,8 +132,8 @@ def dense(width: int, dtype: str, which: str) -> Work:
 
 def transposed(width: int, dtype: str) -> Work:
     """Of width x width weights. It computes nothing: an element counts as one operation."""
-    x, out = numbers(width * width, dtype), numbers(width * stride_of(width), dtype)
-    arguments = (out.ctypes.data, stride_of(width), x.ctypes.data, width, width, width)
+    x, out = numbers(width * width, dtype), numbers(width * stride_of(width, np.dtype(dtype).itemsize), dtype)
+    arguments = (out.ctypes.data, stride_of(width, np.dtype(dtype).itemsize), x.ctypes.data, width, width, width)
     return Work(transpose.transpose(x.itemsize).address, arguments, width * width, (x, out))
 
 
@@ -152,26 +152,31 @@ def operations(formula: Callable[..., Any], arguments: int, coefficients: int = 
 
 def activation(width: int, dtype: str, name: str) -> Work:
     """σ of EXAMPLES rows."""
-    z, a = (numbers(EXAMPLES * stride_of(width), dtype, seed) for seed in range(2))
+    z, a = (numbers(EXAMPLES * stride_of(width, np.dtype(dtype).itemsize), dtype, seed) for seed in range(2))
     each = operations(elementary.exp, 1) + 5  # maximum, difference, sum, quotient
     if name != "softmax":
         each = operations(activations.ACTIVATIONS[name].value, 1)
-    arguments = (a.ctypes.data, z.ctypes.data, EXAMPLES, width, stride_of(width))
+    arguments = (a.ctypes.data, z.ctypes.data, EXAMPLES, width, stride_of(width, np.dtype(dtype).itemsize))
     return Work(activations.forward(name, z.itemsize).address, arguments, each * EXAMPLES * width, (z, a))
 
 
 def slope(width: int, dtype: str, name: str) -> Work:
     """dz = σ' da of EXAMPLES rows."""
-    z, a, da, dz = (numbers(EXAMPLES * stride_of(width), dtype, seed) for seed in range(4))
+    z, a, da, dz = (numbers(EXAMPLES * stride_of(width, np.dtype(dtype).itemsize), dtype, seed) for seed in range(4))
     each = operations(activations.ACTIVATIONS[name].derivative, 2) + 1
-    arguments = (*(part.ctypes.data for part in (dz, z, a, da)), EXAMPLES, width, stride_of(width))
+    arguments = (
+        *(part.ctypes.data for part in (dz, z, a, da)),
+        EXAMPLES,
+        width,
+        stride_of(width, np.dtype(dtype).itemsize),
+    )
     return Work(activations.backward(name, z.itemsize).address, arguments, each * EXAMPLES * width, (z, a, da, dz))
 
 
 def loss(width: int, dtype: str, name: str) -> Work:
     """Cost and delta of EXAMPLES rows: of classes for cross_entropy with softmax, else of numbers."""
     classes = name == "cross_entropy"
-    size, stride = np.dtype(dtype).itemsize, stride_of(width)
+    size, stride = np.dtype(dtype).itemsize, stride_of(width, np.dtype(dtype).itemsize)
     arrays = [numbers(EXAMPLES * stride, dtype, seed) for seed in range(6)]  # d, costs, spare, x, y, weights
     each = 8 if not classes else operations(elementary.exp, 1) + 5
     if classes:

@@ -48,7 +48,7 @@ class Trace:
         dtype = self.theta.dtype
         transposed = [np.zeros(0, dtype)]
         for w in network.weights(self.theta)[1:]:
-            block = np.zeros((w.shape[0], stride_of(w.shape[1])), dtype)
+            block = np.zeros((w.shape[0], stride_of(w.shape[1], dtype.itemsize)), dtype)
             block[:, : w.shape[1]] = w
             transposed.append(block.ravel())
         wt = np.concatenate(transposed)

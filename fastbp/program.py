@@ -19,8 +19,8 @@ from fastbp.network import Network
 
 ALIGNMENT = 64
 
-LINE = 16
-"""Rows in the workspace are multiples of so many elements: 64 bytes of float32, 128 of float64."""
+LINE = 64
+"""Rows in the workspace are multiples of so many bytes: whole vectors."""
 
 BLOCK_BYTES = 64 * 1024
 """Activations of the examples that pass through all layers together: they stay in the first two caches."""
@@ -54,10 +54,11 @@ def embedded_table(network: Network, size: int, objective: Objective) -> NDArray
     return net
 
 
-def stride_of(width: int) -> int:
+def stride_of(width: int, size: int) -> int:
     """Elements between rows of `width` elements, padded; not a multiple of 1 KB, whose rows share cache sets."""
-    stride = -(-width // LINE) * LINE
-    return stride + LINE if stride % 256 == 0 else stride
+    line = LINE // size
+    stride = -(-width // line) * line
+    return stride + line if stride * size % 1024 == 0 else stride
 
 
 class Inference(NamedTuple):
@@ -104,7 +105,7 @@ def diagnostic_table(network: Network, size: int, objective: Objective | None) -
 def make_table(network: Network, size: int, objective: Objective | None, *, keep: bool) -> NDArray[np.int64]:
     net = np.zeros(slots.HEADER + network.n_layers * slots.LAYER_SLOTS, np.int64)
     layers = net[slots.HEADER :].reshape(network.n_layers, slots.LAYER_SLOTS)
-    row = fill_layout(network, layers, training=objective is not None, keep=keep)
+    row = fill_layout(network, layers, size, training=objective is not None, keep=keep)
     widths = set(network.sizes[1:])
     scratch = 0
     if objective is not None:
@@ -114,7 +115,7 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
             if turned(n_in, n_out, size):
                 layers[l, slots.LAYER_UNIT] = dense.panel_width(size)
                 widths.add(n_in)
-                scratch = max(scratch, n_out * stride_of(n_in))
+                scratch = max(scratch, n_out * stride_of(n_in, size))
             if l > 0 and not keep and n_in >= NARROW_INPUTS and dots.narrow_rows(n_out, size):
                 layers[l, slots.LAYER_DOTS] = dots.dots(size, dots.narrow_rows(n_out, size)).address
     header = {
@@ -125,7 +126,7 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
         slots.NET_INPUTS: network.n_inputs,
         slots.NET_OUTPUTS: network.n_outputs,
         slots.NET_PARAMETERS: network.n_parameters,
-        slots.NET_WIDEST: max(map(stride_of, network.sizes)),
+        slots.NET_WIDEST: max(stride_of(width, size) for width in network.sizes),
         slots.NET_SCRATCH: scratch,
         slots.NET_ROW: row,
         slots.NET_BLOCK: block_of(network, row * size, size),
@@ -138,8 +139,8 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
             objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep
         )
         header |= {
-            slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in) for n_in, n_out in pairwise(network.sizes[1:])),
-            slots.NET_INPUT_STRIDE: stride_of(network.n_inputs),
+            slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in, size) for n_in, n_out in pairwise(network.sizes[1:])),
+            slots.NET_INPUT_STRIDE: stride_of(network.n_inputs, size),
             slots.NET_TARGETS: objective.targets(network),
             slots.NET_MEAN: objective.mean,
             slots.NET_FUSED: fused,
@@ -164,11 +165,11 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
     return net
 
 
-def fill_layout(network: Network, layers: NDArray[np.int64], *, training: bool, keep: bool) -> int:
+def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool) -> int:
     """Offsets of each layer in theta and in the activations; returns the activations' elements for one example."""
     at, transposed = 0, 0
     for l, ((n_in, n_out), name) in enumerate(zip(pairwise(network.sizes), network.activations, strict=True)):
-        layer, stride = layers[l], stride_of(n_out)
+        layer, stride = layers[l], stride_of(n_out, size)
         layer[slots.LAYER_IN], layer[slots.LAYER_OUT], layer[slots.LAYER_STRIDE] = n_in, n_out, stride
         layer[slots.LAYER_W] = network.offsets[l]
         layer[slots.LAYER_B] = network.offsets[l] + n_in * n_out if network.bias else -1
@@ -185,7 +186,7 @@ def fill_layout(network: Network, layers: NDArray[np.int64], *, training: bool, 
             at += stride
         if l > 0:
             layer[slots.LAYER_WT] = transposed
-            transposed += n_out * stride_of(n_in)
+            transposed += n_out * stride_of(n_in, size)
     return at
 
 
