@@ -1,7 +1,8 @@
 """Predictions, and how good they are: cost and accuracy. Large ones go to several threads, piece by piece."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -44,18 +45,32 @@ def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, i
     return list(pairwise([*range(0, rows, piece), rows]))
 
 
-def each(function: Callable[[int, int], Result], parts: Iterable[tuple[int, int]]) -> Iterator[Result]:
-    """function(begin, end) of the parts, in order; computed by as many threads as there are cores."""
-    parts = list(parts)
-    workers = min(available_cores(), len(parts))
-    if workers == 1:
-        yield from (function(begin, end) for begin, end in parts)
-        return
-    pool = ThreadPoolExecutor(workers)
-    try:
-        yield from pool.map(function, *zip(*parts, strict=True))
-    finally:
-        pool.shutdown(cancel_futures=True)
+def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
+    """function(begin, end) of all parts, in their order; this thread and others, one a core, take them in turn."""
+    waiting = deque(enumerate(parts))
+    results: dict[int, Result] = {}
+
+    def work() -> None:
+        while True:
+            try:
+                i, part = waiting.popleft()
+            except IndexError:
+                return
+            results[i] = function(*part)
+
+    helpers = min(available_cores(), len(parts)) - 1
+    if helpers == 0:
+        work()
+    else:
+        with ThreadPoolExecutor(helpers, thread_name_prefix="fastbp") as pool:
+            futures = [pool.submit(work) for _ in range(helpers)]
+            try:
+                work()
+            finally:
+                waiting.clear()  # after an exception here the others end early
+            for future in futures:
+                future.result()
+    return [results[i] for i in range(len(parts))]
 
 
 def predict(network: Network, theta: Array, X: Array) -> Array:
@@ -73,8 +88,7 @@ def predict(network: Network, theta: Array, X: Array) -> Array:
             net.address, theta_at, out_at + begin * out_row, x_at + begin * x_row, end - begin, scratch(net.scratch)
         )
 
-    for _ in each(part, pieces(net.net, len(X), 2.0 * network.n_parameters)):
-        pass
+    each(part, pieces(net.net, len(X), 2.0 * network.n_parameters))
     return out
 
 
