@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from benchmarks import cases
-from benchmarks.rivals import fastbp_
+from benchmarks import shapes
+from fastbp.bench import cases
+from fastbp.bench.rivals import fastbp_
 
-NETWORKS = {case.name: case for case in cases.table("cross_entropy", "float32", "adam") if case.name in "ABDEF"}
+NETWORKS = {case.name: case for case in shapes.table("cross_entropy", "float32", "adam") if case.name in "ABDEF"}
 
 
 class Predict:

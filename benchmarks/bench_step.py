@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 import fastbp
-from benchmarks import cases
+from benchmarks import shapes
+from fastbp.bench import cases
 
-NETWORKS = [case for case in cases.table("cross_entropy", "float32", "adam") if case.task == "fit"]
+NETWORKS = [case for case in shapes.table("cross_entropy", "float32", "adam") if case.task == "fit"]
 # NETWORKS.append(cases.Case("mine", (30, 50, 3), batch=64).with_steps())
 
 STEP = cases.Case("", (64, 64, 64, 10), 128)
@@ -80,7 +81,7 @@ class Conditions:
     """The table's networks under other conditions, with fit's own choice of threads."""
 
     params: Any = (
-        [case.name for case in cases.SHAPES],
+        [case.name for case in shapes.SHAPES],
         ["float32", "float64"],
         ["cross_entropy", "squared_error"],
         ["adam", "momentum"],
@@ -89,7 +90,7 @@ class Conditions:
     timeout = 300
 
     def setup(self, name: str, dtype: str, loss: str, optimizer: str) -> None:
-        [case] = [case for case in cases.table(loss, dtype, optimizer) if case.name == name]
+        [case] = [case for case in shapes.table(loss, dtype, optimizer) if case.name == name]
         self.fit = Fit(case, None)
 
     def track_step(self, name: str, dtype: str, loss: str, optimizer: str) -> float:

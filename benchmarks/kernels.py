@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 
-from benchmarks.cases import Array
+from fastbp.bench.cases import Array
 from fastbp.core import activations, elementary, losses, optimizers, transpose
 from fastbp.core import table as slots
 from fastbp.core.compile import INT, POINTERS, VOID, Kernel, call, kernel, lanes_of, wide_vectors

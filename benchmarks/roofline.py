@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 import fastbp
-from benchmarks import cases, kernels, report
-from benchmarks.measure import THREADS_OF_LIBRARIES
+from benchmarks import kernels, shapes
+from fastbp.bench import cases, report
+from fastbp.bench.measure import THREADS_OF_LIBRARIES
 from fastbp.team import available_cores
 
 GEMM = """
@@ -87,7 +88,7 @@ def step_figures(dtype: str, peak: Rate, rounds: int) -> dict[str, list[Figure]]
     figures = {}
     counts = sorted({1, min(2, available_cores())})
     print(f"\n{'a whole step; threads':28}" + "".join(f"{count:>12}" for count in counts))
-    for case in cases.table("cross_entropy", dtype, "adam"):
+    for case in shapes.table("cross_entropy", dtype, "adam"):
         if case.task == "fit" and case.flops > 1e5:  # T and J are all overhead
             name = f"{case.name} {case}"
             figures[name] = [

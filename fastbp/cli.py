@@ -1,4 +1,4 @@
-"""The command line: fastbp train | predict | info.
+"""The command line: fastbp train | predict | bench | info.
 
 Exit codes: 0; 1 when the reader of a pipe has gone; 2 with one line on stderr for bad usage or bad data; 130
 after Ctrl-C.
@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +37,14 @@ class UsageError(ValueError):
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, without the usage."""
+
+    late: Callable[[argparse.ArgumentParser], None] | None = None
+    """Adds the arguments when the command is used, and not before."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.late:
+            self.late(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -69,9 +77,10 @@ def _one_line(error: BaseException) -> str:
 def _parser() -> Parser:
     parser = Parser(prog="fastbp", description="Train small neural networks fast on the CPU.")
     parser.add_argument("--version", action="version", version=f"fastbp {fastbp.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="train | predict | info")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="train | predict | bench | info")
     _add_train(commands.add_parser("train", help="train a network", description=TRAIN, epilog=DATA))
     _add_predict(commands.add_parser("predict", help="use a trained network", description=PREDICT))
+    commands.add_parser("bench", help="measure a network beside other libraries").late = _add_bench
     info = commands.add_parser("info", help="describe the installation or a model file")
     info.add_argument("model", nargs="?", metavar="MODEL", help="a model file")
     info.set_defaults(run=_info)
@@ -115,6 +124,12 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, metavar="FILE", help="write there: .npy for an array, else text")
     add("--raw", action="store_true", help="a classifier's outputs (probabilities), not its classes")
     parser.set_defaults(run=_predict)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from fastbp.bench.command import add_arguments  # no other command has to import it
+
+    add_arguments(parser)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -211,7 +211,7 @@ def test_help_and_version(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("", "train | predict | info"),
+        ("", "train | predict | bench | info"),
         ("fly", "invalid choice: 'fly'"),
         ("train", "DATA"),
         ("train digits more", "more"),

@@ -1,7 +1,9 @@
 """PyTorch: fused optimizers, functional layers, tensors in memory and cut into mini-batches beforehand."""
 
-from benchmarks.cases import Array, Case, Layers
-from benchmarks.rivals import Task
+from typing import Any
+
+from fastbp.bench.cases import Array, Case, Layers
+from fastbp.bench.rivals import Task
 
 packages = ("torch",)
 threads = 1
@@ -15,10 +17,10 @@ def set_threads(n: int | None) -> None:
 def version() -> str:
     import torch
 
-    return torch.__version__
+    return str(torch.__version__)
 
 
-def network(case: Case, layers: Layers):
+def network(case: Case, layers: Layers) -> tuple[list[Any], Any]:
     """The parameters, w and b in turn, and the function of the network up to the last z."""
     import torch
     from torch.nn.functional import linear
@@ -27,7 +29,7 @@ def network(case: Case, layers: Layers):
     parameters = [torch.tensor(part, requires_grad=True) for layer in layers for part in layer]
     sigma = torch.relu if case.hidden == "relu" else torch.tanh
 
-    def forward(x):
+    def forward(x: Any) -> Any:
         for k in range(0, len(parameters) - 2, 2):
             x = sigma(linear(x, parameters[k], parameters[k + 1]))
         return linear(x, parameters[-2], parameters[-1])
@@ -35,7 +37,7 @@ def network(case: Case, layers: Layers):
     return parameters, forward
 
 
-def probabilities(case: Case, forward, x) -> Array:
+def probabilities(case: Case, forward: Any, x: Any) -> Any:
     import torch
 
     with torch.inference_mode():
@@ -43,7 +45,7 @@ def probabilities(case: Case, forward, x) -> Array:
         return (torch.softmax(z, dim=1) if case.output == "softmax" else z).numpy()
 
 
-def loss_of(case: Case):
+def loss_of(case: Case) -> Any:
     import torch
 
     if case.loss == "cross_entropy":
@@ -51,7 +53,7 @@ def loss_of(case: Case):
     return lambda z, y: torch.nn.functional.mse_loss(z, y, reduction="sum") / len(y)
 
 
-def optimizer_of(case: Case, parameters):
+def optimizer_of(case: Case, parameters: list[Any]) -> Any:
     import torch
 
     if case.optimizer == "adam":

@@ -1,4 +1,4 @@
-"""Interleaved rounds of several libraries, each in a process of its own (see `benchmarks.rival` for what they say)."""
+"""Interleaved rounds of several libraries, each in a process of its own; `fastbp.bench.rival` is what runs there."""
 
 import contextlib
 import json
@@ -11,9 +11,19 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from benchmarks.cases import Case
+import fastbp
+from fastbp.bench.cases import Case
 
 OWN = "fastbp"
+PROGRAM = """
+import importlib, sys, types
+folder, name = sys.argv[1:3]
+if name != "fastbp":
+    fastbp = sys.modules["fastbp"] = types.ModuleType("fastbp")
+    fastbp.__path__ = [folder]
+importlib.import_module("fastbp.bench.rival").main(sys.argv[2:])
+"""
+"""A rival gets an empty fastbp that holds nothing but the folder: numba and our kernels stay out of its process."""
 WARM_UPS = 2
 HOPELESS = 3  # times as long as the same library with another number of threads
 THREADS_OF_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -43,7 +53,7 @@ class Contender:
 
     def __init__(self, name: str, threads: int | None) -> None:
         self.name, self.threads = name, threads
-        command = [sys.executable, "-m", "benchmarks.rival", name]
+        command = [sys.executable, "-c", PROGRAM, fastbp.__path__[0], name]
         environment = dict(os.environ)
         if threads:
             command += ["--threads", str(threads)]
@@ -56,34 +66,50 @@ class Contender:
             text=True,
             env=environment,
         )
+        self.questions: Any = self.process.stdin
+        self.answers: Any = self.process.stdout
         self.greeting = self.answer()
 
+    @property
+    def left_out(self) -> str | None:
+        """Why nothing can be measured, if so."""
+        if "missing" in self.greeting:
+            return f"{self.name} is not installed"
+        return f"{self.name} is left out: {self.greeting['unable']}" if "unable" in self.greeting else None
+
     def answer(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
+        line = self.answers.readline()
         return dict(json.loads(line)) if line else {"unable": f"ended with exit code {self.process.wait()}"}
 
     def ask(self, order: str, argument: Any = True) -> dict[str, Any]:
         with contextlib.suppress(BrokenPipeError):  # the answer says why
-            print(json.dumps({order: argument}), file=self.process.stdin, flush=True)
+            print(json.dumps({order: argument}), file=self.questions, flush=True)
         return self.answer()
 
     def close(self) -> None:
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # a question that nobody read
+            self.questions.close()
         self.process.wait()
+        self.answers.close()
 
 
-def contenders(names: Iterable[str], threads: Iterable[int], own_threads: int | None) -> list[Contender]:
-    """One process for fastbp, one for each rival and number of threads; none for what is not installed."""
-    started = [Contender(OWN, own_threads)]
+def contenders(names: Iterable[str], threads: Iterable[int]) -> tuple[list[Contender], list[str]]:
+    """One process for fastbp, one for each rival and number of threads; and why there is none of a rival.
+
+    fastbp chooses its number of threads for itself, unless the only number is 1.
+    """
+    started, left_out = [Contender(OWN, 1 if list(threads) == [1] else None)], []
+    if started[0].left_out:
+        raise ImportError(started[0].left_out)
     for name in names:
         for count in threads:
-            started.append(Contender(name, count))
-            if "version" not in started[-1].greeting:
-                gone = started.pop()
-                gone.close()
-                print(f"{name} is left out: {gone.greeting}")
+            contender = Contender(name, count)
+            if contender.left_out:
+                left_out.append(contender.left_out)
+                contender.close()
                 break
-    return started
+            started.append(contender)
+    return started, left_out
 
 
 def measure(case: Case, processes: list[Contender], rounds: int) -> list[Measured]:
@@ -98,7 +124,7 @@ def measure(case: Case, processes: list[Contender], rounds: int) -> list[Measure
         for contender, result, last in zip(processes, results, seconds, strict=True)
         if last < math.inf and last <= HOPELESS * fastest[result.name]
     ]
-    for i in range(rounds):
+    for i in range(rounds if running else 0):
         first = i % len(running)
         for contender, result in running[first:] + running[:first]:
             elapsed = contender.ask("run").get("seconds", math.nan)

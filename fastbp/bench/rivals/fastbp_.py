@@ -1,7 +1,9 @@
 """fastbp itself: rows in their own order, as for all; the number of threads is left to it."""
 
-from benchmarks.cases import Array, Case, Layers
-from benchmarks.rivals import Task
+from typing import Any
+
+from fastbp.bench.cases import Array, Case, Layers
+from fastbp.bench.rivals import Task
 
 packages = ("fastbp",)
 threads: int | None = None
@@ -18,7 +20,7 @@ def version() -> str:
     return fastbp.__version__
 
 
-def model_of(case: Case, layers: Layers):
+def model_of(case: Case, layers: Layers) -> Any:
     import fastbp
 
     return fastbp.Model(case.sizes, case.hidden, case.output, case.loss, dtype=case.dtype, initial=layers)
@@ -50,7 +52,7 @@ def gradient(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     slope = np.empty_like(theta)
 
     @numba.njit
-    def descend(net, theta, X, y, slope, work, steps, rate):
+    def descend(net: Any, theta: Any, X: Any, y: Any, slope: Any, work: Any, steps: int, rate: float) -> None:
         for _ in range(steps):
             fastbp.jit.value_and_gradient(net, theta, X, y, slope, work)
             for i in range(theta.size):
@@ -82,7 +84,7 @@ def compiled_row(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     out = np.empty((len(X), model.network.n_outputs), theta.dtype)
 
     @numba.njit
-    def call_often(net, theta, X, out, work, times):
+    def call_often(net: Any, theta: Any, X: Any, out: Any, work: Any, times: int) -> None:
         for _ in range(times):
             fastbp.jit.predict(net, theta, X, out, work)
 

@@ -3,10 +3,12 @@
 Two classes are one sigmoid output there, not two of a softmax: the same function with less work.
 """
 
+from typing import Any
+
 import numpy as np
 
-from benchmarks.cases import Array, Case, Layers
-from benchmarks.rivals import Task
+from fastbp.bench.cases import Array, Case, Layers
+from fastbp.bench.rivals import Task
 
 packages = ("sklearn",)
 
@@ -18,14 +20,14 @@ def set_threads(n: int | None) -> None:
 def version() -> str:
     import sklearn
 
-    return sklearn.__version__
+    return str(sklearn.__version__)
 
 
-def estimator(case: Case, X: Array, y: Array, layers: Layers):
+def estimator(case: Case, X: Array, y: Array, layers: Layers) -> Any:
     """Fitted to one batch, which makes its arrays, and then given the initial parameters and a fresh optimizer."""
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-    settings = {
+    settings: dict[str, Any] = {
         "hidden_layer_sizes": case.sizes[1:-1],
         "activation": case.hidden,
         "solver": "adam" if case.optimizer == "adam" else "sgd",
@@ -51,7 +53,7 @@ def estimator(case: Case, X: Array, y: Array, layers: Layers):
     return model
 
 
-def outputs(case: Case, model, X: Array) -> Array:
+def outputs(case: Case, model: Any, X: Array) -> Any:
     return model.predict_proba(X) if case.loss == "cross_entropy" else model.predict(X)
 
 

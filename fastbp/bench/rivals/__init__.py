@@ -7,7 +7,7 @@ and `tasks`: the name of a task -> prepare(case, X, y, layers) -> Task.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmarks.cases import Array
+from fastbp.bench.cases import Array
 
 
 class Task(NamedTuple):

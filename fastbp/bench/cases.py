@@ -1,4 +1,4 @@
-"""What is compared: the table of shapes, and data and initial parameters that are the same for every library.
+"""What is compared: a network and a task, with data and initial parameters that are the same for every library.
 
 Imports NumPy only, so that a process of a rival holds nothing else of ours.
 """
@@ -59,8 +59,10 @@ class Case:
 
     @property
     def flops(self) -> float:
-        """Of a training step: forward, deltas (none for the inputs), weight gradients."""
+        """Of a training step: forward, deltas (none for the inputs), weight gradients; of a prediction: forward."""
         products = sum(n_in * n_out for n_in, n_out in pairwise(self.sizes))
+        if self.task in PREDICTIONS:
+            return self.batch * 2 * products
         return self.batch * (6 * products - 2 * self.sizes[0] * self.sizes[1])
 
     def with_steps(self) -> "Case":
@@ -73,33 +75,12 @@ class Case:
         return what if self.task == "fit" else f"{what}, {self.task.replace('_', ' ')}"
 
 
-SHAPES = [
-    Case("T", (2, 3, 2), 64, goal=3),
-    Case("A", (13, 32, 32, 2), 32, goal=2.5),
-    Case("B", (8, 64, 64, 4), 64, goal=1.7),
-    Case("C", (30, 100, 2), 200, goal=2.5),
-    Case("D", (64, 64, 10), 200, goal=2),
-    Case("E", (784, 128, 10), 128, goal=2),
-    Case("F", (784, 512, 512, 10), 128, goal=1.2),
-    Case("G", (20, 256, 256, 256, 2), 256, goal=1.4),
-]
-SPECIAL = [  # with a loss, a dtype or an optimizer of their own
-    Case("H", (4, 32, 16, 4), 10_000, loss="squared_error", steps=1, epochs=50, goal=4),
-    Case("I", (24, 8, 2), 200, "gradient", "squared_error", "float64", "sgd", steps=5000, goal=3),
-    Case("J", (40, 100, 100, 10), 1, optimizer="sgd", steps=2000),
-]
 PREDICTIONS = {"bulk": (10_000, 20), "row": (1, 1000), "compiled_row": (1, 20_000)}  # rows of a call, calls
 
 
-def table(loss: str, dtype: str, optimizer: str) -> list[Case]:
-    """The rows of the training table, under these conditions."""
-    shapes = [replace(case, loss=loss, dtype=dtype, optimizer=optimizer).with_steps() for case in SHAPES]
-    specials = {
-        "H": {"dtype": dtype, "optimizer": optimizer},
-        "I": {},
-        "J": {"dtype": dtype, "loss": loss},
-    }
-    return shapes + [replace(case, **specials[case.name]) for case in SPECIAL]
+def own(sizes: tuple[int, ...], batch: int, loss: str, dtype: str, optimizer: str) -> Case:
+    """A training step of the user's own network."""
+    return Case("", sizes, batch, "fit", loss, dtype, optimizer).with_steps()
 
 
 def predictions(case: Case) -> list[Case]:

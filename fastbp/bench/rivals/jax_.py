@@ -1,9 +1,10 @@
 """JAX: everything inside one jitted call, a scan over the mini-batches of an epoch; one core by affinity."""
 
 import os
+from typing import Any
 
-from benchmarks.cases import Array, Case, Layers
-from benchmarks.rivals import Task
+from fastbp.bench.cases import Array, Case, Layers
+from fastbp.bench.rivals import Task
 
 packages = ("jax",)
 
@@ -18,17 +19,17 @@ def set_threads(n: int | None) -> None:
 def version() -> str:
     import jax
 
-    return jax.__version__
+    return str(jax.__version__)
 
 
-def network(case: Case, layers: Layers):
+def network(case: Case, layers: Layers) -> tuple[Any, Any]:
     """The parameters, w transposed, and the network up to the last z."""
     import jax
     import jax.numpy as jnp
 
     sigma = jax.nn.relu if case.hidden == "relu" else jnp.tanh
 
-    def forward(parameters, x):
+    def forward(parameters: Any, x: Any) -> Any:
         for w, b in parameters[:-1]:
             x = sigma(x @ w + b)
         w, b = parameters[-1]
@@ -37,10 +38,10 @@ def network(case: Case, layers: Layers):
     return [(jnp.array(w.T), jnp.array(b)) for w, b in layers], forward
 
 
-def loss_of(case: Case, forward):
+def loss_of(case: Case, forward: Any) -> Any:
     import jax
 
-    def loss(parameters, x, y):
+    def loss(parameters: Any, x: Any, y: Any) -> Any:
         z = forward(parameters, x)
         if case.loss == "cross_entropy":
             return -(y * jax.nn.log_softmax(z)).sum() / len(x)
@@ -49,7 +50,7 @@ def loss_of(case: Case, forward):
     return loss
 
 
-def outputs(case: Case, forward, parameters, X: Array) -> Array:
+def outputs(case: Case, forward: Any, parameters: Any, X: Array) -> Array:
     import jax
     import numpy as np
 
@@ -64,26 +65,27 @@ def targets_of(case: Case, y: Array) -> Array:
     return np.eye(case.sizes[-1], dtype=case.dtype)[y] if case.loss == "cross_entropy" else y
 
 
-def update_of(case: Case):
+def update_of(case: Case) -> Any:
     """(parameters, moments m and v, t, gradients) -> the new parameters and moments."""
     import jax
     import jax.numpy as jnp
 
     rate, mu = case.learning_rate, case.momentum
 
-    def adam(theta, m, v, t, g):
+    def adam(theta: Any, m: Any, v: Any, t: Any, g: Any) -> tuple[Any, Any, Any]:
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         return theta - rate / (1 - 0.9**t) * m / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8), m, v
 
-    def sgd(theta, m, v, t, g):
+    def sgd(theta: Any, m: Any, v: Any, t: Any, g: Any) -> tuple[Any, Any, Any]:
         m = mu * m + g
         return theta - rate * m, m, v
 
     rule = adam if case.optimizer == "adam" else sgd
 
-    def update(theta, m, v, t, g):
+    def update(theta: Any, m: Any, v: Any, t: Any, g: Any) -> tuple[Any, ...]:
         flat, tree = jax.tree.flatten(theta)
-        parts = [rule(*part[:3], t, part[3]) for part in zip(flat, *map(jax.tree.leaves, (m, v, g)), strict=True)]
+        leaves = zip(flat, *map(jax.tree.leaves, (m, v, g)), strict=True)
+        parts = [rule(w, w_m, w_v, t, w_g) for w, w_m, w_v, w_g in leaves]
         return tuple(jax.tree.unflatten(tree, list(column)) for column in zip(*parts, strict=True))
 
     return update
@@ -97,12 +99,12 @@ def fit(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     slope_of, update = jax.grad(loss_of(case, forward)), update_of(case)
     batches = tuple(jnp.array(part.reshape(case.steps, case.batch, -1)) for part in (X, targets_of(case, y)))
 
-    def step(state, batch):
+    def step(state: Any, batch: Any) -> tuple[Any, None]:
         theta, m, v, t = state
         t = t + 1
         return (*update(theta, m, v, t, slope_of(theta, *batch)), t), None
 
-    def epochs(state, batches):
+    def epochs(state: Any, batches: Any) -> Any:
         return jax.lax.fori_loop(0, case.epochs, lambda _, state: jax.lax.scan(step, state, batches)[0], state)
 
     run_epochs = jax.jit(epochs, donate_argnums=0)
@@ -123,7 +125,7 @@ def gradient(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     value_and_slope = jax.value_and_grad(loss_of(case, forward))
     x_all, y_all = jnp.array(X), jnp.array(targets_of(case, y))
 
-    def step(state, _):
+    def step(state: Any, _: None) -> tuple[Any, None]:
         theta, cost = state
         value, slope = value_and_slope(theta, x_all, y_all)
         return (jax.tree.map(lambda p, g: p - case.learning_rate * g, theta, slope), cost + value), None

@@ -1,4 +1,4 @@
-"""The table of `benchmarks.compare` as text, as JSON and as a picture."""
+"""A comparison's table as text, as JSON and as a picture."""
 
 import json
 import os
@@ -6,8 +6,8 @@ import platform
 from statistics import median
 from typing import Any
 
-from benchmarks.cases import Case
-from benchmarks.measure import OWN, Measured, best
+from fastbp.bench.cases import Case
+from fastbp.bench.measure import OWN, Measured, best
 
 Rows = list[tuple[Case, list[Measured]]]
 
@@ -48,16 +48,25 @@ def heading(names: list[str], *more: str) -> list[str]:
     return ["", "network, rows of a step", *names, *more]
 
 
+def speed(case: Case, own: Measured | None) -> str:
+    """fastbp's GF/s."""
+    return "-" if own is None else number(case.flops / median(own.microseconds) / 1e3)
+
+
 def line_of_times(case: Case, results: list[Measured], names: list[str]) -> list[str]:
     chosen = best(results)
     own, ahead = chosen.get(OWN), lead(chosen)
     cells = [cell(chosen.get(name), own) for name in names]
-    return [case.name, str(case), *cells, f"{ahead:.2f}x" if ahead else "-", f"{case.goal:g}x" if case.goal else "-"]
+    lead_and_goal = [f"{ahead:.2f}x" if ahead else "-", f"{case.goal:g}x" if case.goal else "-"]
+    return [case.name, str(case), *cells, speed(case, own), *lead_and_goal]
 
 
 def times(rows: Rows, names: list[str]) -> str:
-    """Microseconds per step: median (minimum), ratio to fastbp, [threads] if not 1; the lead, and what it should be."""
-    return columns([heading(names, "lead", "goal"), *(line_of_times(*row, names) for row in rows)])
+    """Microseconds per step: median (minimum), ratio to fastbp, [threads] if not 1; fastbp's GF/s and lead."""
+    lines = [heading(names, "GF/s", "lead", "goal"), *(line_of_times(*row, names) for row in rows)]
+    if not any(case.goal for case, _ in rows):
+        lines = [line[:-1] for line in lines]
+    return columns(lines)
 
 
 def costs(rows: Rows, names: list[str]) -> str:
@@ -73,14 +82,19 @@ def costs(rows: Rows, names: list[str]) -> str:
 def failures(rows: Rows) -> str:
     """What a library was not able to do."""
     failed = [(case, result) for case, results in rows for result in results if result.unable]
-    return "\n".join(sorted({f"{case.name}: {result.name}: {result.unable}" for case, result in failed}))
+    return "\n".join(
+        sorted({f"{case.name} {case}: {result.name}: {result.unable}".lstrip() for case, result in failed})
+    )
 
 
 def as_json(rows: Rows, about: dict[str, Any]) -> str:
     return json.dumps(
         {
             "about": about,
-            "rows": [{**vars(case), "results": [vars(result) for result in results]} for case, results in rows],
+            "rows": [
+                {**vars(case), "flops": case.flops, "results": [vars(result) for result in results]}
+                for case, results in rows
+            ],
         },
         indent=1,
     )

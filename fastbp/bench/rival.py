@@ -1,4 +1,4 @@
-"""One library in a process of its own: `python -m benchmarks.rival NAME [--threads N]`.
+"""One library in a process of its own, that `fastbp.bench.measure` starts with NAME [--threads N].
 
 It answers each line of JSON on its standard input by one on its standard output:
 
@@ -6,8 +6,8 @@ It answers each line of JSON on its standard input by one on its standard output
     {"run": true}        {"seconds": s}: one round
     {"cost": true}       {"cost": c}: over all data, at the parameters reached
 
-What fails is answered by {"unable": why}, too. The first answer, before anything is asked, is {"version": …} or
-{"missing": package}.
+What fails is answered by {"unable": why}, too. The first answer, before anything is asked, is {"version": …},
+{"missing": package} or {"unable": why}.
 """
 
 import argparse
@@ -17,10 +17,11 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, TextIO
 
-from benchmarks import cases
-from benchmarks.rivals import Task
+from fastbp.bench import cases
+from fastbp.bench.rivals import Task
 
 NAMES = {"fastbp": "fastbp_", "torch": "torch_", "jax": "jax_", "scikit-learn": "sklearn_"}
 
@@ -30,7 +31,9 @@ class Session:
 
     def __init__(self, library: Any) -> None:
         self.library = library
-        self.task: Task | None = None
+        self.task: Task
+        self.case: cases.Case
+        self.y: cases.Array
 
     def prepare(self, fields: dict[str, Any]) -> dict[str, Any]:
         self.case = cases.Case(**{**fields, "sizes": tuple(fields["sizes"])})
@@ -57,7 +60,10 @@ def serve(library: Any, answers: TextIO) -> None:
 
     if missing := [name for name in library.packages if importlib.util.find_spec(name) is None]:
         return say({"missing": missing[0]})
-    say({"version": library.version()})
+    try:
+        say({"version": library.version()})
+    except Exception as error:  # installed, but not in order
+        return say({"unable": f"{type(error).__name__}: {error}"})
     session = Session(library)
     for line in sys.stdin:
         [(order, argument)] = json.loads(line).items()
@@ -68,17 +74,14 @@ def serve(library: Any, answers: TextIO) -> None:
     return None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rival", description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str]) -> None:
+    """Answers until the input ends."""
+    parser = argparse.ArgumentParser()
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--threads", type=int, help="of the library; default: its own choice")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     answers = os.fdopen(os.dup(1), "w")  # what a library prints goes elsewhere
     os.dup2(2, 1)
-    library = importlib.import_module(f"benchmarks.rivals.{NAMES[options.name]}")
+    library = importlib.import_module(f"fastbp.bench.rivals.{NAMES[options.name]}")
     library.set_threads(options.threads)
     serve(library, answers)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,43 @@
+"""fastbp beside the rivals that are installed, measured now and printed.
+
+Every library works in a process of its own, on the same mini-batches, from the same initial parameters, in interleaved
+rounds after a warm-up. Printed are microseconds per step, median (minimum) of the rounds, the median over the rounds of
+the ratio to fastbp, and then the costs reached, which show that all learn the same. Rivals run with each number of
+threads, and the better one counts; fastbp chooses for itself.
+"""
+
+import argparse
+from pathlib import Path
+
+from fastbp.bench import measure, report
+from fastbp.bench.cases import Case
+
+
+def compare(cases: list[Case], options: argparse.Namespace) -> tuple[report.Rows, list[str], str]:
+    """Measures and prints, and writes options.json; returns the rows, the libraries and the title."""
+    processes, left_out = measure.contenders(options.rivals, options.threads)
+    versions = {contender.name: contender.greeting["version"] for contender in processes}
+    title = f"{options.dtype}, {options.loss}, {options.optimizer}; {report.machine()}"
+    print(*left_out, ", ".join(f"{name} {version}" for name, version in versions.items()), title, sep="\n", flush=True)
+    rows: report.Rows = []
+    try:
+        for case in cases:
+            rows.append((case, measure.measure(case, processes, options.rounds)))
+            if len(cases) > 1:  # so that one sees that it goes on
+                print("  ".join(report.line_of_times(*rows[-1], list(versions))), flush=True)
+    finally:
+        for contender in processes:
+            contender.close()
+    print_tables(rows, list(versions))
+    if options.json:
+        about = {"versions": versions, "left_out": left_out, "conditions": title, "rounds": options.rounds}
+        Path(options.json).write_text(report.as_json(rows, about), encoding="utf-8")
+    return rows, list(versions), title
+
+
+def print_tables(rows: report.Rows, names: list[str]) -> None:
+    """Times, costs, and what a library was not able to do."""
+    for table in (report.times, report.costs):
+        print("", table.__doc__, table(rows, names), sep="\n")
+    if failures := report.failures(rows):
+        print("", failures, sep="\n")
