@@ -8,7 +8,7 @@ from statistics import median
 TRIVIAL = str(Path(__file__).with_name("trivial.py"))
 PROGRAMS = {
     "python": "pass",
-    "numba": f"import runpy; runpy.run_path({TRIVIAL!r})",
+    "numba": f"import runpy; runpy.run_path({TRIVIAL!r}, run_name='__main__')",
     "import": "import fastbp",
     "fit": """
 import numpy as np
