@@ -8,7 +8,7 @@ from statistics import median
 TRIVIAL = str(Path(__file__).with_name("trivial.py"))
 PROGRAMS = {
     "python": "pass",
-    "numba": f"import runpy; runpy.run_path({TRIVIAL!r})",
+    "numba": f"import runpy; runpy.run_path({TRIVIAL!r}, run_name='__main__')",
     "import": "import fastbp",
     "fit": """
 import numpy as np
@@ -24,11 +24,11 @@ fastbp.Model((64, 64, 10), output="softmax").predict(np.zeros((1, 64)))
 """,
 }
 EMPTY_CACHE = "import os, tempfile; cache = tempfile.TemporaryDirectory(); os.environ['NUMBA_CACHE_DIR'] = cache.name\n"
-PEAK = "\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+PEAK = "\nprint(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
 
 
 def megabytes(program: str) -> float:
-    """The most memory that the program held, in a fresh process (Linux: ru_maxrss is in KB)."""
+    """The most memory that the program held, in a fresh process. Linux; ru_maxrss would begin at this one's peak."""
     ran = subprocess.run([sys.executable, "-c", program + PEAK], capture_output=True, text=True, check=True)
     return int(ran.stdout.split()[-1]) / 1024
 

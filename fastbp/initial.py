@@ -1,6 +1,6 @@
 """Initial parameters: seeded draws by the usual formulas, zeros, or arrays that the user brings.
 
-Everything is drawn in float64 with one generator, layer after layer, and rounded to the dtype at the end, so
+Everything is drawn in float64 with one generator, layer after layer, and then rounded to the dtype, so
 that the float32 and the float64 model of one seed start from the same numbers.
 """
 
@@ -15,37 +15,38 @@ from fastbp.validation import as_shape, as_vector, choice, floating_dtype, nonne
 
 Array = NDArray[Any]
 Initial = str | ArrayLike | Sequence[ArrayLike] | Sequence[tuple[ArrayLike, ArrayLike]]
-Draw = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
+Draw = Callable[[np.random.Generator, int, int, int], NDArray[np.float64]]
+CHUNK = 1 << 16  # numbers drawn at a time, so that no float64 copy of theta is needed
 
 
-def glorot_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:
+def glorot_uniform(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> NDArray[np.float64]:
     """w uniform in ±√(6 / (n_in + n_out)): Glorot & Bengio 2010, equation 16."""
     limit = np.sqrt(6 / (n_in + n_out))
-    return rng.uniform(-limit, limit, n_in * n_out)
+    return rng.uniform(-limit, limit, count)
 
 
-def glorot_normal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:
+def glorot_normal(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> NDArray[np.float64]:
     """w normal with variance 2 / (n_in + n_out): Glorot & Bengio 2010, equation 12."""
-    return rng.normal(0, np.sqrt(2 / (n_in + n_out)), n_in * n_out)
+    return rng.normal(0, np.sqrt(2 / (n_in + n_out)), count)
 
 
-def he_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:
+def he_uniform(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> NDArray[np.float64]:
     """w uniform in ±√(6 / n_in), which has the variance of he_normal."""
     limit = np.sqrt(6 / n_in)
-    return rng.uniform(-limit, limit, n_in * n_out)
+    return rng.uniform(-limit, limit, count)
 
 
-def he_normal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:
+def he_normal(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> NDArray[np.float64]:
     """w normal with variance 2 / n_in: He, Zhang, Ren & Sun 2015, equation 10."""
-    return rng.normal(0, np.sqrt(2 / n_in), n_in * n_out)
+    return rng.normal(0, np.sqrt(2 / n_in), count)
 
 
-def zeros(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:
+def zeros(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> NDArray[np.float64]:
     """w = 0."""
-    return np.zeros(n_in * n_out)
+    return np.zeros(count)
 
 
-# Each draws the n_in * n_out weights of one layer; biases start at zero with all of them.
+# Each draws the next `count` weights of a layer of n_in inputs and n_out outputs; biases start at zero with all.
 DRAWS: dict[str, Draw] = {
     "glorot_uniform": glorot_uniform,
     "glorot_normal": glorot_normal,
@@ -95,11 +96,16 @@ def _drawn(
 ) -> Array:
     """theta by one row of the table, or by the row that suits each layer's activation ("auto")."""
     rng = np.random.default_rng(nonnegative_int("seed", seed))
-    blocks = []
+    theta = np.zeros(sum((n_in + bias) * n_out for n_in, n_out in layers), dtype)
+    at = 0
     for (n_in, n_out), activation in zip(layers, activations, strict=True):
         row = AUTO.get(activation, "glorot_uniform") if name == "auto" else name
-        blocks += [DRAWS[row](rng, n_in, n_out), np.zeros(n_out if bias else 0)]
-    return np.concatenate(blocks).astype(dtype, copy=False)
+        weights = theta[at : at + n_in * n_out]
+        for begin in range(0, len(weights), CHUNK):
+            chunk = weights[begin : begin + CHUNK]
+            chunk[:] = DRAWS[row](rng, n_in, n_out, len(chunk))
+        at += (n_in + bias) * n_out
+    return theta
 
 
 def _items(initial: Any) -> list[Any]:

@@ -62,9 +62,13 @@ class Plan:
     progress: bool = False
 
 
-def shuffled(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of the rows in an epoch: of the seed and the epoch alone."""
-    return np.random.default_rng((seed, epoch)).permutation(rows)
+def shuffled(rows: int, seed: int, first: int, epochs: int = 1) -> NDArray[np.int64]:
+    """The order of the rows in each epoch from `first` on, one after the other: of the seed and the epoch alone."""
+    order = np.arange(epochs * rows).reshape(epochs, rows)
+    order -= order[:, :1].copy()
+    for epoch, numbers in enumerate(order, first):
+        np.random.default_rng((seed, epoch)).shuffle(numbers)
+    return order.reshape(-1)
 
 
 class Pace:
@@ -164,13 +168,9 @@ class Run:
         if seed is None:
             return None
         if self._order is None or self._order[:2] != (epoch, epochs):
-            numbers = range(self.plan.epochs_before + epoch, self.plan.epochs_before + epoch + epochs)
+            self._order = self.job.order = None  # not two at a time: 8 bytes a row, of which there may be millions
             rows = len(self.job.examples)
-            self._order = (
-                epoch,
-                epochs,
-                np.concatenate([shuffled(rows, seed, number) for number in numbers]),
-            )
+            self._order = (epoch, epochs, shuffled(rows, seed, self.plan.epochs_before + epoch, epochs))
         return self._order[2]
 
     def _record(self, first: int, elapsed: float) -> None:
