@@ -18,9 +18,11 @@ SLICE_SECONDS = 0.1
 FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
 FIRST_STEP = 5e-6  # seconds that a step takes at least
 FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
-TRIAL_SECONDS = 0.02  # of a slice that tries a number of workers
-TRIAL_SLICES = 3
-RETRY_SLICES = 32  # after so many, the slower number of workers is tried again
+SECOND_SLICE_SECONDS = 0.02
+TRIAL_SECONDS = 0.005  # of a slice that tries the number of workers that may be slower
+FIRST_TRIAL = 2  # slices before it
+EARLY_TRIALS = (FIRST_TRIAL, 8, 16)
+RETRY_SLICES = 32  # between later ones
 ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
 EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python, while Ctrl-C waits
 
@@ -75,7 +77,8 @@ class Pace:
     """How many workers the next slice has: the team or one alone, whichever was faster per step when last tried.
 
     On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits. The
-    team begins, its second slice counts, then one alone has a try.
+    team begins; its first slice finds cold caches, its second counts, then one alone has a short try. Whichever
+    loses is tried again, soon at first.
     """
 
     def __init__(self, workers: int, adaptive: bool) -> None:
@@ -84,12 +87,11 @@ class Pace:
         self._slices = 0
 
     def workers(self) -> int:
-        if self._slices < TRIAL_SLICES:
-            return self.choices[0] if self._slices < 2 else self.choices[-1]
-        best = min(self.choices, key=lambda workers: self._seconds[workers])
-        if len(self.choices) > 1 and self._slices % RETRY_SLICES == 0:
-            return next(workers for workers in self.choices if workers != best)
-        return best
+        team, alone = self.choices[0], self.choices[-1]
+        if self._slices <= FIRST_TRIAL:
+            return alone if self._slices == FIRST_TRIAL else team
+        faster, slower = sorted((team, alone), key=lambda workers: self._seconds[workers])
+        return slower if self._trial else faster
 
     def note(self, workers: int, seconds_a_step: float) -> None:
         """What the slice took; how long the next one should be is then `slice_seconds`."""
@@ -98,8 +100,16 @@ class Pace:
 
     @property
     def slice_seconds(self) -> float:
-        trial = self._slices < TRIAL_SLICES or self._slices % RETRY_SLICES == 0
-        return TRIAL_SECONDS if trial and len(self.choices) > 1 else SLICE_SECONDS
+        if len(self.choices) == 1:
+            return SLICE_SECONDS
+        if self._slices < FIRST_TRIAL:
+            return SECOND_SLICE_SECONDS
+        return TRIAL_SECONDS if self._trial else SLICE_SECONDS
+
+    @property
+    def _trial(self) -> bool:
+        """Whether the next slice tries the number of workers that may be slower."""
+        return self._slices in EARLY_TRIALS or self._slices % RETRY_SLICES == 0
 
 
 class Run:

@@ -1,6 +1,6 @@
 """How fit chooses between its team and one worker alone, from what their slices took."""
 
-from fastbp.training import RETRY_SLICES, SLICE_SECONDS, Pace
+from fastbp.training import RETRY_SLICES, SLICE_SECONDS, TRIAL_SECONDS, Pace
 
 
 def slices(pace, count, seconds):
@@ -25,6 +25,20 @@ def test_what_lost_is_tried_again_later_and_wins_once_the_cores_are_free():
     pace = Pace(2, adaptive=True)
     slices(pace, RETRY_SLICES, {2: 1.4, 1: 1.0})
     assert slices(pace, 3, {2: 0.6, 1: 1.0}) == [2, 2, 2]
+
+
+def test_a_trial_that_was_disturbed_is_repeated_soon():
+    pace = Pace(2, adaptive=True)
+    slices(pace, 3, {2: 1.4, 1: 1.0})
+    assert slices(pace, 8, {2: 0.6, 1: 1.0}) == [1, 1, 1, 1, 1, 2, 2, 2]
+
+
+def test_a_trial_is_short():
+    pace = Pace(2, adaptive=True)
+    slices(pace, 2, {2: 0.6, 1: 1.0})
+    assert pace.slice_seconds == TRIAL_SECONDS
+    slices(pace, 1, {2: 0.6, 1: 1.0})
+    assert pace.slice_seconds == SLICE_SECONDS
 
 
 def test_the_first_slice_is_not_counted_it_finds_cold_caches():
