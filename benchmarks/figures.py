@@ -20,6 +20,7 @@ from benchmarks.bench_step import Fit
 from fastbp.data import load_digits, stratified_split
 
 ROUNDS = 9
+STEP_ROUNDS = 40  # short ones: of two threads, both must have been left alone
 
 TRIVIAL = """
 import numba
@@ -42,7 +43,7 @@ def steps() -> None:
     chosen = [case for case in shapes.table("cross_entropy", "float32", "adam") if case.name in "ADE"]
     runs = {(str(case), threads): Fit(case, threads).microseconds for case in chosen for threads in (1, 2)}
     measured: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
-    for _ in range(ROUNDS):
+    for _ in range(STEP_ROUNDS):
         for key, run in runs.items():
             measured[key].append(run())
     print(f"{'microseconds per Adam step, float32':40} minimum   median")
