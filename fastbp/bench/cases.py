@@ -15,7 +15,8 @@ Layers = list[tuple[Array, Array]]
 
 MOST_STEPS = 1000
 MOST_BYTES = 16e6  # of an epoch's inputs
-MOST_FLOPS = 8e9  # of an epoch
+MOST_FLOPS = 8e9  # of a round
+MOST_EPOCHS = 3  # of a round, so that what a call costs once counts for little
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,11 @@ class Case:
         return self.batch * (6 * products - 2 * self.sizes[0] * self.sizes[1])
 
     def with_steps(self) -> "Case":
-        """As many steps in an epoch as are worth a measurement and as fit into the caches' neighbourhood."""
+        """As many steps in an epoch as fit into the neighbourhood of the caches, and epochs worth a measurement."""
         a_batch = self.batch * self.sizes[0] * np.dtype(self.dtype).itemsize
-        return replace(self, steps=max(1, int(min(MOST_STEPS, MOST_BYTES / a_batch, MOST_FLOPS / self.flops))))
+        steps = max(1, int(min(MOST_STEPS, MOST_BYTES / a_batch, MOST_FLOPS / self.flops)))
+        epochs = max(1, min(MOST_EPOCHS, int(MOST_FLOPS / (steps * self.flops))))
+        return replace(self, steps=steps, epochs=epochs)
 
     def __str__(self) -> str:
         what = f"{'-'.join(map(str, self.sizes))}, {self.batch}"

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -25,6 +26,7 @@ importlib.import_module("fastbp.bench.rival").main(sys.argv[2:])
 """
 """A rival gets an empty fastbp that holds nothing but the folder: numba and our kernels stay out of its process."""
 WARM_UPS = 2
+SETTLE = 0.25  # seconds before a turn: idle threads of the library before go on spinning for up to 0.2
 HOPELESS = 3  # times as long as the same library with another number of threads
 THREADS_OF_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -127,6 +129,7 @@ def measure(case: Case, processes: list[Contender], rounds: int) -> list[Measure
     for i in range(rounds if running else 0):
         first = i % len(running)
         for contender, result in running[first:] + running[:first]:
+            time.sleep(SETTLE)
             elapsed = contender.ask("run").get("seconds", math.nan)
             result.microseconds.append(elapsed / (case.steps * case.epochs) * 1e6)
     for contender, result in running:
