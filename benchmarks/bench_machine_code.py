@@ -73,8 +73,8 @@ class MachineCode:
         """Functions that are called by name, memset and memcpy among them."""
         return figures[name, dtype]["calls"]
 
-    track_packed.unit = track_scalar.unit = "instructions"  # type: ignore[attr-defined]
-    track_calls.unit = "functions"  # type: ignore[attr-defined]
+    track_packed.unit = track_scalar.unit = "instructions"
+    track_calls.unit = "functions"
 
 
 class Panels:
@@ -91,4 +91,4 @@ class Panels:
         """Instructions of all kinds for each multiply-add; 1 would be the limit."""
         return assembly.per_multiply_add(dense.panel(SIZES[dtype], columns, 1), SIZES[dtype])
 
-    track_instructions.unit = "instructions"  # type: ignore[attr-defined]
+    track_instructions.unit = "instructions"

@@ -81,4 +81,4 @@ class Memory:
         """Of a first fit, with Python, NumPy and Numba."""
         return median(megabytes(PROGRAMS["fit"]) for _ in range(5))
 
-    track_fit.unit = track_fit_over_numba.unit = "MB"  # type: ignore[attr-defined]
+    track_fit.unit = track_fit_over_numba.unit = "MB"

@@ -72,8 +72,8 @@ class Networks:
         """The cost of the 5th epoch: what is learned does not change with speed."""
         return float(Fit(self.case_of(name), threads).epochs(4).cost[-1])
 
-    track_step.unit = "microseconds"  # type: ignore[attr-defined]
-    track_cost.unit = "cost"  # type: ignore[attr-defined]
+    track_step.unit = "microseconds"
+    track_cost.unit = "cost"
 
 
 class Conditions:
@@ -96,7 +96,7 @@ class Conditions:
         """One step inside fit."""
         return self.fit.microseconds()
 
-    track_step.unit = "microseconds"  # type: ignore[attr-defined]
+    track_step.unit = "microseconds"
 
 
 class _Growth:  # asv passes over names that begin so
@@ -110,7 +110,7 @@ class _Growth:  # asv passes over names that begin so
         """One step inside fit."""
         return self.fit.microseconds()
 
-    track_step.unit = "microseconds"  # type: ignore[attr-defined]
+    track_step.unit = "microseconds"
 
 
 class Batch(_Growth):

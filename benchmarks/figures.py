@@ -10,32 +10,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 import fastbp
 from benchmarks import shapes
+from benchmarks.bench_start import PROGRAMS, TRIVIAL
 from benchmarks.bench_step import Fit
 from fastbp.data import load_digits, stratified_split
 
 ROUNDS = 9
 STEP_ROUNDS = 40  # short ones: of two threads, both must have been left alone
-
-TRIVIAL = """
-import numba
-@numba.njit(cache=True)
-def f(x):
-    return x + 1
-f(1)
-"""
-FIRST_FIT = """
-import numpy as np
-import fastbp
-rng = np.random.default_rng(0)
-model = fastbp.Model((64, 64, 10), output="softmax")
-model.fit(rng.random((1000, 64), dtype=np.float32), rng.integers(0, 10, 1000), epochs=1)
-"""
 
 
 def steps() -> None:
@@ -66,15 +53,16 @@ def process_seconds(code: str, cache: str) -> float:
 
 def start() -> None:
     """Whole processes: trivial cached function, first fit with a warm cache, first fit with an empty one."""
+    trivial, first_fit = Path(TRIVIAL).read_text(), PROGRAMS["fit"]
     with tempfile.TemporaryDirectory() as warm:
-        process_seconds(TRIVIAL, warm)
-        process_seconds(FIRST_FIT, warm)
+        process_seconds(trivial, warm)
+        process_seconds(first_fit, warm)
         rows: dict[str, list[float]] = {"trivial": [], "warm": [], "cold": []}
         for _ in range(ROUNDS):
-            rows["trivial"].append(process_seconds(TRIVIAL, warm))
-            rows["warm"].append(process_seconds(FIRST_FIT, warm))
+            rows["trivial"].append(process_seconds(trivial, warm))
+            rows["warm"].append(process_seconds(first_fit, warm))
             with tempfile.TemporaryDirectory() as empty:
-                rows["cold"].append(process_seconds(FIRST_FIT, empty))
+                rows["cold"].append(process_seconds(first_fit, empty))
     over = [w - t for w, t in zip(rows["warm"], rows["trivial"], strict=True)]
     print("seconds of a process                     minimum   median")
     for label, values in (

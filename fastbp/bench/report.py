@@ -1,13 +1,13 @@
 """A comparison's table as text, as JSON and as a picture."""
 
 import json
-import os
 import platform
 from statistics import median
 from typing import Any
 
 from fastbp.bench.cases import Case
 from fastbp.bench.measure import OWN, Measured, best
+from fastbp.team import available_cores
 
 Rows = list[tuple[Case, list[Measured]]]
 
@@ -108,8 +108,7 @@ def machine() -> str:
             name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {available_cores()} cores"
 
 
 def plot(rows: Rows, names: list[str], path: str, title: str) -> None:

@@ -145,9 +145,6 @@ class Integer:
     def __floordiv__(self, other):
         return self.operate("sdiv", other)
 
-    def __rfloordiv__(self, other):
-        return self.new(other) // self
-
     def __lt__(self, other):
         return self.compare("<", other)
 
