@@ -4,7 +4,7 @@ import platform
 from typing import Any
 
 from benchmarks import assembly
-from fastbp.core import activations, backprop, dense, embed, losses, optimizers, step, transpose
+from fastbp.core import activations, backprop, dense, embed, examples, losses, optimizers, step, transpose
 from fastbp.core.compile import Kernel, registers
 
 SIZES = {"float32": 4, "float64": 8}
@@ -27,7 +27,8 @@ def kernels(size: int) -> dict[str, Kernel]:
     found |= {rule: optimizers.update(rule, size) for rule in optimizers.RULES}
     makers = (
         activations.softmax, dense.dense, transpose.transpose, backprop.forward, backprop.backward, backprop.sums,
-        step.examples, step.gradient_share, step.update_share, step.train, embed.predict, embed.gradient,
+        examples.halves, examples.examples, step.gradient_share, step.update_share, step.train, embed.predict,
+        embed.gradient,
     )  # fmt: skip
     return found | {maker.__name__: maker(size) for maker in makers}
 

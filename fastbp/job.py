@@ -69,6 +69,7 @@ class Job:
                 slots.JOB_BATCH: batch,
                 slots.JOB_SHARDS: shards,
                 slots.JOB_FEW: int(workspace.few_of(net, batch)),
+                slots.JOB_HALVES: int(workspace.halves_of(net, batch, shards)),
                 slots.JOB_WORKERS: workers,
                 slots.JOB_SLEEP: usleep_address(),
             }

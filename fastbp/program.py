@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.core import activations, backprop, dense, dots, embed, losses, step, transpose, workspace
+from fastbp.core import activations, backprop, dense, dots, embed, examples, losses, step, transpose, workspace
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
@@ -25,6 +25,9 @@ LINE = 64
 BLOCK_BYTES = 64 * 1024
 """Activations of the examples that pass through all layers together: they stay in the first two caches."""
 
+
+MANY_WEIGHTS = 64 * 1024
+"""Weights of a first layer that it costs more to move between cores than the sums of its two halves."""
 
 NARROW_INPUTS = 24
 """Inputs from which on a few outputs are summed with the lanes over them."""
@@ -148,7 +151,10 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
             slots.NET_LOSS: loss.address,
             slots.NET_BACKWARD: backprop.backward(size).address,
             slots.NET_SUMS: backprop.sums(size).address,
-            slots.NET_EXAMPLES: step.examples(size).address,
+            slots.NET_EXAMPLES: examples.examples(size).address,
+            slots.NET_HALVES: examples.halves(size).address
+            if network.sizes[0] * network.sizes[1] >= MANY_WEIGHTS
+            else 0,
             slots.NET_GRADIENT_SHARE: step.gradient_share(size).address,
             slots.NET_UPDATE_SHARE: step.update_share(size).address,
             slots.NET_TRAIN: step.train(size).address,

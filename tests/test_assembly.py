@@ -10,7 +10,19 @@ import re
 
 import pytest
 
-from fastbp.core import activations, backprop, cross_entropy, dense, dots, embed, losses, optimizers, step, transpose
+from fastbp.core import (
+    activations,
+    backprop,
+    cross_entropy,
+    dense,
+    dots,
+    embed,
+    examples,
+    losses,
+    optimizers,
+    step,
+    transpose,
+)
 from fastbp.core.compile import lanes_of, registers
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 assembly")
@@ -45,7 +57,8 @@ STRUCTURE = {
     "forward": backprop.forward,
     "backward": backprop.backward,
     "sums": backprop.sums,
-    "examples": step.examples,
+    "halves": examples.halves,
+    "examples": examples.examples,
     "gradient_share": step.gradient_share,
     "update_share": step.update_share,
     "train": step.train,

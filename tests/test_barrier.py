@@ -103,12 +103,12 @@ def promise(typingctx):
 
 @kernel(INT(INTEGERS, INT))
 def meet_by_address(job, meeting):
-    return meet(job, meeting)
+    return meet(job, meeting, 0)
 
 
 @inline
 def meet_here(address, job, meeting):
-    return meet(job, meeting)
+    return meet(job, meeting, 0)
 
 
 @inline
@@ -231,7 +231,7 @@ def test_a_promise_is_found_in_a_helper_that_became_part_of_a_kernel(uncached):
     @kernel(SIGNATURE)
     def read(address, rank, job, value, wrong, rounds):
         for r in range(1, rounds + 1):
-            if not meet(job, r):
+            if not meet(job, r, 0):
                 return
             wrong[rank] += fresh(value) != r
 

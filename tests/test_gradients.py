@@ -192,6 +192,15 @@ def test_gradient_for_large_batches(rows, dtype):
     check(twin.Net((8, 20, 6, 3), "tanh", "softmax", "cross_entropy"), rows, dtype, classes=True)
 
 
+@DTYPES
+@pytest.mark.parametrize("rows", [15, 16, 17, 300])
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradient_where_the_first_layer_has_many_weights(bias, rows, dtype):
+    """Its sums are made in halves from 16 examples on."""
+    for sizes in [(701, 97, 3), (66, 1000, 2), (65_537, 1)]:
+        check(twin.Net(sizes, "tanh", "identity", "squared_error", bias=bias), rows, dtype)
+
+
 @pytest.mark.parametrize("sizes", [(1, 70, 1), (33, 6, 9), (1, 130, 2), (100, 2, 2), (3, 9, 17, 3)])
 def test_gradient_of_wide_layers_is_the_signed_slope_of_the_cost(sizes):
     net = twin.Net(sizes, "relu", "softmax" if sizes[-1] > 1 else "sigmoid", "squared_error")

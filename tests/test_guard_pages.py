@@ -382,9 +382,12 @@ def test_a_fit_stays_inside_the_memory_that_it_asked_for(
         trace = model.forward(X).z + model.backward(X, y).da
         small = Model((4, 1 + i % 20, 3), KINDS[i % 4][0], "softmax", dtype=DTYPES[size])
         small.fit(*many, epochs=1, batch_size=1050, n_threads=n_threads)
+        large = Model((1025 + i, 64 + i % 3, 3), dtype=DTYPES[size])
+        large.fit(np.resize(X, (40, 1025 + i)), np.resize(y, (40, 3)), epochs=1, batch_size=18, n_threads=n_threads)
         return [
             model.parameters,
             small.parameters,
+            large.parameters,
             model.value_and_gradient(X, y)[1],
             model.predict(X),
             *trace,

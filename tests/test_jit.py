@@ -108,12 +108,13 @@ def test_rows_of_probabilities_instead_of_classes():
     np.testing.assert_array_equal(gradient, expected_gradient)
 
 
-def test_one_workspace_serves_all_numbers_of_rows_up_to_its_own():
-    model = Model((4, 5, 3))
+@pytest.mark.parametrize("sizes", [(4, 5, 3), (700, 100, 3)])
+def test_one_workspace_serves_all_numbers_of_rows_up_to_its_own(sizes):
+    model = Model(sizes)
     net, theta, work = model.compiled(), model.parameters, model.workspace(1500)
     gradient = np.empty_like(theta)
     X, y = data(model, 1500)
-    for rows in (1, 7, 100, 500, 1023, 1024, 1100, 1499, 1500):
+    for rows in (1, 7, 15, 16, 100, 500, 1023, 1024, 1100, 1499, 1500):
         work[:] = np.nan
         value = value_and_gradient(net, theta, X[:rows], y[:rows], gradient, work)
         assert value == model.value_and_gradient(X[:rows], y[:rows])[0]

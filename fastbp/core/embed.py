@@ -16,6 +16,7 @@ from .table import (
     JOB_COSTS,
     JOB_FEW,
     JOB_GRADIENT,
+    JOB_HALVES,
     JOB_NET,
     JOB_ROWS,
     JOB_SHARDS,
@@ -50,7 +51,7 @@ from .table import (
     VERSION,
 )
 from .traced import minimum
-from .workspace import ONE, divide, embedded_size, few_of, job_size, padded, shards_of
+from .workspace import ONE, divide, embedded_size, few_of, halves_of, job_size, padded, shards_of
 
 
 @functools.cache
@@ -70,7 +71,9 @@ def predict(size):
         a, stride = shift(work, block * layer[LAYER_A]), layer[LAYER_STRIDE]
         for begin in range(0, rows, block):
             count = minimum(block, rows - begin)
-            call(net[NET_FORWARD], net, theta, theta, 0, zeros, shift(x, begin * n_in), n_in, work, block, 0, count, 1)
+            call(
+                net[NET_FORWARD], net, theta, theta, 0, zeros, shift(x, begin * n_in), n_in, 0, work, block, 0, count, 1
+            )
             for n in range(count):
                 copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
 
@@ -112,6 +115,7 @@ def evaluate(size):
                 zeros,
                 shift(x, begin * n_in),
                 n_in,
+                0,
                 work,
                 block,
                 0,
@@ -146,7 +150,8 @@ def gradient(size):
         job[JOB_X], job[JOB_Y] = address_of(x), address_of(y)
         job[JOB_COSTS], job[JOB_TOTALS] = address_of(costs), address_of(shift(costs, 1))
         job[JOB_ROWS], job[JOB_BATCH], job[JOB_STEPS], job[JOB_WORKERS] = rows, rows, 1, 1
-        job[JOB_SHARDS], job[JOB_FEW] = shards_of(net, rows), few_of(net, rows)
+        shards = shards_of(net, rows)
+        job[JOB_SHARDS], job[JOB_FEW], job[JOB_HALVES] = shards, few_of(net, rows), halves_of(net, rows, shards)
         divide(job, net, address_of(shift(workspace, job_size(net))))
         call(net[NET_TRAIN], 0, job)
         return costs[0]

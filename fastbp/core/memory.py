@@ -127,18 +127,18 @@ def copy(typingctx, out, x, count, lanes):
 
 
 @intrinsic(prefer_literal=True)
-def gather(typingctx, out, o_row, x, columns, order, rows, lanes):
-    """Overwrites out (rows, columns; rows o_row apart): out[n] = x[order[n]]; rows to come are asked for early."""
+def gather(typingctx, out, o_row, x, x_row, columns, order, rows, lanes):
+    """Overwrites out (rows, columns): out[n] = x[order[n]] with rows o_row and x_row apart, asked for early."""
     vector, size = Vector(out.dtype, lanes.literal_value), out.dtype.bitwidth // 8
 
     def codegen(context, builder, sig, args):
-        out, o_row, x, columns, order, rows, _ = args
+        out, o_row, x, x_row, columns, order, rows, _ = args
         ahead = builder.add(INT64(1), builder.sdiv(INT64(PREFETCHED // size), columns))
         most = INT64(ROWS_AHEAD)
         ahead = builder.select(builder.icmp_signed("<", ahead, most), ahead, most)
 
         def row(n):
-            return builder.gep(x, [builder.mul(columns, builder.load(builder.gep(order, [n])))])
+            return builder.gep(x, [builder.mul(x_row, builder.load(builder.gep(order, [n])))])
 
         with cgutils.for_range_slice(builder, builder.neg(ahead), rows, INT64(1), inc=True) as (n, _):
             later = builder.add(n, ahead)
@@ -149,7 +149,7 @@ def gather(typingctx, out, o_row, x, columns, order, rows, lanes):
         return context.get_dummy_value()
 
     i64 = types.int64
-    return types.void(out, i64, x, i64, order, i64, lanes), codegen
+    return types.void(out, i64, x, i64, i64, order, i64, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -1,5 +1,6 @@
 """One worker's part of the training step: examples, sums, update, with a meeting of the team after each.
 
+    halves      only for a first layer with many weights: its forward sums over the inputs whose weights the worker owns
     examples    forward, losses and deltas of the worker's examples
     sums        the gradient of the worker's rows of the weights, over all examples of the mini-batch
     update      theta and the transposed weights of these rows
@@ -11,11 +12,14 @@ cuts depend on the batch and the network alone, so any number of workers gives t
 import functools
 
 from .backprop import layer_of, range_of_share, share
-from .compile import DOUBLE, INT, INTEGERS, VOID, call, call_int, kernel, lanes_of, wide_vectors
-from .memory import doubles_at, first, floats_at, gather, integers_at, load, not_finite, shift, store, total
+from .compile import INT, INTEGERS, VOID, call, call_int, kernel, lanes_of, wide_vectors
+from .memory import doubles_at, first, floats_at, integers_at, load, not_finite, shift, store, total
 from .subnormals import flush_subnormals, restore_mode
-from .sync import atomic_load, atomic_store, meet
+from .sync import atomic_store, meet
 from .table import (
+    AFTER_EXAMPLES,
+    AFTER_SUMS,
+    AFTER_UPDATE,
     DIVERGED,
     JOB_BATCH,
     JOB_CAPACITY,
@@ -24,6 +28,7 @@ from .table import (
     JOB_FEW,
     JOB_FIRST,
     JOB_GRADIENT,
+    JOB_HALVES,
     JOB_LOSSES,
     JOB_MOMENTS,
     JOB_NET,
@@ -31,37 +36,29 @@ from .table import (
     JOB_ORDER,
     JOB_OUTCOME,
     JOB_REGION,
-    JOB_REGION_SIZE,
     JOB_ROWS,
     JOB_SCRATCH,
     JOB_SETTINGS,
     JOB_SHARD,
     JOB_SHARD_SIZE,
     JOB_SHARDS,
-    JOB_SPARE,
     JOB_STEPS,
-    JOB_STOP,
     JOB_THETA,
     JOB_TOTALS,
     JOB_UPDATE,
     JOB_UPDATES,
-    JOB_WEIGHTS,
     JOB_WORKERS,
     JOB_WT,
     JOB_X,
-    JOB_Y,
     JOB_ZEROS,
     LAYER_IN,
     LAYER_OUT,
     LAYER_STRIDE,
     LAYER_W,
     LAYER_WT,
-    NET_BACKWARD,
-    NET_BLOCK,
     NET_EXAMPLES,
-    NET_FORWARD,
-    NET_FUSED,
     NET_GRADIENT_SHARE,
+    NET_HALVES,
     NET_INPUT_STRIDE,
     NET_INPUTS,
     NET_LAYERS,
@@ -70,96 +67,13 @@ from .table import (
     NET_ROW,
     NET_SCRATCH,
     NET_SUMS,
-    NET_TARGETS,
     NET_TRANSPOSE,
     NET_UPDATE_SHARE,
     NET_WIDEST,
-    STOPPED,
 )
-from .traced import chosen, minimum, traced
-
-
-@traced
-def rows_of_block(left, block, shards):
-    """The next examples to pass through all layers: a block, or all that are left instead of one and a small one.
-
-    The region of a shard has no more room than a block.
-    """
-    most = block + chosen(shards == 1, block // 2, 0)
-    return chosen(most < left, block, left)
-
+from .traced import minimum, traced
 
 add = traced(lambda x, y: x + y)
-given = traced(lambda address: 1 - (address == 0))
-
-
-@functools.cache
-def examples(size):
-    """Forward, losses and deltas of a worker's part of a mini-batch (`count` examples from `position` in the order).
-
-    Overwrites the losses, the region's activations and the shards' gradients. Sets the outcome STOPPED or DIVERGED.
-    Examples in an order are copied to the region, others are read where they are.
-    """
-    lanes = lanes_of(size)
-
-    @kernel(VOID(INT, INTEGERS, INT, INT, DOUBLE), size)
-    def examples(rank, job, position, count, scale):
-        wide_vectors()
-        net, theta = integers_at(job[JOB_NET]), floats_at(job[JOB_THETA], size)
-        zeros, one, wt = (
-            floats_at(job[JOB_ZEROS], size),
-            floats_at(job[JOB_ONE], size),
-            floats_at(job[JOB_WT], size),
-        )
-        X, Y, W = floats_at(job[JOB_X], size), floats_at(job[JOB_Y], size), floats_at(job[JOB_WEIGHTS], size)
-        losses, spare = floats_at(job[JOB_LOSSES], size), floats_at(job[JOB_SPARE], size)
-        n_in, n_y, x_row, fused = net[NET_INPUTS], net[NET_TARGETS], net[NET_INPUT_STRIDE], net[NET_FUSED]
-        shards, workers, capacity, block = (
-            job[JOB_SHARDS],
-            job[JOB_WORKERS],
-            job[JOB_CAPACITY],
-            net[NET_BLOCK],
-        )
-        ordered, weighted, transposed = job[JOB_ORDER] != 0, given(job[JOB_WEIGHTS]), 1 - job[JOB_FEW]
-        region = shift(floats_at(job[JOB_REGION], size), rank * job[JOB_REGION_SIZE])
-        scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
-        x_region = shift(region, capacity * net[NET_ROW])
-        y_region = shift(x_region, capacity * x_row)
-        w_region = shift(y_region, capacity * n_y)
-        units = workers if shards == 1 else shards
-        for unit in range(units * rank // workers, units * (rank + 1) // workers):
-            begin, end = count * unit // units, count * (unit + 1) // units
-            shard = shift(floats_at(job[JOB_SHARD], size), unit * job[JOB_SHARD_SIZE])
-            added = 0
-            while added == 0 or begin < end:
-                rows = rows_of_block(end - begin, block, shards)
-                row = begin if shards == 1 else 0
-                at = position + begin
-                if ordered:
-                    order = shift(integers_at(job[JOB_ORDER]), at)
-                    x, y, w = shift(x_region, row * x_row), shift(y_region, row * n_y), shift(w_region, row)
-                    gather(x, x_row, X, n_in, order, rows, lanes)
-                    gather(y, n_y, Y, n_y, order, rows, lanes)
-                    if weighted:
-                        gather(w, 1, W, 1, order, rows, lanes)
-                else:
-                    x, y, w, x_row = shift(X, at * n_in), shift(Y, at * n_y), shift(W, at), n_in
-                w = w if weighted else one
-                loss = shift(losses, begin)
-                call(net[NET_FORWARD], net, theta, wt, transposed, zeros, x, x_row, region, capacity, row, rows,
-                     1 - fused)  # fmt: skip
-                call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, shift(spare, begin), y, w, weighted,
-                     scale, region, capacity, row, rows)  # fmt: skip
-                if shards > 1:
-                    call(net[NET_SUMS], net, shard, added, zeros, one, scratch, x, x_row, region, capacity, rows, 0, 1)
-                if job[JOB_UPDATE] != 0 and not_finite(loss, rows, lanes):
-                    atomic_store(job, JOB_OUTCOME, DIVERGED)
-                if atomic_load(job, JOB_STOP) != 0:
-                    atomic_store(job, JOB_OUTCOME, STOPPED)
-                    return
-                begin, added = begin + rows, 1
-
-    return examples
 
 
 @functools.cache
@@ -190,7 +104,7 @@ def gradient_share(size):
                         g = add(g, load(shift(shard, s * job[JOB_SHARD_SIZE] + i), mask))
                     store(shift(gradient, i), g, mask)
             if job[JOB_UPDATE] != 0 and not_finite(shift(gradient, begin), end - begin, lanes):
-                atomic_store(job, JOB_OUTCOME + 1, DIVERGED)
+                atomic_store(job, JOB_OUTCOME + AFTER_SUMS, DIVERGED)
 
     return gradient_share
 
@@ -215,7 +129,7 @@ def update_share(size):
             for l in range(net[NET_LAYERS]):
                 begin, end = range_of_share(layer_of(net, l), rank, workers)
                 if call_int(job[JOB_UPDATE], theta, gradient, moments, net[NET_PARAMETERS], begin, end, settings, t):
-                    atomic_store(job, JOB_OUTCOME + 2, DIVERGED)
+                    atomic_store(job, JOB_OUTCOME + AFTER_UPDATE, DIVERGED)
         if job[JOB_FEW] != 0:
             return
         for l in range(1, net[NET_LAYERS]):
@@ -248,21 +162,30 @@ def train(size):
                 zeros[i] = 0.0
             one[0] = 1.0
         call(net[NET_UPDATE_SHARE], rank, job, 0)
+        meeting = 0
         for s in range(job[JOB_STEPS]):
-            if not meet(job, 3 * s + 1):
+            meeting += 1
+            if not meet(job, meeting, AFTER_UPDATE):
                 break
             begin = (job[JOB_FIRST] + s) % per_epoch * batch
             position = (job[JOB_FIRST] + s) // per_epoch * rows if job[JOB_ORDER] != 0 else 0
             count, scale = minimum(batch, rows - begin), 1.0
             if net[NET_MEAN] != 0:
                 scale = 1.0 / totals[s] if totals[s] > 0.0 else 0.0
+            if job[JOB_HALVES] != 0:
+                call(net[NET_HALVES], rank, job, position + begin, count)
+                meeting += 1
+                if not meet(job, meeting, AFTER_UPDATE):
+                    break
             call(net[NET_EXAMPLES], rank, job, position + begin, count, scale)
-            if not meet(job, 3 * s + 2):
+            meeting += 1
+            if not meet(job, meeting, AFTER_EXAMPLES):
                 break
             if rank == 0:
                 costs[s] = total(losses, count, lanes) * scale
             call(net[NET_GRADIENT_SHARE], rank, job, position + begin, count)
-            if not meet(job, 3 * s + 3):
+            meeting += 1
+            if not meet(job, meeting, AFTER_SUMS):
                 break
             if job[JOB_UPDATE] != 0:
                 call(net[NET_UPDATE_SHARE], rank, job, job[JOB_UPDATES] + s + 1)

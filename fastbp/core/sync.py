@@ -60,12 +60,12 @@ def pause(typingctx):
 
 
 @inline
-def meet(job, meeting):
+def meet(job, meeting, outcome):
     """Wait until all workers have come to the meeting. 1: go on; 0: the caller asked to stop, or a phase went wrong.
 
-    Each step has one before its examples, before its sums and before its update, numbered from 1. All workers get
-    the same answer: one that leaves takes its arrival back, and only while the meeting is incomplete; and no outcome
-    that a meeting reads is written again before all have left it.
+    Meetings are numbered from 1; each reads the outcome of the phase before it. All workers get the same answer: one
+    that leaves takes its arrival back, and only while the meeting is incomplete; and no outcome that a meeting reads
+    is written again before all have left it, because there is another meeting between.
     """
     workers = job[JOB_WORKERS]
     complete = meeting * workers
@@ -81,4 +81,4 @@ def meet(job, meeting):
             else:
                 call_int(job[JOB_SLEEP], SLEEP)
             arrived = atomic_load(job, JOB_ARRIVED)
-    return int(atomic_load(job, JOB_OUTCOME + (meeting + 1) % 3) == COMPLETE)
+    return int(atomic_load(job, JOB_OUTCOME + outcome) == COMPLETE)

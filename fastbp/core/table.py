@@ -40,12 +40,13 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_FORWARD,
     NET_BACKWARD,
     NET_SUMS,
+    NET_HALVES,  # 0 unless the first layer has many weights
     NET_EXAMPLES,
     NET_GRADIENT_SHARE,
     NET_UPDATE_SHARE,
     NET_TRAIN,
     HEADER,
-) = range(37)
+) = range(38)
 
 (
     LAYER_IN,
@@ -105,6 +106,10 @@ JOB_ARRIVED = 32  # arrivals at all meetings so far; on a cache line of its own,
 JOB_DONE = 40  # set by the workers: mini-batches completed
 JOB_OUTCOME = 41  # and the two after it: an outcome of the examples, of the sums and of the update
 JOB_FEW = 44  # 1: so few examples in a mini-batch that the weights are not transposed
+JOB_HALVES = 45  # 1: the first layer's sums are made in halves, by the workers that own the weights
+JOB_HALF = 46  # part of the workspace: the second halves
 JOB_SLOTS = 48
 
 COMPLETE, STOPPED, DIVERGED = range(3)
+
+AFTER_EXAMPLES, AFTER_SUMS, AFTER_UPDATE = range(3)  # the outcomes, from JOB_OUTCOME on

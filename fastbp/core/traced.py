@@ -174,4 +174,9 @@ def smaller(x, y):
     return chosen(x < y, x, y)
 
 
-minimum = traced(smaller)
+def larger(x, y):
+    """The larger of two integers."""
+    return chosen(x < y, y, x)
+
+
+minimum, larger_of = traced(smaller), traced(larger)

@@ -1,17 +1,19 @@
 """How much memory a step needs and how it is divided: plain functions, called from Python and from compiled code.
 
 A workspace for training: zeros (NET_WIDEST), a one, losses and spare numbers of the mini-batch's examples, the
-transposed weights, the workers' scratch, the shards' gradients, then a region for all examples of the mini-batch or,
-with shards, a region for one block of each worker. A region holds the activations and the gathered inputs, targets
-and weights.
+transposed weights, the workers' scratch, the shards' gradients or the second halves of the first layer's sums, then a
+region for all examples of the mini-batch or, with shards, a region for one block of each worker. A region holds the
+activations and the gathered inputs, targets and weights.
 All sizes are in elements.
 """
 
 from numba.extending import register_jitable
 
 from .table import (
+    HEADER,
     JOB_BATCH,
     JOB_CAPACITY,
+    JOB_HALF,
     JOB_LOSSES,
     JOB_ONE,
     JOB_REGION,
@@ -25,8 +27,10 @@ from .table import (
     JOB_WORKERS,
     JOB_WT,
     JOB_ZEROS,
+    LAYER_STRIDE,
     NET_BLOCK,
     NET_DOTS,
+    NET_HALVES,
     NET_INPUT_STRIDE,
     NET_PARAMETERS,
     NET_ROW,
@@ -38,6 +42,7 @@ from .table import (
 )
 
 FEW = 4  # examples
+MANY = 16  # examples
 ONE = 16  # elements kept for the one: what follows begins at a cache line
 
 
@@ -65,6 +70,20 @@ def few_of(net, batch):
 
 
 @register_jitable
+def halves_of(net, batch, shards):
+    """1 for enough examples of a first layer with many weights: these stay with the worker that owns them, else 0."""
+    if net[NET_HALVES] != 0 and batch >= MANY and shards == 1:
+        return 1
+    return 0
+
+
+@register_jitable
+def half_size(net, batch, shards):
+    """For the first layer's sums over the second half of the inputs."""
+    return halves_of(net, batch, shards) * padded(batch) * net[HEADER + LAYER_STRIDE]
+
+
+@register_jitable
 def region_size(net, capacity):
     """For `capacity` examples: activations, gathered inputs, targets and weights."""
     return padded(capacity) * (net[NET_ROW] + net[NET_INPUT_STRIDE] + net[NET_TARGETS] + 1)
@@ -75,7 +94,7 @@ def training_size(net, batch, shards, workers):
     """For mini-batches of up to `batch` examples."""
     common = net[NET_WIDEST] + ONE + 2 * padded(batch) + net[NET_TRANSPOSED] + workers * net[NET_SCRATCH]
     if shards == 1:
-        return common + region_size(net, batch)
+        return common + half_size(net, batch, shards) + region_size(net, batch)
     return common + shards * padded(net[NET_PARAMETERS]) + workers * region_size(net, net[NET_BLOCK])
 
 
@@ -91,7 +110,8 @@ def divide(job, net, address):
     job[JOB_SCRATCH] = job[JOB_WT] + net[NET_TRANSPOSED] * size
     job[JOB_SHARD] = job[JOB_SCRATCH] + job[JOB_WORKERS] * net[NET_SCRATCH] * size
     job[JOB_SHARD_SIZE] = padded(net[NET_PARAMETERS])
-    job[JOB_REGION] = job[JOB_SHARD]
+    job[JOB_HALF] = job[JOB_SHARD]
+    job[JOB_REGION] = job[JOB_HALF] + half_size(net, job[JOB_BATCH], shards) * size
     job[JOB_REGION_SIZE] = 0
     job[JOB_CAPACITY] = batch
     if shards > 1:

@@ -1,0 +1,196 @@
+"""A worker's part of the first phase of a step: forward, losses and deltas of examples.
+
+Where the first layer has many weights, its forward sums are a phase of their own: see `halves`.
+"""
+
+import functools
+
+from .backprop import layer_of, place, share
+from .compile import DOUBLE, INT, INTEGERS, VOID, call, kernel, lanes_of, wide_vectors
+from .memory import every, floats_at, gather, integers_at, load, not_finite, shift, store
+from .sync import atomic_load, atomic_store
+from .table import (
+    DIVERGED,
+    JOB_CAPACITY,
+    JOB_FEW,
+    JOB_HALF,
+    JOB_HALVES,
+    JOB_LOSSES,
+    JOB_NET,
+    JOB_ONE,
+    JOB_ORDER,
+    JOB_OUTCOME,
+    JOB_REGION,
+    JOB_REGION_SIZE,
+    JOB_SCRATCH,
+    JOB_SHARD,
+    JOB_SHARD_SIZE,
+    JOB_SHARDS,
+    JOB_SPARE,
+    JOB_STOP,
+    JOB_THETA,
+    JOB_UPDATE,
+    JOB_WEIGHTS,
+    JOB_WORKERS,
+    JOB_WT,
+    JOB_X,
+    JOB_Y,
+    JOB_ZEROS,
+    LAYER_B,
+    LAYER_IN,
+    LAYER_OUT,
+    LAYER_STRIDE,
+    LAYER_W,
+    LAYER_Z,
+    NET_BACKWARD,
+    NET_BLOCK,
+    NET_DENSE,
+    NET_FORWARD,
+    NET_FUSED,
+    NET_INPUT_STRIDE,
+    NET_INPUTS,
+    NET_ROW,
+    NET_SCRATCH,
+    NET_SUMS,
+    NET_TARGETS,
+    STOPPED,
+)
+from .traced import chosen, larger_of, minimum, traced
+
+
+@traced
+def rows_of_block(left, block, shards):
+    """The next examples to pass through all layers: a block, or all that are left instead of one and a small one.
+
+    The region of a shard has no more room than a block.
+    """
+    most = block + chosen(shards == 1, block // 2, 0)
+    return chosen(most < left, block, left)
+
+
+add = traced(lambda x, y: x + y)
+given = traced(lambda address: 1 - (address == 0))
+
+
+@functools.cache
+def halves(size):
+    """The first layer's z, in halves: Σ_k w_jk x_nk over the first and over the second half of the inputs k.
+
+    Overwrites z by the first half, b_j included, and the second halves beside. The pairs (half, example) are divided
+    among the workers in this order: two workers read only the weights that they update, and gather only the inputs that
+    they need for their gradients.
+    """
+    lanes = lanes_of(size)
+
+    @kernel(VOID(INT, INTEGERS, INT, INT), size)
+    def halves(rank, job, position, count):
+        wide_vectors()
+        net, theta, region = (
+            integers_at(job[JOB_NET]),
+            floats_at(job[JOB_THETA], size),
+            floats_at(job[JOB_REGION], size),
+        )
+        X, layer, workers = floats_at(job[JOB_X], size), layer_of(net, 0), job[JOB_WORKERS]
+        n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
+        out = place(region, job[JOB_CAPACITY], 0, layer, LAYER_Z)
+        init = floats_at(job[JOB_ZEROS], size)
+        if layer[LAYER_B] >= 0:
+            init = shift(theta, layer[LAYER_B])
+        for half in range(2):
+            low, high = share(layer, half, 2)
+            high = minimum(high, n_in)
+            begin = larger_of(2 * count * rank // workers - half * count, 0)
+            rows = minimum(2 * count * (rank + 1) // workers - half * count, count) - begin
+            if rows > 0:
+                x, x_row = shift(X, (position + begin) * n_in + low), n_in
+                if job[JOB_ORDER] != 0:
+                    order = shift(integers_at(job[JOB_ORDER]), position + begin)
+                    x_row = net[NET_INPUT_STRIDE]
+                    x = shift(region, job[JOB_CAPACITY] * net[NET_ROW] + begin * x_row + low)
+                    gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
+                call(net[NET_DENSE], net, shift(out, begin * stride), stride, init, 0, x, x_row, 1,
+                     shift(theta, layer[LAYER_W] + low * n_out), n_out, rows, n_out, high - low)  # fmt: skip
+            out, init = floats_at(job[JOB_HALF], size), floats_at(job[JOB_ZEROS], size)
+
+    return halves
+
+
+@functools.cache
+def examples(size):
+    """Forward, losses and deltas of a worker's part of a mini-batch (`count` examples from `position` in the order).
+
+    Overwrites the losses, the region's activations and the shards' gradients. Sets the outcome STOPPED or DIVERGED.
+    Examples in an order are copied to the region, others are read where they are.
+    """
+    lanes = lanes_of(size)
+
+    @kernel(VOID(INT, INTEGERS, INT, INT, DOUBLE), size)
+    def examples(rank, job, position, count, scale):
+        wide_vectors()
+        net, theta = integers_at(job[JOB_NET]), floats_at(job[JOB_THETA], size)
+        zeros, one, wt = (
+            floats_at(job[JOB_ZEROS], size),
+            floats_at(job[JOB_ONE], size),
+            floats_at(job[JOB_WT], size),
+        )
+        X, Y, W = floats_at(job[JOB_X], size), floats_at(job[JOB_Y], size), floats_at(job[JOB_WEIGHTS], size)
+        losses, spare = floats_at(job[JOB_LOSSES], size), floats_at(job[JOB_SPARE], size)
+        n_in, n_y, x_row, fused = net[NET_INPUTS], net[NET_TARGETS], net[NET_INPUT_STRIDE], net[NET_FUSED]
+        shards, workers, capacity, block = (
+            job[JOB_SHARDS],
+            job[JOB_WORKERS],
+            job[JOB_CAPACITY],
+            net[NET_BLOCK],
+        )
+        ordered, weighted, transposed = job[JOB_ORDER] != 0, given(job[JOB_WEIGHTS]), 1 - job[JOB_FEW]
+        region = shift(floats_at(job[JOB_REGION], size), rank * job[JOB_REGION_SIZE])
+        scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
+        x_region = shift(region, capacity * net[NET_ROW])
+        y_region = shift(x_region, capacity * x_row)
+        w_region = shift(y_region, capacity * n_y)
+        units = workers if shards == 1 else shards
+        for unit in range(units * rank // workers, units * (rank + 1) // workers):
+            begin, end = count * unit // units, count * (unit + 1) // units
+            shard = shift(floats_at(job[JOB_SHARD], size), unit * job[JOB_SHARD_SIZE])
+            added = 0
+            while added == 0 or begin < end:
+                rows = rows_of_block(end - begin, block, shards)
+                row = begin if shards == 1 else 0
+                at = position + begin
+                if ordered:
+                    order = shift(integers_at(job[JOB_ORDER]), at)
+                    x, y, w = shift(x_region, row * x_row), shift(y_region, row * n_y), shift(w_region, row)
+                    if job[JOB_HALVES] == 0:
+                        gather(x, x_row, X, n_in, n_in, order, rows, lanes)
+                    gather(y, n_y, Y, n_y, n_y, order, rows, lanes)
+                    if weighted:
+                        gather(w, 1, W, 1, 1, order, rows, lanes)
+                else:
+                    x, y, w, x_row = shift(X, at * n_in), shift(Y, at * n_y), shift(W, at), n_in
+                w = w if weighted else one
+                loss = shift(losses, begin)
+                if job[JOB_HALVES] != 0:
+                    stride = layer_of(net, 0)[LAYER_STRIDE]
+                    z = place(region, capacity, row, layer_of(net, 0), LAYER_Z)
+                    half = shift(floats_at(job[JOB_HALF], size), row * stride)
+                    for i in range(0, rows * stride, lanes):
+                        everywhere = every(lanes)
+                        store(
+                            shift(z, i),
+                            add(load(shift(z, i), everywhere), load(shift(half, i), everywhere)),
+                            everywhere,
+                        )
+                call(net[NET_FORWARD], net, theta, wt, transposed, zeros, x, x_row, job[JOB_HALVES], region, capacity,
+                     row, rows, 1 - fused)  # fmt: skip
+                call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, shift(spare, begin), y, w, weighted,
+                     scale, region, capacity, row, rows)  # fmt: skip
+                if shards > 1:
+                    call(net[NET_SUMS], net, shard, added, zeros, one, scratch, x, x_row, region, capacity, rows, 0, 1)
+                if job[JOB_UPDATE] != 0 and not_finite(loss, rows, lanes):
+                    atomic_store(job, JOB_OUTCOME, DIVERGED)
+                if atomic_load(job, JOB_STOP) != 0:
+                    atomic_store(job, JOB_OUTCOME, STOPPED)
+                    return
+                begin, added = begin + rows, 1
+
+    return examples
