@@ -104,6 +104,10 @@ class Job:
             }
         )
 
+    def drop_by(self, seed: int) -> None:
+        """The seed of dropout, for a table with it."""
+        self._set({slots.JOB_SEED: seed})
+
     def prepare(
         self,
         first: int,
@@ -111,8 +115,10 @@ class Job:
         order: NDArray[np.int64] | None = None,
         updates: int = 0,
         workers: int | None = None,
+        epoch: int = 0,
     ) -> None:
-        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many updates.
+        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many updates
+        and epochs of the model.
 
         workers: at most, and by default, as many as the job was made for.
         """
@@ -124,6 +130,7 @@ class Job:
                 slots.JOB_FIRST: first,
                 slots.JOB_STEPS: steps,
                 slots.JOB_UPDATES: updates,
+                slots.JOB_EPOCH: epoch,
                 slots.JOB_COSTS: address(self.costs),
                 slots.JOB_TOTALS: address(self.totals),
                 slots.JOB_DONE: 0,

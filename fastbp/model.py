@@ -37,6 +37,7 @@ from fastbp.validation import (
     boolean,
     choice,
     floating_dtype,
+    fractions,
     nonnegative_int,
     positive_int,
 )
@@ -54,6 +55,9 @@ class Model:
     binary_cross_entropy -Σ [y log a + (1 - y) log(1 - a)]; None: the one that suits the output. dtype: float32 or
     float64. seed: of the initial parameters and of shuffling. initial: a name, or arrays (see `Network.initial`).
     reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted sum ("sum").
+    dropout: the fraction p of units, in [0, 1), that a hidden layer drops while `fit` runs, or one for each hidden
+    layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch from seed
+    (Srivastava et al., JMLR 2014). Everything but `fit` and the cost in its History is of the network with all units.
 
     Every argument is checked: ValueError or TypeError say which, what was expected and what came.
     """
@@ -69,10 +73,13 @@ class Model:
         seed: int = 0,
         initial: Initial = "auto",
         reduction: str = "mean",
+        *,
+        dropout: float | Sequence[float] = 0.0,
     ) -> None:
         self.network = Network(sizes, hidden, output, bias)
         self.loss = choice("loss", DEFAULT_LOSS.get(output, "squared_error") if loss is None else loss, LOSSES)
         self.reduction = choice("reduction", reduction, REDUCTIONS)
+        self.dropout = fractions("dropout", dropout, len(self.network.hidden))
         self.dtype = floating_dtype(dtype)
         self.seed = nonnegative_int("seed", seed)
         self.optimizer: Optimizer = Adam()
@@ -147,7 +154,9 @@ class Model:
             progress=progress,
         )
         gradient = np.empty_like(self._theta)
-        job = Job(self._net(examples, batch_size), self._theta, gradient, examples, batch_size, workers)
+        net = self._net(examples, batch_size, self.dropout if any(self.dropout) else ())
+        job = Job(net, self._theta, gradient, examples, batch_size, workers)
+        job.drop_by(self.seed)
         job.update_by(update(new.rule, self.dtype.itemsize).address, self._moments, np.array(new.settings))
         run = Run(job, plan, pace)
         with stop_on_interrupt(job.slots):
@@ -268,9 +277,10 @@ class Model:
         network = self.network
         hidden = f", hidden={network.hidden}" if network.hidden else ""
         bias = "" if network.bias else ", bias=False"
+        dropout = f", dropout={self.dropout}" if any(self.dropout) else ""
         return (
             f"Model({network.sizes}{hidden}, output={network.output!r}, loss={self.loss!r}{bias}, "
-            f"dtype={self.dtype.name!r}): {network.n_parameters} parameters, "
+            f"dtype={self.dtype.name!r}{dropout}): {network.n_parameters} parameters, "
             f"{self._epochs} epochs and {self._updates} steps trained with {self.optimizer}"
         )
 
@@ -292,10 +302,10 @@ class Model:
     def _objective(self, examples: Examples) -> Objective:
         return Objective(self.loss, examples.y.ndim == 1, self.reduction == "mean")
 
-    def _net(self, examples: Examples, batch: int = 0) -> NDArray[np.int64]:
+    def _net(self, examples: Examples, batch: int = 0, dropped: tuple[float, ...] = ()) -> NDArray[np.int64]:
         """The table for mini-batches of so many examples; 0: to evaluate."""
         few = 0 < batch <= workspace.FEW
-        return training_table(self.network, self.dtype.itemsize, self._objective(examples), few)
+        return training_table(self.network, self.dtype.itemsize, self._objective(examples), few, dropped)
 
     def _cost(self, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
         flops = self._flops(1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.core import activations, backprop, dense, dots, embed, examples, losses, step, transpose, workspace
+from fastbp.core import activations, backprop, dense, dots, dropout, embed, examples, losses, step, transpose, workspace
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
@@ -85,9 +85,14 @@ def inference_table(network: Network, size: int) -> NDArray[np.int64]:
 
 
 @functools.lru_cache(maxsize=64)
-def training_table(network: Network, size: int, objective: Objective, few: bool = False) -> NDArray[np.int64]:
-    """The table for training, evaluation and everything else; few: also for mini-batches of a few examples."""
-    net = make_table(network, size, objective, keep=False)
+def training_table(
+    network: Network, size: int, objective: Objective, few: bool = False, dropped: tuple[float, ...] = ()
+) -> NDArray[np.int64]:
+    """The table for training, evaluation and everything else; few: also for mini-batches of a few examples.
+
+    dropped: for training with dropout, the fraction of each hidden layer.
+    """
+    net = make_table(network, size, objective, keep=False, dropped=dropped)
     if few:
         net[slots.NET_DOTS] = dots.dots(size, 1).address
     return frozen(net)
@@ -105,9 +110,13 @@ def diagnostic_table(network: Network, size: int, objective: Objective | None) -
     return frozen(make_table(network, size, objective, keep=True))
 
 
-def make_table(network: Network, size: int, objective: Objective | None, *, keep: bool) -> NDArray[np.int64]:
+def make_table(
+    network: Network, size: int, objective: Objective | None, *, keep: bool, dropped: tuple[float, ...] = ()
+) -> NDArray[np.int64]:
     net = np.zeros(slots.HEADER + network.n_layers * slots.LAYER_SLOTS, np.int64)
     layers = net[slots.HEADER :].reshape(network.n_layers, slots.LAYER_SLOTS)
+    for layer, fraction in zip(layers, dropped, strict=False):
+        layer[slots.LAYER_DROPOUT] = dropout.in_steps(fraction)
     row = fill_layout(network, layers, size, training=objective is not None, keep=keep)
     widths = set(network.sizes[1:])
     scratch = 0
@@ -136,6 +145,8 @@ def make_table(network: Network, size: int, objective: Objective | None, *, keep
         slots.NET_DENSE: dense.dense(size).address,
         slots.NET_FORWARD: backprop.forward(size).address,
     }
+    if dropped:
+        header |= {slots.NET_FACTORS: dropout.factors(size).address, slots.NET_DROP: dropout.drop(size).address}
     header |= {slot: panel.address for slot, panel in dense.panels_for(size, widths).items()}
     if objective is not None:
         loss, fused = losses.loss_kernel(
@@ -187,6 +198,10 @@ def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, train
         at += stride
         layer[slots.LAYER_DZ] = layer[slots.LAYER_DA] = at
         at += stride * training
+        layer[slots.LAYER_DROPPED] = layer[slots.LAYER_A]
+        if layer[slots.LAYER_DROPOUT]:
+            layer[slots.LAYER_DROPPED], layer[slots.LAYER_FACTORS] = at, at + stride
+            at += 2 * stride
         if keep and training:
             layer[slots.LAYER_DA] = at
             at += stride

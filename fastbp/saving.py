@@ -26,6 +26,7 @@ def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
         "bias": network.bias,
         "loss": model.loss,
         "reduction": model.reduction,
+        "dropout": model.dropout,
         "dtype": model.dtype.name,
         "seed": model.seed,
         "optimizer": optimizers.to_dict(model.optimizer),
@@ -49,6 +50,7 @@ def put_together(kind: "type[Model]", description: dict[str, Any], tensors: Tens
     model.optimizer, model._updates, model._epochs = optimizer, updates, epochs
     model._moments = aligned_zeros(moments.size, model.dtype)
     model._moments[:] = moments.ravel()
-    if json.dumps(taken_apart(model)[0], sort_keys=True) != json.dumps(description, sort_keys=True):
+    said = {"dropout": model.dropout} | description  # older files do not name it
+    if json.dumps(taken_apart(model)[0], sort_keys=True) != json.dumps(said, sort_keys=True):
         raise ValueError("its description is not complete")
     return model

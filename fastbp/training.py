@@ -37,7 +37,8 @@ def empty() -> Floats:
 class History:
     """What happened in one call of fit, one element per completed epoch.
 
-    cost: over the epoch's examples, each at the parameters of its step; validation_cost: after the epoch (empty
+    cost: over the epoch's examples, each at the parameters of its step and, with dropout, of the network with the
+    units dropped that were dropped for it; validation_cost: after the epoch (empty
     without validation data); seconds: of training, without validation.
     """
 
@@ -56,7 +57,7 @@ class Plan:
     epochs: int
     mean: bool
     seed: int | None  # of the shuffling; None: rows in their own order
-    epochs_before: int  # of earlier calls, so that each epoch of a model has an order of its own
+    epochs_before: int  # of earlier calls, so that each epoch of a model has its own order and dropped units
     updates_before: int
     learning_rate: float
     flops: float  # of one mini-batch
@@ -161,7 +162,10 @@ class Run:
         if epochs > 1:
             steps = epochs * job.per_epoch
         workers = self.pace.workers()
-        job.prepare(first, steps, self._order_of(epoch, epochs), plan.updates_before + self.steps_done, workers)
+        job.prepare(
+            first, steps, self._order_of(epoch, epochs), plan.updates_before + self.steps_done, workers,
+            plan.epochs_before + epoch,
+        )  # fmt: skip
         start = time.perf_counter()
         try:
             team.run(job.slots, job)

@@ -9,7 +9,7 @@ import math
 import numbers
 import operator
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -243,6 +243,17 @@ def positive_float(name: str, value: object) -> float:
 def fraction(name: str, value: object) -> float:
     """A number in [0, 1) as a float: momentum, beta_1."""
     return _number(name, value, lambda x: 0 <= x < 1, "lie in [0, 1)")
+
+
+def fractions(name: str, value: object, n_hidden: int) -> tuple[float, ...]:
+    """A number in [0, 1) for each hidden layer, given as one for all or as a sequence, as floats."""
+    if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, str):
+        return (fraction(name, value),) * n_hidden
+    if len(value) != n_hidden:
+        raise ValueError(
+            f"{name} must be one fraction or one for each of the {n_hidden} hidden layers, got {len(value)}: {value!r}"
+        )
+    return tuple(fraction(f"{name}[{l}]", number) for l, number in enumerate(value))
 
 
 def _whole(name: str, value: object, least: int) -> int:

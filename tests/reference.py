@@ -183,12 +183,17 @@ def targets(net, y):
     return y.reshape(len(y), net.sizes[-1]).astype(np.float64)
 
 
-def forward(net, theta, X):
-    """(z, a): z holds L arrays (n, n_out), a holds L + 1 with a[0] = X."""
+def forward(net, theta, X, factors=None):
+    """(z, a): z holds L arrays (n, n_out), a holds L + 1 with a[0] = X.
+
+    factors: of dropout, an array (n, n_out) for each hidden layer; a is then what the next layer reads.
+    """
     z, a = [], [np.asarray(X, dtype=np.float64)]
-    for (w, b), name in zip(layers(net, theta), net.activations, strict=True):
+    for layer, ((w, b), name) in enumerate(zip(layers(net, theta), net.activations, strict=True)):
         z.append(np.einsum("jk,nk->nj", w, a[-1]) + b)
         a.append(ACTIVATIONS[name].value(z[-1]))
+        if factors is not None and layer < len(factors):
+            a[-1] = a[-1] * factors[layer]
     return z, a
 
 
@@ -230,30 +235,30 @@ def shares(net, rows, sample_weight=None):
     return w / w.sum() if net.reduction == "mean" else w
 
 
-def cost(net, theta, X, y, sample_weight=None):
-    z, _ = forward(net, theta, X)
+def cost(net, theta, X, y, sample_weight=None, factors=None):
+    z, _ = forward(net, theta, X, factors)
     return float((shares(net, len(X), sample_weight) * example_costs(net, z[-1], y)).sum())
 
 
-def backward(net, theta, X, y, sample_weight=None):
+def backward(net, theta, X, y, sample_weight=None, factors=None):
     """(dz, da): ∂C/∂z(l) and ∂C/∂a(l) of the full cost, L arrays (n, n_out) each."""
-    z, a = forward(net, theta, X)
+    z, a = forward(net, theta, X, factors)
     share = shares(net, len(X), sample_weight)[:, None]
     da = [share * LOSSES[net.loss].delta(a[-1], targets(net, y))]
     dz = [share * output_dz(net, z[-1], a[-1], y)]
     for layer in range(len(z) - 1, 0, -1):
         w, _ = layers(net, theta)[layer]
-        da.insert(0, np.einsum("jk,nj->nk", w, dz[0]))
+        da.insert(0, np.einsum("jk,nj->nk", w, dz[0]) * (1.0 if factors is None else factors[layer - 1]))
         dz.insert(0, through(net.activations[layer - 1], z[layer - 1], da[0]))
     return dz, da
 
 
-def value_and_gradient(net, theta, X, y, sample_weight=None):
+def value_and_gradient(net, theta, X, y, sample_weight=None, factors=None):
     """(cost, gradient), the gradient flat and in theta's order."""
-    _, a = forward(net, theta, X)
-    dz, _ = backward(net, theta, X, y, sample_weight)
+    _, a = forward(net, theta, X, factors)
+    dz, _ = backward(net, theta, X, y, sample_weight, factors)
     pairs = [(np.einsum("nk,nj->jk", a[i], dz[i]), dz[i].sum(axis=0)) for i in range(len(dz))]
-    return cost(net, theta, X, y, sample_weight), flat(net, pairs)
+    return cost(net, theta, X, y, sample_weight, factors), flat(net, pairs)
 
 
 def central_differences(function, theta, step=1e-5):
@@ -265,6 +270,40 @@ def central_differences(function, theta, step=1e-5):
         down[i] -= step
         slopes[i] = (function(up) - function(down)) / (up[i] - down[i])
     return slopes
+
+
+# Dropout: factors 0 or 1 / (1 - p) from Philox4x32-10 (Salmon et al., SC 2011), in integers of Python's or NumPy's.
+
+
+def philox(counter, key):
+    """Four words of 32 bits for a counter of four and a key of two: ints, or uint64 arrays that broadcast."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    low = 2**32 - 1
+    for _ in range(10):
+        p0, p2 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (p2 >> 32) ^ c1 ^ k0, p2 & low, (p0 >> 32) ^ c3 ^ k1, p0 & low
+        k0, k1 = (k0 + 0x9E3779B9) & low, (k1 + 0xBB67AE85) & low
+    return c0, c1, c2, c3
+
+
+def dropout_words(seed, epoch, layer, examples, width):
+    """A word of 32 random bits for each example (a row number) and unit of a hidden layer, counted from 0: (n, width).
+
+    Unit j is lane i of word w in group g: j = 64 g + 16 w + i.
+    """
+    units = np.arange(width, dtype=np.uint64)
+    group, word, lane = units // 64, units // 16 % 4, units % 16
+    rows = np.asarray(examples, dtype=np.uint64)[:, None]
+    counter = 16 * group + lane, np.full_like(units, layer), rows, np.full_like(units, epoch)
+    words = philox(counter, (seed % 2**32, seed // 2**32))
+    return np.choose(word.astype(int), np.broadcast_arrays(*words))
+
+
+def dropout_factors(p, seed, epoch, layer, examples, width):
+    """What the a_j of each example are multiplied with: 0 with probability p, else 1 / (1 - p)."""
+    kept = dropout_words(seed, epoch, layer, examples, width) >= round(p * 2**32)
+    return np.where(kept, 1 / (1 - round(p * 2**32) / 2**32), 0.0)
 
 
 # Optimizers: step(theta, gradient, state) -> (theta, state), with state None before the first step.

@@ -16,6 +16,7 @@ from fastbp.core import (
     cross_entropy,
     dense,
     dots,
+    dropout,
     embed,
     examples,
     losses,
@@ -37,6 +38,7 @@ ELEMENTWISE = {
     **{
         f"{name} backward": lambda size, name=name: activations.backward(name, size) for name in activations.ACTIVATIONS
     },
+    "drop": dropout.drop,
     **{f"{name} second": lambda size, name=name: activations.second(name, size) for name in activations.ACTIVATIONS},
 }
 UPDATES = {f"{rule} update": lambda size, rule=rule: optimizers.update(rule, size) for rule in optimizers.RULES}
@@ -58,6 +60,7 @@ STRUCTURE = {
     "backward": backprop.backward,
     "sums": backprop.sums,
     "halves": examples.halves,
+    "factors of dropout": dropout.factors,
     "examples": examples.examples,
     "gradient_share": step.gradient_share,
     "update_share": step.update_share,

@@ -307,7 +307,8 @@ def example(i: int, dtype: str, rng: np.random.Generator) -> tuple[Model, np.nda
     width, other = WIDTHS[i], WIDTHS[(i * 29 + 7) % len(WIDTHS)]
     sizes = [(width, other, 3), (other, width, 2), (5, other, width), (width, 1, other, width)][i % 4]
     hidden, output, loss = KINDS[(i // 4) % 4]
-    model = Model(sizes, hidden, output, loss, bias=i % 5 != 0, dtype=dtype, seed=i)
+    dropped = (0.0, 0.25, 0.5)[i % 3]
+    model = Model(sizes, hidden, output, loss, bias=i % 5 != 0, dtype=dtype, seed=i, dropout=dropped)
     rows = (1, 2, 7, 13, 70)[i % 5]
     X = rng.normal(size=(rows, sizes[0])).astype(dtype)
     y = 1 / (1 + np.exp(-rng.normal(size=(rows, sizes[-1]))))
@@ -380,9 +381,9 @@ def test_a_fit_stays_inside_the_memory_that_it_asked_for(
         model, X, y = example(i, DTYPES[size], np.random.default_rng(i))
         model.fit(X, y, epochs=2, batch_size=1 + i % 33, optimizer=("sgd", "adam")[i % 2], n_threads=n_threads)
         trace = model.forward(X).z + model.backward(X, y).da
-        small = Model((4, 1 + i % 20, 3), KINDS[i % 4][0], "softmax", dtype=DTYPES[size])
+        small = Model((4, 1 + i % 20, 3), KINDS[i % 4][0], "softmax", dtype=DTYPES[size], dropout=0.2 * (i % 3))
         small.fit(*many, epochs=1, batch_size=1050, n_threads=n_threads)
-        large = Model((1025 + i, 64 + i % 3, 3), dtype=DTYPES[size])
+        large = Model((1025 + i, 64 + i % 3, 3), dtype=DTYPES[size], dropout=0.2 * (i % 3))
         large.fit(np.resize(X, (40, 1025 + i)), np.resize(y, (40, 3)), epochs=1, batch_size=18, n_threads=n_threads)
         return [
             model.parameters,

@@ -15,7 +15,10 @@ from .table import (
     LAYER_BACKWARD,
     LAYER_DA,
     LAYER_DOTS,
+    LAYER_DROPOUT,
+    LAYER_DROPPED,
     LAYER_DZ,
+    LAYER_FACTORS,
     LAYER_FORWARD,
     LAYER_IN,
     LAYER_OUT,
@@ -27,6 +30,7 @@ from .table import (
     LAYER_Z,
     NET_DENSE,
     NET_DOTS,
+    NET_DROP,
     NET_FUSED,
     NET_LAYERS,
     NET_LOSS,
@@ -51,6 +55,7 @@ def place(work, capacity, row, layer, slot):
 def forward(size):
     """z_j = Σ_k w_jk a_k + b_j, a_j = σ(z_j) for `rows` examples from `row` on, in all layers. Overwrites z and a.
 
+    Where units are dropped, by factors that are there already, the next layer reads a_j f_j: see dropout.py.
     With transposed = 0 there are no transposed weights wt; with summed = 1 the first layer's z is there already; with
     activate_last = 0 the last layer stops at z.
     """
@@ -73,6 +78,9 @@ def forward(size):
             if layer[LAYER_FORWARD] and (l + 1 < net[NET_LAYERS] or activate_last):
                 call(layer[LAYER_FORWARD], a, z, rows, n_out, stride)
             x, x_row = a, stride
+            if layer[LAYER_DROPOUT] != 0:
+                x = place(work, capacity, row, layer, LAYER_DROPPED)
+                call(net[NET_DROP], x, a, place(work, capacity, row, layer, LAYER_FACTORS), rows, stride)
 
     return forward
 
@@ -112,6 +120,8 @@ def backward(size):
             else:
                 w = shift(theta, layer[LAYER_W])
                 call(net[NET_DOTS], da, da_row, zeros, 0, dz, stride, w, n_out, rows, n_in, n_out)
+            if below[LAYER_DROPOUT] != 0:
+                call(net[NET_DROP], da, da, place(work, capacity, row, below, LAYER_FACTORS), rows, da_row)
             layer, stride = below, da_row
 
     return backward
@@ -166,6 +176,6 @@ def sums(size):
                 db = shift(gradient, layer[LAYER_B])
                 init = db if add else zeros
                 call(net[NET_DENSE], net, db, n_out, init, 0, one, 0, 0, dz, stride, 1, n_out, count)
-            x, x_row = place(work, capacity, 0, layer, LAYER_A), stride
+            x, x_row = place(work, capacity, 0, layer, LAYER_DROPPED), stride
 
     return sums

@@ -45,6 +45,7 @@ from .table import (
     NET_BACKWARD,
     NET_BLOCK,
     NET_DENSE,
+    NET_FACTORS,
     NET_FORWARD,
     NET_FUSED,
     NET_INPUT_STRIDE,
@@ -120,12 +121,13 @@ def examples(size):
     """Forward, losses and deltas of a worker's part of a mini-batch (`count` examples from `position` in the order).
 
     Overwrites the losses, the region's activations and the shards' gradients. Sets the outcome STOPPED or DIVERGED.
-    Examples in an order are copied to the region, others are read where they are.
+    Examples in an order are copied to the region, others are read where they are. epoch, counted from the job's first,
+    is for dropout.
     """
     lanes = lanes_of(size)
 
-    @kernel(VOID(INT, INTEGERS, INT, INT, DOUBLE), size)
-    def examples(rank, job, position, count, scale):
+    @kernel(VOID(INT, INTEGERS, INT, INT, INT, DOUBLE), size)
+    def examples(rank, job, epoch, position, count, scale):
         wide_vectors()
         net, theta = integers_at(job[JOB_NET]), floats_at(job[JOB_THETA], size)
         zeros, one, wt = (
@@ -180,6 +182,8 @@ def examples(size):
                             add(load(shift(z, i), everywhere), load(shift(half, i), everywhere)),
                             everywhere,
                         )
+                if net[NET_FACTORS] != 0:
+                    call(net[NET_FACTORS], net, job, epoch, at, region, capacity, row, rows)
                 call(net[NET_FORWARD], net, theta, wt, transposed, zeros, x, x_row, job[JOB_HALVES], region, capacity,
                      row, rows, 1 - fused)  # fmt: skip
                 call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, shift(spare, begin), y, w, weighted,

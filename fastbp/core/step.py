@@ -167,8 +167,8 @@ def train(size):
             meeting += 1
             if not meet(job, meeting, AFTER_UPDATE):
                 break
-            begin = (job[JOB_FIRST] + s) % per_epoch * batch
-            position = (job[JOB_FIRST] + s) // per_epoch * rows if job[JOB_ORDER] != 0 else 0
+            epoch, begin = (job[JOB_FIRST] + s) // per_epoch, (job[JOB_FIRST] + s) % per_epoch * batch
+            position = epoch * rows if job[JOB_ORDER] != 0 else 0
             count, scale = minimum(batch, rows - begin), 1.0
             if net[NET_MEAN] != 0:
                 scale = 1.0 / totals[s] if totals[s] > 0.0 else 0.0
@@ -177,7 +177,7 @@ def train(size):
                 meeting += 1
                 if not meet(job, meeting, AFTER_UPDATE):
                     break
-            call(net[NET_EXAMPLES], rank, job, position + begin, count, scale)
+            call(net[NET_EXAMPLES], rank, job, epoch, position + begin, count, scale)
             meeting += 1
             if not meet(job, meeting, AFTER_EXAMPLES):
                 break

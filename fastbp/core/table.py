@@ -23,7 +23,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_WIDEST,  # elements of the zeros that a kernel may take as init
     NET_TRANSPOSED,  # elements of the transposed weights of all layers above the first
     NET_SCRATCH,  # elements of scratch for one worker
-    NET_ROW,  # elements of z, a, dz (and da) of all layers for one example
+    NET_ROW,  # elements of z, a, dz (and da, and dropout's two) of all layers for one example
     NET_INPUT_STRIDE,  # elements between the rows of gathered inputs
     NET_BLOCK,  # examples that pass through all layers together
     NET_MEAN,  # 1: the cost is the weighted average, 0: the sum
@@ -40,13 +40,15 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_FORWARD,
     NET_BACKWARD,
     NET_SUMS,
+    NET_FACTORS,  # of dropout: 0 without
+    NET_DROP,
     NET_HALVES,  # 0 unless the first layer has many weights
     NET_EXAMPLES,
     NET_GRADIENT_SHARE,
     NET_UPDATE_SHARE,
     NET_TRAIN,
     HEADER,
-) = range(38)
+) = range(40)
 
 (
     LAYER_IN,
@@ -58,13 +60,16 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_A,
     LAYER_DZ,
     LAYER_DA,
+    LAYER_DROPPED,  # what the next layer reads: a after dropout; LAYER_A without
+    LAYER_FACTORS,  # of dropout
+    LAYER_DROPOUT,  # the fraction of dropped units in steps of 2^-32; or 0
     LAYER_WT,  # offset in the transposed weights, -1 for the first layer
     LAYER_UNIT,  # rows of weights that are not divided among workers; > 1: their sums have their lanes over k
     LAYER_DOTS,  # address: the forward sum of a few outputs, from the transposed weights; or 0
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(15)
+) = range(18)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 
@@ -108,7 +113,9 @@ JOB_OUTCOME = 41  # and the two after it: an outcome of the examples, of the sum
 JOB_FEW = 44  # 1: so few examples in a mini-batch that the weights are not transposed
 JOB_HALVES = 45  # 1: the first layer's sums are made in halves, by the workers that own the weights
 JOB_HALF = 46  # part of the workspace: the second halves
-JOB_SLOTS = 48
+JOB_SEED = 47  # of dropout
+JOB_EPOCH = 48  # the first epoch in order, counted over the model's life
+JOB_SLOTS = 56
 
 COMPLETE, STOPPED, DIVERGED = range(3)
 

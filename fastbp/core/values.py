@@ -88,6 +88,9 @@ class Lanes:
     def __or__(self, other):
         return self.operate(None, "or_", other)
 
+    def __xor__(self, other):
+        return self.operate(None, "xor", other)
+
     def __neg__(self):
         return self.new(self.builder.fneg(self.value))
 
