@@ -447,7 +447,8 @@ def test_files_that_describe_no_model_are_refused(tmp_path: Path) -> None:
     for wrong in (None, 3, "model", [], [good], {}, {**good, "unknown": 1}):
         is_refused(wrong)
     for key in good:
-        is_refused({k: v for k, v in good.items() if k != key})
+        if key != "dropout":  # which older files do not name
+            is_refused({k: v for k, v in good.items() if k != key})
         is_refused({**good, key: {"no": "such value"}})
     for key in good["optimizer"]:
         is_refused({**good, "optimizer": {**good["optimizer"], key: -1}})
