@@ -131,6 +131,7 @@ class Job:
                 slots.JOB_STEPS: steps,
                 slots.JOB_UPDATES: updates,
                 slots.JOB_EPOCH: epoch,
+                slots.JOB_NUMBERS: 0 if order is None else address(order),
                 slots.JOB_COSTS: address(self.costs),
                 slots.JOB_TOTALS: address(self.totals),
                 slots.JOB_DONE: 0,

@@ -49,7 +49,7 @@ def factors_of_the_core(size, widths, fractions, seed, epoch, order, rows):
     net = training_table(model.network, size, Objective("squared_error", False, True), False, tuple(fractions))
     job = np.zeros(slots.JOB_SLOTS, np.int64)
     job[slots.JOB_SEED], job[slots.JOB_EPOCH] = seed, epoch - 1
-    job[slots.JOB_ORDER] = 0 if order is None else order.ctypes.data
+    job[slots.JOB_NUMBERS] = 0 if order is None else order.ctypes.data
     capacity = int(padded(rows + 1))
     work = np.full(capacity * net[slots.NET_ROW], np.nan, DTYPES[size])
     dropout.factors(size).ctypes(

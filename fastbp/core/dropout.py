@@ -19,7 +19,7 @@ from .memory import every, first, integers_at, load, shift, store
 from .simd import INT32, INT64, constant, spread
 from .table import (
     JOB_EPOCH,
-    JOB_ORDER,
+    JOB_NUMBERS,
     JOB_SEED,
     LAYER_DROPOUT,
     LAYER_FACTORS,
@@ -93,7 +93,7 @@ def factors(size):
     @kernel(VOID(INTEGERS, INTEGERS, INT, INT, P, INT, INT, INT), size)
     def factors(net, job, epoch, position, work, capacity, row, rows):
         wide_vectors()
-        order, epoch, seed = integers_at(job[JOB_ORDER]), job[JOB_EPOCH] + epoch, job[JOB_SEED]
+        numbers, epoch, seed = integers_at(job[JOB_NUMBERS]), job[JOB_EPOCH] + epoch, job[JOB_SEED]
         for l in range(net[NET_LAYERS]):
             layer = layer_of(net, l)
             dropout, stride = layer[LAYER_DROPOUT], layer[LAYER_STRIDE]
@@ -101,8 +101,8 @@ def factors(size):
             for n in range(rows if dropout != 0 else 0):
                 f = place(work, capacity, row + n, layer, LAYER_FACTORS)
                 example = position + n
-                if job[JOB_ORDER] != 0:
-                    example = order[position + n]
+                if job[JOB_NUMBERS] != 0:
+                    example = numbers[position + n]
                 for j in range(0, stride, 64):
                     for i in range(0, minimum(16, stride - j), lanes):
                         f_0, f_1, f_2, f_3 = four(j // 4 + i, l, example, epoch, seed, dropout, scale)

@@ -115,6 +115,7 @@ JOB_HALVES = 45  # 1: the first layer's sums are made in halves, by the workers 
 JOB_HALF = 46  # part of the workspace: the second halves
 JOB_SEED = 47  # of dropout
 JOB_EPOCH = 48  # the first epoch in order, counted over the model's life
+JOB_NUMBERS = 49  # address of the examples' row numbers in the user's X, in order, or 0: their places; for dropout
 JOB_SLOTS = 56
 
 COMPLETE, STOPPED, DIVERGED = range(3)
