@@ -16,11 +16,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 import fastbp
+from fastbp import plots
+from fastbp.callbacks import EarlyStopping
 from fastbp.core.compile import cache_directory
 from fastbp.data import load_digits, read_examples, read_inputs, stratified_split
+from fastbp.history import History
 from fastbp.model import Model
 from fastbp.optimizers import SGD, Adam
-from fastbp.training import History
 from fastbp.validation import as_inputs, as_targets
 
 Array = np.ndarray[Any, Any]
@@ -109,6 +111,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--momentum", type=float, metavar="SHARE", help="of sgd (0)")
     add("--dtype", choices=("float32", "float64"), default="float32", help="(%(default)s)")
     add("--test-size", type=float, default=0.2, metavar="SHARE", help="of rows held out (%(default)s, or 0)")
+    add("--patience", type=int, metavar="N", help="stop after N epochs that do not improve the held-out cost")
     add("--seed", type=int, default=0, metavar="N", help="of first weights and shuffling (%(default)s)")
     add("--threads", type=int, metavar="N", help="(as many as are worth it)")
     add("--output", type=Path, metavar="FILE", help="save the model, a .safetensors file")
@@ -173,6 +176,7 @@ def _train(options: argparse.Namespace) -> None:
         validation_data=(X[test], y[test]) if len(test) else None,
         n_threads=options.threads,
         progress=not options.quiet,
+        early_stopping=None if options.patience is None else EarlyStopping(options.patience),
     )
     _report(model, history, time.perf_counter() - started)
     if len(test):
@@ -183,7 +187,7 @@ def _train(options: argparse.Namespace) -> None:
         model.save(options.output)
         print(f"model     {options.output}")
     if options.plot:
-        _plot(history, options.plot)
+        history.plot(plots.file_axes()).figure.savefig(options.plot)
         print(f"plot      {options.plot}")
 
 
@@ -194,7 +198,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
         if not path.parent.is_dir():
             raise UsageError(f"{path}: there is no folder {path.parent}")
     if options.plot:
-        formats = _canvas().get_supported_filetypes()
+        formats = plots.canvas().get_supported_filetypes()
         if options.plot.suffix[1:].lower() not in formats:
             raise UsageError(f"--plot {options.plot}: the name must end in .{', .'.join(sorted(formats))}")
 
@@ -239,30 +243,6 @@ def _report(model: Model, history: History, elapsed: float) -> None:
     sizes = "-".join(map(str, model.network.sizes))
     print(f"network   {sizes}, {model.network.n_parameters:,} parameters")
     print(f"training  {len(history)} epochs in {seconds:.2f} s{compiled}, last cost {history.cost[-1]:.4g}")
-
-
-def _canvas() -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # draws without a screen
-    except ImportError as error:
-        raise UsageError(f'--plot needs matplotlib: pip install "fastbp[plot]" ({error})') from None
-    return FigureCanvasAgg
-
-
-def _plot(history: History, path: Path) -> None:
-    """Draws the cost after each epoch, on a logarithmic scale."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    _canvas()(figure)
-    axes = figure.add_subplot()
-    epochs = np.arange(1, len(history) + 1)
-    axes.semilogy(epochs, history.cost, label="training")
-    if len(history.validation_cost):
-        axes.semilogy(epochs, history.validation_cost, label="held out")
-    axes.set(xlabel="epoch", ylabel="cost")
-    axes.legend()
-    figure.savefig(path)
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Predictions, and how good they are: cost and accuracy. Large ones go to several threads, piece by piece."""
+"""Predictions, and what they cost. Large ones go to several threads, piece by piece."""
 
 import threading
 from collections import deque
@@ -73,8 +73,8 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
     return [results[i] for i in range(len(parts))]
 
 
-def predict(network: Network, theta: Array, X: Array) -> Array:
-    """The outputs for checked inputs X: a new (n, n_outputs) array."""
+def predict(network: Network, theta: Array, X: Array, job: NDArray[np.int64] | None = None) -> Array:
+    """The outputs for checked inputs X: a new (n, n_outputs) array; not all filled if `job` is told to stop."""
     net = inference(network, theta.itemsize)
     out = np.empty((len(X), network.n_outputs), theta.dtype)
     theta_at, out_at, x_at = address(theta), address(out), address(X)
@@ -84,6 +84,8 @@ def predict(network: Network, theta: Array, X: Array) -> Array:
     out_row, x_row = network.n_outputs * theta.itemsize, network.n_inputs * theta.itemsize
 
     def part(begin: int, end: int) -> None:
+        if job is not None and job[slots.JOB_STOP]:
+            return
         net.kernel(
             net.address, theta_at, out_at + begin * out_row, x_at + begin * x_row, end - begin, scratch(net.scratch)
         )
@@ -109,19 +111,3 @@ def total_cost(
         ))  # fmt: skip
 
     return sum(each(part, pieces(net, len(examples), flops)))
-
-
-def accuracy(network: Network, theta: Array, loss: str, examples: Examples) -> float | None:
-    """The weighted share of examples classified right; None where the outputs are not classes.
-
-    softmax: the largest output; sigmoid with binary_cross_entropy: every output on its target's side of 0.5.
-    """
-    outputs = predict(network, theta, examples.X)
-    if network.output == "softmax":
-        y = examples.y if examples.y.ndim == 1 else examples.y.argmax(axis=1)
-        hits = outputs.argmax(axis=1) == y
-    elif network.output == "sigmoid" and loss == "binary_cross_entropy":
-        hits = np.all((outputs >= 0.5) == (examples.y >= 0.5), axis=1)
-    else:
-        return None
-    return float(np.average(hits, weights=examples.weights))

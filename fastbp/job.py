@@ -30,6 +30,10 @@ class Examples:
         """Σ_n w_n."""
         return float(len(self) if self.weights is None else self.weights.sum(dtype=np.float64))
 
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
+        """Copies of these examples."""
+        return Examples(self.X[rows], self.y[rows], None if self.weights is None else self.weights[rows])
+
 
 class Job:
     """The table of a job over `examples` in mini-batches, and all arrays that it points to.

@@ -2,19 +2,21 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import evaluation, files, gradcheck, optimizers
+from fastbp import evaluation, files, fitting, gradcheck, metrics, plots, summary
+from fastbp.callbacks import Callback, EarlyStopping, State
+from fastbp.classes import ClassWeight
 from fastbp.core import table as slots
 from fastbp.core import workspace
 from fastbp.core.losses import LOSSES, OWN_OUTPUT
-from fastbp.core.optimizers import update
 from fastbp.diagnostics import Backward, Forward, Trace
+from fastbp.history import History
 from fastbp.initial import Initial
 from fastbp.job import Examples, Job
 from fastbp.network import Network
@@ -27,14 +29,12 @@ from fastbp.program import (
     training_table,
 )
 from fastbp.saving import put_together, taken_apart
-from fastbp.team import run_once, stop_on_interrupt, workers_for
-from fastbp.training import History, Pace, Plan, Run
+from fastbp.team import run_once, workers_for
 from fastbp.validation import (
     as_inputs,
     as_targets,
     as_vector,
     as_weights,
-    boolean,
     choice,
     floating_dtype,
     fractions,
@@ -124,56 +124,37 @@ class Model:
         shuffle: bool = True,
         n_threads: int | None = None,
         progress: bool = False,
+        *,
+        callbacks: Sequence[Callback | Callable[[State], Any]] = (),
+        early_stopping: EarlyStopping | None = None,
+        validation_fraction: float | None = None,
+        metrics: Sequence[str | Callable[..., float]] = (),
+        class_weight: ClassWeight | None = None,
+        initial_epoch: int | None = None,
     ) -> History:
         """Train on X (n, n_inputs) and y; return the History of this call's epochs.
 
         Continues from the current parameters, optimizer state and epoch. optimizer: an object or a name; None keeps
-        the current one (at first Adam()); one of another kind starts with a state of its own. validation_data:
-        (X, y) or (X, y, sample_weight), whose cost is taken after each epoch. n_threads: None for what pays; the
-        results are the same bits for any number. Ctrl-C stops after the mini-batch under way: KeyboardInterrupt, the
-        model is consistent. FloatingPointError if training diverges; the last finite parameters are kept.
-        """
-        examples = self._examples(X, y, sample_weight)
-        held_out = self._validation(validation_data)
-        new = self.optimizer if optimizer is None else optimizers.as_optimizer(optimizer)
-        epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
-        shuffle, progress = boolean("shuffle", shuffle), boolean("progress", progress)
-        batch_size = min(batch_size, len(examples))
-        flops = self._flops(batch_size)
-        workers = workers_for(flops) if n_threads is None else positive_int("n_threads", n_threads)
-        pace = Pace(workers, adaptive=n_threads is None)
-        plan = Plan(
-            epochs=epochs,
-            mean=self.reduction == "mean",
-            seed=self.seed if shuffle else None,
-            epochs_before=self._epochs,
-            updates_before=self._state_for(new),
-            learning_rate=new.learning_rate,
-            flops=flops,
-            validate=None if held_out is None else lambda job: self._cost(held_out, job),
-            progress=progress,
-        )
-        gradient = np.empty_like(self._theta)
-        net = self._net(examples, batch_size, self.dropout if any(self.dropout) else ())
-        job = Job(net, self._theta, gradient, examples, batch_size, workers)
-        job.drop_by(self.seed)
-        job.update_by(update(new.rule, self.dtype.itemsize).address, self._moments, np.array(new.settings))
-        run = Run(job, plan, pace)
-        with stop_on_interrupt(job.slots):
-            try:
-                run.go()
-            finally:
-                self._updates += run.steps_done
-                self._epochs += run.steps_done // job.per_epoch
-        return run.history()
+        the current one (at first Adam()); one of another kind starts with a state of its own. n_threads: None for
+        what pays; the results are the same bits for any number. progress: a bar on stderr, lines in a log file.
 
-    def _state_for(self, new: Optimizer) -> int:
-        """Make room for the optimizer's moments, if they are not there yet; return the updates made so far."""
-        size = optimizers.n_moments(new) * self._theta.size
-        updates = self._updates if new.rule == self.optimizer.rule else 0
-        moments = self._moments if len(self._moments) == size and updates else aligned_zeros(size, self.dtype)
-        self.optimizer, self._moments, self._updates = new, moments, updates  # all or none when Ctrl-C comes
-        return updates
+        validation_data: (X, y) or (X, y, sample_weight), whose cost is taken after each epoch. validation_fraction:
+        holds out this share of the rows instead, of each class alike, drawn by the model's seed. metrics: "accuracy",
+        "r2", "mean_absolute_error" or functions (y_true, y_pred) -> float (sample_weight too if they take it), of
+        the validation data after each epoch, or of the training data. class_weight: "balanced" or {class: weight};
+        multiplies the sample_weight of the rows trained on. callbacks: functions of the `State`, called after each
+        epoch, or `Callback` objects; one that returns True stops the training. early_stopping: see `EarlyStopping`.
+        initial_epoch: the epochs trained already, which decide on the shuffling; training then ends after `epochs`
+        in all. None: after `epochs` more than the model has seen.
+
+        Ctrl-C stops after the mini-batch under way: KeyboardInterrupt, the model is consistent. FloatingPointError
+        if training diverges; the last finite parameters are kept.
+        """
+        options = fitting.Options(
+            epochs, batch_size, optimizer, validation_data, sample_weight, shuffle, n_threads, progress, callbacks,
+            early_stopping, validation_fraction, metrics, class_weight, initial_epoch,
+        )  # fmt: skip
+        return fitting.fit(self, X, y, options)
 
     # --- what the network computes ------------------------------------------------------------------------------
 
@@ -184,8 +165,20 @@ class Model:
     def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
         """{"cost": …} over the examples, and "accuracy" for classes: softmax, or sigmoid with binary_cross_entropy."""
         examples = self._examples(X, y, sample_weight)
-        accuracy = evaluation.accuracy(self.network, self._theta, self.loss, examples)
-        return {"cost": self._cost(examples)} | ({} if accuracy is None else {"accuracy": accuracy})
+        cost = {"cost": self._cost(examples)}
+        hits = metrics.hits(self.network, self.loss, examples.y, self.predict(examples.X))
+        return cost if hits is None else cost | {"accuracy": float(np.average(hits, weights=examples.weights))}
+
+    def plot(self, X: ArrayLike, y: ArrayLike, axes: Any = None) -> Any:
+        """Draw a confusion matrix where y holds classes, else predictions over truth; return matplotlib's axes.
+
+        axes: None for new ones, of pyplot. ImportError without matplotlib.
+        """
+        return plots.predictions(self, X, y, axes)
+
+    def summary(self) -> str:
+        """A table of the layers, their neurons, activations and parameters, and the memory of them all."""
+        return summary.table(self)
 
     def value_and_gradient(
         self,
@@ -290,14 +283,6 @@ class Model:
         inputs = as_inputs(X, self.network.n_inputs, self.dtype, f"{prefix}X")
         targets = as_targets(y, len(inputs), self.loss, self.network.n_outputs, self.dtype, f"{prefix}y")
         return Examples(inputs, targets, as_weights(weights, len(inputs), self.dtype, f"{prefix}sample_weight"))
-
-    def _validation(self, data: tuple[ArrayLike, ...] | None) -> Examples | None:
-        if data is None:
-            return None
-        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-            raise TypeError(f"validation_data must be (X, y) or (X, y, sample_weight), got {type(data).__name__}")
-        X, y, *weights = data
-        return self._examples(X, y, weights[0] if weights else None, "validation_data: ")
 
     def _objective(self, examples: Examples) -> Objective:
         return Objective(self.loss, examples.y.ndim == 1, self.reduction == "mean")

@@ -1,59 +1,35 @@
-"""The Python side of fit: slices of about 100 ms, shuffling, history, validation, progress, and what went wrong."""
+"""The Python side of fit: slices of about 100 ms, shuffling, what is recorded, who is told, and what went wrong."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from fastbp.callbacks import Callback, State
 from fastbp.core import table as slots
+from fastbp.history import COLUMNS, History
 from fastbp.job import Job
+from fastbp.pace import Pace
+from fastbp.progress import Progress
 from fastbp.team import Team
 
-SLICE_SECONDS = 0.1
-FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
-FIRST_STEP = 5e-6  # seconds that a step takes at least
-FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
-SECOND_SLICE_SECONDS = 0.02
-TRIAL_SECONDS = 0.005  # of a slice that tries the number of workers that may be slower
-FIRST_TRIAL = 2  # slices before it
-EARLY_TRIALS = (FIRST_TRIAL, 8, 16)
-RETRY_SLICES = 32  # between later ones
+if TYPE_CHECKING:
+    from fastbp.model import Model
+
 ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
 EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python, while Ctrl-C waits
-
-Floats = NDArray[np.float64]
-
-
-def empty() -> Floats:
-    return np.empty(0)
-
-
-@dataclass(frozen=True)
-class History:
-    """What happened in one call of fit, one element per completed epoch.
-
-    cost: over the epoch's examples, each at the parameters of its step and, with dropout, of the network with the
-    units dropped that were dropped for it; validation_cost: after the epoch (empty
-    without validation data); seconds: of training, without validation.
-    """
-
-    cost: Floats = field(default_factory=empty)
-    validation_cost: Floats = field(default_factory=empty)
-    seconds: Floats = field(default_factory=empty)
-
-    def __len__(self) -> int:
-        return len(self.cost)
 
 
 @dataclass
 class Plan:
     """How fit is to go: epochs, order and what to do after each."""
 
+    model: "Model"
     epochs: int
     mean: bool
     seed: int | None  # of the shuffling; None: rows in their own order
@@ -61,8 +37,20 @@ class Plan:
     updates_before: int
     learning_rate: float
     flops: float  # of one mini-batch
-    validate: Callable[[NDArray[np.int64]], float] | None = None  # gives up when the job is to stop
+    score: Callable[[NDArray[np.int64]], dict[str, float]] | None = None  # after an epoch; gives up on a job's stop
+    metrics: tuple[str, ...] = ()
+    callbacks: tuple[Callback, ...] = ()
     progress: bool = False
+
+    def rate(self, updates: int) -> float:
+        """The learning rate of the step that follows so many updates."""
+        return self.learning_rate
+
+    @property
+    def each_epoch(self) -> bool:
+        """Whether there is something to do after each epoch; if not, a slice may hold many."""
+        silent = Callback.after_epoch
+        return self.score is not None or any(type(callback).after_epoch is not silent for callback in self.callbacks)
 
 
 def shuffled(rows: int, seed: int, first: int, epochs: int = 1) -> NDArray[np.int64]:
@@ -74,88 +62,72 @@ def shuffled(rows: int, seed: int, first: int, epochs: int = 1) -> NDArray[np.in
     return order.reshape(-1)
 
 
-class Pace:
-    """How many workers the next slice has: the team or one alone, whichever was faster per step when last tried.
-
-    On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits. The
-    team begins; its first slice finds cold caches, its second counts, then one alone has a short try. Whichever
-    loses is tried again, soon at first.
-    """
-
-    def __init__(self, workers: int, adaptive: bool) -> None:
-        self.choices = [workers, 1] if adaptive and workers > 1 else [workers]
-        self._seconds = dict.fromkeys(self.choices, 0.0)  # for a step
-        self._slices = 0
-
-    def workers(self) -> int:
-        team, alone = self.choices[0], self.choices[-1]
-        if self._slices <= FIRST_TRIAL:
-            return alone if self._slices == FIRST_TRIAL else team
-        faster, slower = sorted((team, alone), key=lambda workers: self._seconds[workers])
-        return slower if self._trial else faster
-
-    def note(self, workers: int, seconds_a_step: float) -> None:
-        """What the slice took; how long the next one should be is then `slice_seconds`."""
-        self._seconds[workers] = seconds_a_step
-        self._slices += 1
-
-    @property
-    def slice_seconds(self) -> float:
-        if len(self.choices) == 1:
-            return SLICE_SECONDS
-        if self._slices < FIRST_TRIAL:
-            return SECOND_SLICE_SECONDS
-        return TRIAL_SECONDS if self._trial else SLICE_SECONDS
-
-    @property
-    def _trial(self) -> bool:
-        """Whether the next slice tries the number of workers that may be slower."""
-        return self._slices in EARLY_TRIALS or self._slices % RETRY_SLICES == 0
-
-
 class Run:
-    """One call of fit under way: which mini-batch is next, and the costs of those that are done."""
+    """One call of fit under way: which mini-batch is next, and what is recorded of those that are done.
+
+    A run that is made anew from the same arguments, with the model as it was then, goes on from a `state_dict` taken
+    between two slices, to the same bits.
+    """
 
     def __init__(self, job: Job, plan: Plan, pace: Pace) -> None:
         self.job, self.plan, self.pace = job, plan, pace
         self.steps_done = 0
-        self.cost: list[float] = []
-        self.validation_cost: list[float] = []
-        self.seconds: list[float] = []
-        self._open: list[Floats] = []  # of the epoch under way: each mini-batch's cost (times weight) and weight
-        self._open_seconds = 0.0
+        self.stopped = False  # by a callback
+        self.columns: dict[str, list[float]] = {name: [] for name in (*COLUMNS, *plan.metrics)}
+        self.seconds = 0.0  # of training
+        self._sums = np.zeros(2)  # over the epoch under way: cost (times weight) and weight
+        self._epoch_seconds = 0.0
         self._order: tuple[int, int, NDArray[np.int64]] | None = None
-        meetings = FIRST_STEP if max(pace.choices) == 1 else FIRST_TEAM_STEP
-        self._steps_a_slice = max(1, int(0.2 * SLICE_SECONDS / (plan.flops / FIRST_FLOPS_PER_SECOND + meetings)))
+        self._steps_a_slice = pace.first_steps(plan.flops)
 
     def go(self) -> None:
         """Train to the end, or until Ctrl-C or a cost that is not finite; what is done is kept either way."""
-        size = self.job.theta.itemsize
-        with self._bar() as bar, Team(max(self.pace.choices), size) as team:
-            while self.steps_done < self.plan.epochs * self.job.per_epoch:
-                before = len(self.cost)
+        size, steps = self.job.theta.itemsize, self.plan.epochs * self.job.per_epoch
+        with self._progress() as progress, Team(max(self.pace.choices), size) as team:
+            while self.steps_done < steps and not self.stopped:
+                epochs = self.epochs_done
                 self._slice(team)
-                if any(outcome == slots.STOPPED for outcome in self.job.outcomes) or self.job.slots[slots.JOB_STOP]:
-                    break
-                if bar is not None and len(self.cost) > before:
-                    bar.set_postfix(self._postfix(), refresh=False)
-                    bar.update(len(self.cost) - before)
+                complete = self.epochs_done > epochs
+                if complete and self.plan.score is not None:
+                    self._add(self.plan.score(self.job.slots))
+                if self._interrupted:
+                    return
+                if progress is not None:
+                    progress.show(self.steps_done / self.job.per_epoch, self.state())
+                self._tell(complete)
+        if not self._interrupted:
+            for callback in self.plan.callbacks:
+                callback.after_fit(self.state())
 
-    def _bar(self) -> Any:
-        if not self.plan.progress:
-            return nullcontext()  # a bar of tqdm's, even a disabled one, starts a thread
-        return tqdm(total=self.plan.epochs, unit="epoch", dynamic_ncols=True)
+    @property
+    def epochs_done(self) -> int:
+        """Complete epochs of this call."""
+        return len(self.columns["cost"])
 
-    def _postfix(self) -> dict[str, str]:
-        costs = {"cost": self.cost, "validation": self.validation_cost}
-        return {name: f"{values[-1]:.4g}" for name, values in costs.items() if values}
+    @property
+    def _interrupted(self) -> bool:
+        return slots.STOPPED in self.job.outcomes or bool(self.job.slots[slots.JOB_STOP])
+
+    def _progress(self) -> AbstractContextManager[Progress | None]:
+        return Progress(self.plan.epochs) if self.plan.progress else nullcontext()
+
+    def _tell(self, complete: bool) -> None:
+        """Call the callbacks; any one's True stops the training, after all have been called."""
+        if not self.plan.callbacks:
+            return
+        state = self.state()
+        calls = [callback.after_epoch for callback in self.plan.callbacks] if complete else []
+        calls += [callback.after_slice for callback in self.plan.callbacks]
+        for call in calls:
+            answer = call(state)
+            self.stopped |= isinstance(answer, (bool, np.bool_)) and bool(answer)
 
     def _slice(self, team: Team) -> None:
         """One run of the team: some mini-batches of an epoch, or some whole epochs."""
         job, plan = self.job, self.plan
         epoch, first = divmod(self.steps_done, job.per_epoch)
         epochs = 1
-        if first == 0 and plan.validate is None:
+        if first == 0 and not plan.each_epoch:
             most = max(1, min(EPOCHS_A_SLICE, ORDER_BYTES // (8 * len(job.examples))))
             epochs = max(1, min(self._steps_a_slice // job.per_epoch, most, plan.epochs - epoch))
         steps = min(max(self._steps_a_slice, epochs), epochs * job.per_epoch - first)
@@ -166,16 +138,24 @@ class Run:
             first, steps, self._order_of(epoch, epochs), plan.updates_before + self.steps_done, workers,
             plan.epochs_before + epoch,
         )  # fmt: skip
-        start = time.perf_counter()
+        before, start = self.steps_done, time.perf_counter()
         try:
             team.run(job.slots, job)
         finally:  # steps that are done count, whatever ended the run
-            elapsed = time.perf_counter() - start
-            self.pace.note(workers, elapsed / max(job.done, 1))
-            self._steps_a_slice = max(1, int(max(job.done, 1) * self.pace.slice_seconds / max(elapsed, 1e-6)))
-            self._record(first, elapsed)
+            self.steps_done = before + job.done
+            self.count()
+        elapsed = time.perf_counter() - start
+        self.pace.note(workers, elapsed / max(job.done, 1))
+        self._steps_a_slice = max(1, int(max(job.done, 1) * self.pace.slice_seconds / max(elapsed, 1e-6)))
+        self._record(first, elapsed)
         if slots.DIVERGED in job.outcomes:
             raise self._divergence()
+
+    def count(self) -> None:
+        """Let the model know the steps that it has learned from; once more does no harm."""
+        model, plan = self.plan.model, self.plan
+        model._updates = plan.updates_before + self.steps_done
+        model._epochs = plan.epochs_before + self.steps_done // self.job.per_epoch
 
     def _order_of(self, epoch: int, epochs: int) -> NDArray[np.int64] | None:
         seed = self.plan.seed
@@ -189,38 +169,94 @@ class Run:
 
     def _record(self, first: int, elapsed: float) -> None:
         """Add the slice's mini-batches to their epochs, and close the epochs that are complete."""
-        job = self.job
-        done = job.done
-        self.steps_done += done  # first: whatever interrupts the rest, the model counts what it has learned
-        share = elapsed / max(done, 1)
+        job, plan = self.job, self.plan
+        share = elapsed / max(job.done, 1)
+        self.seconds += elapsed
         begin = 0
-        while begin < done:
-            end = min(done, begin + job.per_epoch - (first + begin) % job.per_epoch)
+        while begin < job.done:
+            end = min(job.done, begin + job.per_epoch - (first + begin) % job.per_epoch)
             costs, totals = job.costs[begin:end], job.totals[begin:end]
-            self._open.append(np.array([costs * totals if self.plan.mean else costs, totals]))
-            self._open_seconds += share * (end - begin)
+            new = np.array([costs * totals if plan.mean else costs, totals])
+            # one after the other: how the slices were cut, which is a matter of time, must not change a bit
+            self._sums = np.add.accumulate(np.column_stack([self._sums, new]), axis=1)[:, -1]
+            self._epoch_seconds += share * (end - begin)
             if (first + end) % job.per_epoch == 0:
-                self._close_epoch()
+                rate = plan.rate(plan.updates_before + self.steps_done - job.done + end - 1)
+                self._add({"cost": self._cost(), "learning_rate": rate, "seconds": self._epoch_seconds})
+                self._sums, self._epoch_seconds = np.zeros(2), 0.0
             begin = end
 
-    def _close_epoch(self) -> None:
-        # all mini-batches at once: how the slices were cut, which is a matter of time, must not change a bit
-        cost, total = np.concatenate(self._open, axis=1).sum(axis=1)
-        self.cost.append(float(cost / total) if self.plan.mean else float(cost))
-        self.seconds.append(self._open_seconds)
-        if self.plan.validate is not None:
-            self.validation_cost.append(self.plan.validate(self.job.slots))
-        self._open, self._open_seconds = [], 0.0
+    def _cost(self) -> float:
+        """Over the epoch under way."""
+        cost, total = self._sums
+        if not self.plan.mean:
+            return float(cost)
+        return float(cost / total) if total else np.nan
+
+    def _add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.columns[name].append(value)
 
     def _divergence(self) -> FloatingPointError:
         in_update = self.job.outcomes[2] == slots.DIVERGED
-        epoch, step = divmod(self.steps_done - in_update, self.job.per_epoch)
+        step = self.steps_done - in_update
+        rate = self.plan.rate(self.plan.updates_before + step)
         what = "a parameter would overflow" if in_update else "the cost or its gradient became NaN or infinite"
         return FloatingPointError(
-            f"training diverged: {what} in epoch {epoch + 1}, step {step + 1} "
-            f"(learning rate {self.plan.learning_rate:g}); the last finite parameters are kept. "
+            f"training diverged: {what} in epoch {step // self.job.per_epoch + 1}, "
+            f"step {step % self.job.per_epoch + 1} (learning rate {rate:g}); the last finite parameters are kept. "
             "A smaller learning rate or scaled inputs usually help"
         )
 
+    def state(self) -> State:
+        """What callbacks see."""
+        last = {name: values[-1] for name, values in self.columns.items() if values}
+        return State(
+            epoch=self.plan.epochs_before + self.epochs_done,
+            steps=self.steps_done,
+            cost=self._cost() if self.steps_done % self.job.per_epoch else last.get("cost", np.nan),
+            validation_cost=last.get("validation_cost"),
+            metrics=MappingProxyType({name: last[name] for name in self.plan.metrics if name in last}),
+            learning_rate=self.plan.rate(self.plan.updates_before + max(self.steps_done - 1, 0)),
+            seconds=self.seconds,
+            model=self.plan.model,
+        )
+
     def history(self) -> History:
-        return History(np.array(self.cost), np.array(self.validation_cost), np.array(self.seconds))
+        """Of the epochs that are complete."""
+        columns = {name: np.array(values) for name, values in self.columns.items()}
+        metrics = {name: columns[name] for name in self.plan.metrics}
+        seconds, first = columns["seconds"], self.plan.epochs_before + 1
+        return History(
+            columns["cost"],
+            columns["validation_cost"],
+            metrics,
+            columns["learning_rate"],
+            seconds,
+            len(self.job.examples) / np.maximum(seconds, 1e-9),
+            np.arange(first, first + len(seconds)),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data, and arrays, with which `load_state` of a like run goes on where this one is."""
+        return {
+            "epochs_before": self.plan.epochs_before,
+            "updates_before": self.plan.updates_before,
+            "steps_done": self.steps_done,
+            "stopped": self.stopped,
+            "columns": {name: np.array(values) for name, values in self.columns.items()},
+            "sums": self._sums.tolist(),
+            "epoch_seconds": self._epoch_seconds,
+            "seconds": self.seconds,
+            "callbacks": [callback.state_dict() for callback in self.plan.callbacks],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave; the model has to be as it was then."""
+        self.plan.epochs_before, self.plan.updates_before = state["epochs_before"], state["updates_before"]
+        self.steps_done, self.stopped = state["steps_done"], state["stopped"]
+        self.columns = {name: values.tolist() for name, values in state["columns"].items()}
+        self._sums, self._epoch_seconds = np.array(state["sums"]), state["epoch_seconds"]
+        self.seconds = state["seconds"]
+        for callback, its in zip(self.plan.callbacks, state["callbacks"], strict=True):
+            callback.load_state(its)

@@ -240,6 +240,11 @@ def positive_float(name: str, value: object) -> float:
     return _number(name, value, lambda x: 0 < x < math.inf, "be finite and positive")
 
 
+def nonnegative_float(name: str, value: object) -> float:
+    """A finite number >= 0 as a float."""
+    return _number(name, value, lambda x: 0 <= x < math.inf, "be finite and not negative")
+
+
 def fraction(name: str, value: object) -> float:
     """A number in [0, 1) as a float: momentum, beta_1."""
     return _number(name, value, lambda x: 0 <= x < 1, "lie in [0, 1)")
@@ -254,6 +259,11 @@ def fractions(name: str, value: object, n_hidden: int) -> tuple[float, ...]:
             f"{name} must be one fraction or one for each of the {n_hidden} hidden layers, got {len(value)}: {value!r}"
         )
     return tuple(fraction(f"{name}[{l}]", number) for l, number in enumerate(value))
+
+
+def open_fraction(name: str, value: object) -> float:
+    """A number in (0, 1) as a float: validation_fraction."""
+    return _number(name, value, lambda x: 0 < x < 1, "lie between 0 and 1")
 
 
 def _whole(name: str, value: object, least: int) -> int:

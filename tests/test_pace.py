@@ -1,6 +1,6 @@
 """How fit chooses between its team and one worker alone, from what their slices took."""
 
-from fastbp.training import RETRY_SLICES, SLICE_SECONDS, TRIAL_SECONDS, Pace
+from fastbp.pace import RETRY_SLICES, SLICE_SECONDS, TRIAL_SECONDS, Pace
 
 
 def slices(pace, count, seconds):

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastbp import Model, training
+from fastbp import Model, pace, training
 
 BATCH, SEED = 4, 3
 FEW, MANY = 21, 203  # rows: 6 and 51 steps in an epoch
@@ -164,7 +164,7 @@ def traced(trace, model, **options):
 @TEAMS
 def test_ctrl_c_at_any_line_of_python_leaves_a_consistent_model(n_threads, monkeypatch):
     """Before the first slice, between submit and start, between slices, after the last: each line, twice."""
-    monkeypatch.setattr(training, "SLICE_SECONDS", 1e-9)  # one step a slice
+    monkeypatch.setattr(pace, "SLICE_SECONDS", 1e-9)  # one step a slice
     everywhere = CtrlC()
     assert not traced(everywhere, new_model(), epochs=2, n_threads=n_threads)
     assert any("training.py" in place[0] for place in everywhere.seen)
@@ -234,7 +234,7 @@ def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads):
 @TEAMS
 def test_ctrl_c_is_answered_soon_when_another_thread_receives_the_signal(n_threads, monkeypatch):
     """Then nothing ends the main thread's wait; nor when the signal comes just before it begins to wait."""
-    monkeypatch.setattr(training, "FIRST_FLOPS_PER_SECOND", 1e14)  # a first slice of some seconds
+    monkeypatch.setattr(pace, "FIRST_FLOPS_PER_SECOND", 1e14)  # a first slice of some seconds
     sent = []
 
     def send():

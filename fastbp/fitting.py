@@ -1,0 +1,164 @@
+"""What fit does before it trains: checks the options, divides and weights the examples, makes the run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import evaluation, optimizers
+from fastbp.callbacks import as_callbacks
+from fastbp.classes import class_weights, classes_of, held_out
+from fastbp.core.optimizers import update
+from fastbp.history import History
+from fastbp.job import Examples, Job
+from fastbp.metrics import Metric, as_metrics
+from fastbp.optimizers import Optimizer
+from fastbp.pace import Pace
+from fastbp.program import aligned_zeros
+from fastbp.team import stop_on_interrupt, workers_for
+from fastbp.training import Plan, Run
+from fastbp.validation import as_weights, boolean, nonnegative_int, open_fraction, positive_int
+
+if TYPE_CHECKING:
+    from fastbp.model import Model
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `Model.fit`, as they came."""
+
+    epochs: Any
+    batch_size: Any
+    optimizer: Any
+    validation_data: Any
+    sample_weight: Any
+    shuffle: Any
+    n_threads: Any
+    progress: Any
+    callbacks: Any
+    early_stopping: Any
+    validation_fraction: Any
+    metrics: Any
+    class_weight: Any
+    initial_epoch: Any
+
+
+def fit(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> History:
+    """Train the model; what it has learned it counts, however the training ends."""
+    run = prepared(model, X, y, options)
+    with stop_on_interrupt(run.job.slots):
+        try:
+            run.go()
+        finally:
+            run.count()
+    return run.history()
+
+
+def prepared(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> Run:
+    """A run that has not begun. Whatever is refused is refused before the model changes."""
+    training, validation = _examples(model, X, y, options)
+    new = model.optimizer if options.optimizer is None else optimizers.as_optimizer(options.optimizer)
+    epochs_before, epochs = _epochs(model, options)
+    batch_size = min(positive_int("batch_size", options.batch_size), len(training))
+    shuffle, progress = boolean("shuffle", options.shuffle), boolean("progress", options.progress)
+    flops = model._flops(batch_size)
+    n_threads = options.n_threads
+    workers = workers_for(flops) if n_threads is None else positive_int("n_threads", n_threads)
+    metrics = as_metrics(options.metrics, model.network, model.loss, training.y)
+    callbacks = as_callbacks(options.callbacks, options.early_stopping)
+    columns = {"cost": False, **({} if validation is None else {"validation_cost": False})}
+    for callback in callbacks:
+        callback.before_fit({**columns, **{metric.name: metric.higher_is_better for metric in metrics}})
+    plan = Plan(
+        model=model,
+        epochs=epochs,
+        mean=model.reduction == "mean",
+        seed=model.seed if shuffle else None,
+        epochs_before=epochs_before,
+        updates_before=_state_for(model, new),
+        learning_rate=new.learning_rate,
+        flops=flops,
+        score=_score(model, training, validation, metrics),
+        metrics=tuple(metric.name for metric in metrics),
+        callbacks=callbacks,
+        progress=progress,
+    )
+    gradient = np.empty_like(model._theta)
+    net = model._net(training, batch_size, model.dropout if any(model.dropout) else ())
+    job = Job(net, model._theta, gradient, training, batch_size, workers)
+    job.drop_by(model.seed)
+    job.update_by(update(new.rule, model.dtype.itemsize).address, model._moments, np.array(new.settings))
+    return Run(job, plan, Pace(workers, adaptive=n_threads is None))
+
+
+def _examples(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> tuple[Examples, Examples | None]:
+    """What to train on, and what to validate on."""
+    training = model._examples(X, y, options.sample_weight)
+    validation = None
+    if options.validation_data is not None:
+        validation = _validation(model, options.validation_data)
+    if options.validation_fraction is not None:
+        if validation is not None:
+            raise ValueError("validation_fraction must be None if there are validation_data")
+        share = open_fraction("validation_fraction", options.validation_fraction)
+        classes = classes_of(training.y, model.network.output, model.loss)
+        parts = held_out(len(training), classes, share, model.seed)
+        training, validation = (training.take(rows) for rows in parts)
+        for examples, what in ((training, "to train on"), (validation, "held out by validation_fraction")):
+            if not examples.total_weight:
+                raise ValueError(f"sample_weight must not be all zero for the rows {what}")
+    if options.class_weight is not None:
+        classes = classes_of(training.y, model.network.output, model.loss)
+        weights = class_weights(options.class_weight, classes, max(model.network.n_outputs, 2))
+        weights *= 1 if training.weights is None else training.weights
+        training = Examples(
+            training.X, training.y, as_weights(weights, len(training), model.dtype, "sample_weight by class_weight")
+        )
+    return training, validation
+
+
+def _validation(model: "Model", data: object) -> Examples:
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        raise TypeError(f"validation_data must be (X, y) or (X, y, sample_weight), got {type(data).__name__}")
+    X, y, *weights = data
+    return model._examples(X, y, weights[0] if weights else None, "validation_data: ")
+
+
+def _epochs(model: "Model", options: Options) -> tuple[int, int]:
+    """The epochs trained before, and how many follow."""
+    epochs = positive_int("epochs", options.epochs)
+    if options.initial_epoch is None:
+        return model._epochs, epochs
+    initial = nonnegative_int("initial_epoch", options.initial_epoch)
+    if initial >= epochs:
+        raise ValueError(f"initial_epoch must be below epochs={epochs}, at which training ends, got {initial}")
+    return initial, epochs - initial
+
+
+def _state_for(model: "Model", new: Optimizer) -> int:
+    """Make room for the optimizer's moments, if they are not there yet; return the updates made so far."""
+    size = optimizers.n_moments(new) * model._theta.size
+    updates = model._updates if new.rule == model.optimizer.rule else 0
+    moments = model._moments if len(model._moments) == size and updates else aligned_zeros(size, model.dtype)
+    model.optimizer, model._moments, model._updates = new, moments, updates  # all or none when Ctrl-C comes
+    return updates
+
+
+def _score(
+    model: "Model", training: Examples, validation: Examples | None, metrics: tuple[Metric, ...]
+) -> Callable[[NDArray[np.int64]], dict[str, float]] | None:
+    """The function that takes the validation cost and the metrics after an epoch, by name; None without any."""
+    if validation is None and not metrics:
+        return None
+    examples = training if validation is None else validation
+
+    def score(job: NDArray[np.int64]) -> dict[str, float]:
+        values = {} if validation is None else {"validation_cost": model._cost(validation, job)}
+        if metrics:
+            outputs = evaluation.predict(model.network, model._theta, examples.X, job)
+            values |= {metric.name: metric.value(examples.y, outputs, examples.weights) for metric in metrics}
+        return values
+
+    return score

@@ -1,0 +1,44 @@
+"""The summary of a model: a table in plain text."""
+
+from typing import TYPE_CHECKING
+
+from fastbp import optimizers
+
+if TYPE_CHECKING:
+    from fastbp.model import Model
+
+
+def table(model: "Model") -> str:
+    """A row for each layer, then parameters, loss, optimizer and memory."""
+    network = model.network
+    rows = [("layer", "inputs", "outputs", "activation", "parameters")]
+    ends = network.offsets[1:]
+    for l, (begin, end) in enumerate(zip(network.offsets, ends, strict=False)):
+        n_in, n_out = network.sizes[l : l + 2]
+        rows.append((str(l + 1), f"{n_in:,}", f"{n_out:,}", str(network.activations[l]), f"{end - begin:,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = (True, True, True, False, True)
+    lines = [
+        "  ".join(f"{cell:{'>' if r else '<'}{width}}" for cell, width, r in zip(row, widths, right, strict=True))
+        for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    size, vectors = model.dtype.itemsize, 2 + optimizers.n_moments(model.optimizer)
+    theta = network.n_parameters * size
+    return "\n".join([
+        *lines,
+        "",
+        f"parameters  {network.n_parameters:,} of {model.dtype.name}: {memory(theta)}",
+        f"training    {memory(vectors * theta)}: parameters, gradient, {vectors - 2} moments of {model.optimizer}",
+        f"loss        {model.loss}, {model.reduction} over the examples",
+        f"trained     {model._epochs:,} epochs",
+    ])  # fmt: skip
+
+
+def memory(size: float) -> str:
+    """Bytes in a unit that suits them: 1,300 -> "1.3 kB"."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.4g} {unit}"
+        size /= 1000
+    return f"{size:,.4g} GB"
