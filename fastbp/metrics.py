@@ -15,6 +15,8 @@ from fastbp.validation import choice
 Array = NDArray[Any]
 Function = Callable[[Array, Array], float]
 
+IGNORE = np.errstate(over="ignore", invalid="ignore")  # outputs too large for a metric make it infinite or NaN
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -37,11 +39,13 @@ def hits(network: Network, loss: str, y: Array, outputs: Array) -> Array | None:
     return None
 
 
+@IGNORE
 def mean_absolute_error(y: Array, outputs: Array, weights: Array | None) -> float:
     """The mean of |y - ŷ| over examples and outputs."""
     return float(np.average(np.abs(outputs - y.astype(np.float64)).mean(axis=1), weights=weights))
 
 
+@IGNORE
 def r2(y: Array, outputs: Array, weights: Array | None) -> float:
     """1 - Σ_n (y - ŷ)² / Σ_n (y - ȳ)², the mean over outputs; of constant targets 1 if they are met, else 0."""
     y = y.astype(np.float64)

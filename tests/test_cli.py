@@ -172,6 +172,14 @@ def test_options_reach_the_model(run):
     assert fastbp.Model.load("model").network.sizes == (2, 4)
 
 
+def test_patience_ends_the_training_early(run, refused):
+    save_table("data.npz")
+    arguments = ("train", "data.npz", "--quiet", "--epochs", 2000, "--learning-rate", 0.1, "--patience", 3)
+    assert int(re.search(r"(\d+) epochs in", run(*arguments))[1]) < 1000
+    assert "no validation data" in refused(*arguments, "--test-size", 0)
+    assert "patience" in refused(*arguments[:-1], 0)
+
+
 def test_nothing_held_out(run):
     save_table("data.npz")
     out = run("train", "data.npz", *QUICK, "--test-size", 0, "--plot", "curve.svg")

@@ -58,6 +58,12 @@ def test_r2_of_constant_targets_is_1_if_they_are_met_and_else_0():
     assert metric("r2")(constant, constant + np.array([0, 1]), None) == 0.5
 
 
+def test_outputs_that_are_too_large_make_a_metric_infinite_and_no_noise():
+    huge = np.full((4, 2), 1e308) * [[1, -1]]
+    assert metric("mean_absolute_error")(-huge, huge, None) == np.inf
+    assert not np.isfinite(metric("r2")(-huge, huge, None))
+
+
 @pytest.mark.parametrize(
     ("y", "output", "names"),
     [

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastbp import Model, pace, training
+from fastbp import EarlyStopping, Model, pace, training
 
 BATCH, SEED = 4, 3
 FEW, MANY = 21, 203  # rows: 6 and 51 steps in an epoch
@@ -163,16 +163,25 @@ def traced(trace, model, **options):
 
 @TEAMS
 def test_ctrl_c_at_any_line_of_python_leaves_a_consistent_model(n_threads, monkeypatch):
-    """Before the first slice, between submit and start, between slices, after the last: each line, twice."""
+    """Before the first slice, between submit and start, between slices, after the last: each line, twice.
+
+    With one worker an epoch is enough, followed by all that can be.
+    """
+    watched = {
+        "validation_data": (X[:9], Y[:9]),
+        "metrics": ["r2"],
+        "early_stopping": EarlyStopping(restore_best=False),
+    }
+    options = {"epochs": 1, "n_threads": 1, **watched} if n_threads == 1 else {"epochs": 2, "n_threads": n_threads}
     monkeypatch.setattr(pace, "SLICE_SECONDS", 1e-9)  # one step a slice
     everywhere = CtrlC()
-    assert not traced(everywhere, new_model(), epochs=2, n_threads=n_threads)
+    assert not traced(everywhere, new_model(), **options)
     assert any("training.py" in place[0] for place in everywhere.seen)
     stopped_after = set()
     for place, times in everywhere.seen.items():
         for time_ in {1, min(times, 8)}:
             model, trace = new_model(), CtrlC(place, time_)
-            interrupted = traced(trace, model, epochs=2, n_threads=n_threads)
+            interrupted = traced(trace, model, **options)
             where = f"{place} the {time_}th time"
             assert interrupted or trace.seen.get(place, 0) < time_, f"no KeyboardInterrupt from {where}"
             try:
