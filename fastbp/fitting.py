@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import evaluation, optimizers
 from fastbp.callbacks import as_callbacks
 from fastbp.classes import class_weights, classes_of, held_out
+from fastbp.core import table as slots
 from fastbp.core.optimizers import update
 from fastbp.history import History
 from fastbp.job import Examples, Job
@@ -156,9 +157,11 @@ def _score(
 
     def score(job: NDArray[np.int64]) -> dict[str, float]:
         values = {} if validation is None else {"validation_cost": model._cost(validation, job)}
-        if metrics:
-            outputs = evaluation.predict(model.network, model._theta, examples.X, job)
-            values |= {metric.name: metric.value(examples.y, outputs, examples.weights) for metric in metrics}
-        return values
+        if not metrics:
+            return values
+        outputs = evaluation.predict(model.network, model._theta, examples.X, job)
+        if job[slots.JOB_STOP]:  # they are not complete
+            return values
+        return values | {metric.name: metric.value(examples.y, outputs, examples.weights) for metric in metrics}
 
     return score

@@ -37,7 +37,7 @@ class Plan:
     updates_before: int
     learning_rate: float
     flops: float  # of one mini-batch
-    score: Callable[[NDArray[np.int64]], dict[str, float]] | None = None  # after an epoch; gives up on a job's stop
+    score: Callable[[NDArray[np.int64]], dict[str, float]] | None = None  # after an epoch; gives up as the job does
     metrics: tuple[str, ...] = ()
     callbacks: tuple[Callback, ...] = ()
     progress: bool = False
@@ -88,7 +88,7 @@ class Run:
                 epochs = self.epochs_done
                 self._slice(team)
                 complete = self.epochs_done > epochs
-                if complete and self.plan.score is not None:
+                if complete and self.plan.score is not None and not self._interrupted:
                     self._add(self.plan.score(self.job.slots))
                 if self._interrupted:
                     return
