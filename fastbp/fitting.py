@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import evaluation, optimizers
+from fastbp import checkpoint, evaluation, optimizers
 from fastbp.callbacks import as_callbacks
 from fastbp.classes import class_weights, classes_of, held_out
 from fastbp.core import table as slots
@@ -30,25 +30,33 @@ if TYPE_CHECKING:
 class Options:
     """The arguments of `Model.fit`, as they came."""
 
-    epochs: Any
-    batch_size: Any
-    optimizer: Any
-    validation_data: Any
-    sample_weight: Any
-    shuffle: Any
-    n_threads: Any
-    progress: Any
-    callbacks: Any
-    early_stopping: Any
-    validation_fraction: Any
-    metrics: Any
-    class_weight: Any
-    initial_epoch: Any
+    epochs: Any = 10
+    batch_size: Any = 32
+    optimizer: Any = None
+    validation_data: Any = None
+    sample_weight: Any = None
+    shuffle: Any = True
+    n_threads: Any = None
+    progress: Any = False
+    callbacks: Any = ()
+    early_stopping: Any = None
+    validation_fraction: Any = None
+    metrics: Any = ()
+    class_weight: Any = None
+    initial_epoch: Any = None
+    checkpoint: Any = None
+    every: Any = None
 
 
 def fit(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> History:
     """Train the model; what it has learned it counts, however the training ends."""
-    run = prepared(model, X, y, options)
+    earlier = model._interrupted
+    if earlier is not None:
+        options = checkpoint.resumed(options, earlier)
+        if options.optimizer is not None and optimizers.as_optimizer(options.optimizer) != model.optimizer:
+            raise ValueError(f"optimizer must be {model.optimizer} as in the run that is resumed, or left out")
+    run = prepared(model, X, y, options, earlier)
+    model._interrupted = None
     with stop_on_interrupt(run.job.slots):
         try:
             run.go()
@@ -57,8 +65,10 @@ def fit(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> History
     return run.history()
 
 
-def prepared(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> Run:
-    """A run that has not begun. Whatever is refused is refused before the model changes."""
+def prepared(
+    model: "Model", X: ArrayLike, y: ArrayLike, options: Options, earlier: checkpoint.Interrupted | None = None
+) -> Run:
+    """A run that has not begun, or is where an earlier one was. What is refused is refused before the model changes."""
     training, validation = _examples(model, X, y, options)
     new = model.optimizer if options.optimizer is None else optimizers.as_optimizer(options.optimizer)
     epochs_before, epochs = _epochs(model, options)
@@ -69,6 +79,7 @@ def prepared(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> Ru
     workers = workers_for(flops) if n_threads is None else positive_int("n_threads", n_threads)
     metrics = as_metrics(options.metrics, model.network, model.loss, training.y)
     callbacks = as_callbacks(options.callbacks, options.early_stopping)
+    keeper = _keeper(options, training, validation, metrics, earlier)
     columns = {"cost": False, **({} if validation is None else {"validation_cost": False})}
     for callback in callbacks:
         callback.before_fit({**columns, **{metric.name: metric.higher_is_better for metric in metrics}})
@@ -85,13 +96,37 @@ def prepared(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> Ru
         metrics=tuple(metric.name for metric in metrics),
         callbacks=callbacks,
         progress=progress,
+        checkpoint=keeper,
     )
     gradient = np.empty_like(model._theta)
     net = model._net(training, batch_size, model.dropout if any(model.dropout) else ())
     job = Job(net, model._theta, gradient, training, batch_size, workers)
     job.drop_by(model.seed)
     job.update_by(update(new.rule, model.dtype.itemsize).address, model._moments, np.array(new.settings))
-    return Run(job, plan, Pace(workers, adaptive=n_threads is None))
+    run = Run(job, plan, Pace(workers, adaptive=n_threads is None))
+    if earlier is not None:
+        run.load_state(earlier.state)
+    return run
+
+
+def _keeper(
+    options: Options,
+    training: Examples,
+    validation: Examples | None,
+    metrics: tuple[Metric, ...],
+    earlier: checkpoint.Interrupted | None,
+) -> checkpoint.Checkpoint | None:
+    """Who writes the checkpoints; ValueError if an earlier run is not to go on as it began."""
+    every = checkpoint.every_of(options)
+    if options.checkpoint is None:
+        if options.every is not None:
+            raise ValueError("every needs a checkpoint: the file to write")
+        return None
+    arguments = checkpoint.kept_arguments(options, tuple(metric.name for metric in metrics))
+    fingerprint = checkpoint.fingerprint_of(training, validation)
+    if earlier is not None:
+        checkpoint.check_same(earlier, arguments, fingerprint)
+    return checkpoint.Checkpoint(options.checkpoint, every, arguments, fingerprint)
 
 
 def _examples(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> tuple[Examples, Examples | None]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastbp import checkpoint as checkpoints
 from fastbp import evaluation, files, fitting, gradcheck, metrics, plots, summary
 from fastbp.callbacks import Callback, EarlyStopping, State
 from fastbp.classes import ClassWeight
@@ -88,6 +89,7 @@ class Model:
         self._theta[:] = theta
         self._moments = np.zeros(0, self.dtype)
         self._updates = self._epochs = 0
+        self._interrupted: checkpoints.Interrupted | None = None  # the run that fit is to go on with
 
     # --- parameters ---------------------------------------------------------------------------------------------
 
@@ -131,6 +133,8 @@ class Model:
         metrics: Sequence[str | Callable[..., float]] = (),
         class_weight: ClassWeight | None = None,
         initial_epoch: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: int | None = None,
     ) -> History:
         """Train on X (n, n_inputs) and y; return the History of this call's epochs.
 
@@ -147,12 +151,15 @@ class Model:
         initial_epoch: the epochs trained already, which decide on the shuffling; training then ends after `epochs`
         in all. None: after `epochs` more than the model has seen.
 
+        checkpoint: a file that keeps the run, written at its beginning, after each `every` epochs (None: 1) and at its
+        end; see `Model.resume`.
+
         Ctrl-C stops after the mini-batch under way: KeyboardInterrupt, the model is consistent. FloatingPointError
         if training diverges; the last finite parameters are kept.
         """
         options = fitting.Options(
             epochs, batch_size, optimizer, validation_data, sample_weight, shuffle, n_threads, progress, callbacks,
-            early_stopping, validation_fraction, metrics, class_weight, initial_epoch,
+            early_stopping, validation_fraction, metrics, class_weight, initial_epoch, checkpoint, every,
         )  # fmt: skip
         return fitting.fit(self, X, y, options)
 
@@ -259,6 +266,19 @@ class Model:
             return put_together(cls, dict(json.loads(metadata["model"])), tensors)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)} is not a fastbp model: {error}") from error
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str]) -> "Model":
+        """The model of a checkpoint, whose next `fit` goes on with the interrupted run: to the bits that it would have.
+
+        That fit is given the same data, validation data, sample weights and callbacks; it returns the History of the
+        whole run, and takes from the file what is left out of its other arguments. ValueError where they contradict
+        it, and for a file without a run.
+        """
+        tensors, metadata = files.read(path)
+        model = cls.load(path)
+        model._interrupted = checkpoints.interrupted(path, tensors, metadata)
+        return model
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array]]:
         return taken_apart(self)

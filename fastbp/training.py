@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.callbacks import Callback, State
+from fastbp.checkpoint import Checkpoint
 from fastbp.core import table as slots
 from fastbp.history import COLUMNS, History
 from fastbp.job import Job
@@ -41,6 +42,7 @@ class Plan:
     metrics: tuple[str, ...] = ()
     callbacks: tuple[Callback, ...] = ()
     progress: bool = False
+    checkpoint: Checkpoint | None = None
 
     def rate(self, updates: int) -> float:
         """The learning rate of the step that follows so many updates."""
@@ -73,6 +75,7 @@ class Run:
         self.job, self.plan, self.pace = job, plan, pace
         self.steps_done = 0
         self.stopped = False  # by a callback
+        self.ended = False
         self.columns: dict[str, list[float]] = {name: [] for name in (*COLUMNS, *plan.metrics)}
         self.seconds = 0.0  # of training
         self._sums = np.zeros(2)  # over the epoch under way: cost (times weight) and weight
@@ -82,7 +85,11 @@ class Run:
 
     def go(self) -> None:
         """Train to the end, or until Ctrl-C or a cost that is not finite; what is done is kept either way."""
-        size, steps = self.job.theta.itemsize, self.plan.epochs * self.job.per_epoch
+        size, steps, checkpoint = self.job.theta.itemsize, self.plan.epochs * self.job.per_epoch, self.plan.checkpoint
+        if self.ended:
+            return
+        if checkpoint is not None:
+            checkpoint.write(self)
         with self._progress() as progress, Team(max(self.pace.choices), size) as team:
             while self.steps_done < steps and not self.stopped:
                 epochs = self.epochs_done
@@ -95,9 +102,15 @@ class Run:
                 if progress is not None:
                     progress.show(self.steps_done / self.job.per_epoch, self.state())
                 self._tell(complete)
-        if not self._interrupted:
-            for callback in self.plan.callbacks:
-                callback.after_fit(self.state())
+                if complete and checkpoint is not None:
+                    checkpoint.after_epochs(self)
+        if self._interrupted:
+            return
+        for callback in self.plan.callbacks:
+            callback.after_fit(self.state())
+        self.ended = True
+        if checkpoint is not None:
+            checkpoint.write(self)
 
     @property
     def epochs_done(self) -> int:
@@ -129,6 +142,8 @@ class Run:
         epochs = 1
         if first == 0 and not plan.each_epoch:
             most = max(1, min(EPOCHS_A_SLICE, ORDER_BYTES // (8 * len(job.examples))))
+            if plan.checkpoint is not None:
+                most = min(most, plan.checkpoint.epochs_left(epoch))
             epochs = max(1, min(self._steps_a_slice // job.per_epoch, most, plan.epochs - epoch))
         steps = min(max(self._steps_a_slice, epochs), epochs * job.per_epoch - first)
         if epochs > 1:
@@ -244,6 +259,7 @@ class Run:
             "updates_before": self.plan.updates_before,
             "steps_done": self.steps_done,
             "stopped": self.stopped,
+            "ended": self.ended,
             "columns": {name: np.array(values) for name, values in self.columns.items()},
             "sums": self._sums.tolist(),
             "epoch_seconds": self._epoch_seconds,
@@ -254,7 +270,7 @@ class Run:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave; the model has to be as it was then."""
         self.plan.epochs_before, self.plan.updates_before = state["epochs_before"], state["updates_before"]
-        self.steps_done, self.stopped = state["steps_done"], state["stopped"]
+        self.steps_done, self.stopped, self.ended = state["steps_done"], state["stopped"], state["ended"]
         self.columns = {name: values.tolist() for name, values in state["columns"].items()}
         self._sums, self._epoch_seconds = np.array(state["sums"]), state["epoch_seconds"]
         self.seconds = state["seconds"]

@@ -1,0 +1,253 @@
+"""A fit that is killed at any moment and resumed ends in the bits of one that was left alone."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastbp import SGD, Adam, Callback, EarlyStopping, Model, files
+
+ROWS, SIZES = 96, (6, 16, 16, 3)
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(ROWS, SIZES[0])), RNG.integers(0, SIZES[-1], ROWS)
+OTHER_X, OTHER_Y = RNG.normal(size=(31, SIZES[0])), RNG.integers(0, SIZES[-1], 31)
+
+
+def fresh(**options):
+    return Model(SIZES, output="softmax", seed=3, **options)
+
+
+def same_history(found, expected):
+    """All that does not measure time."""
+    for name in ("cost", "validation_cost", "learning_rate", "epoch"):
+        assert getattr(found, name).tobytes() == getattr(expected, name).tobytes(), name
+    assert found.metrics.keys() == expected.metrics.keys()
+    for name, values in found.metrics.items():
+        assert values.tobytes() == expected.metrics[name].tobytes(), name
+
+
+def same_model(found, expected):
+    assert found.parameters.tobytes() == expected.parameters.tobytes()
+    assert found._moments.tobytes() == expected._moments.tobytes()
+    assert (found._updates, found._epochs, found.optimizer) == (expected._updates, expected._epochs, expected.optimizer)
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_in_epoch(epoch):
+    """A callback that ends fit there as a kill would, the file being as the last checkpoint left it."""
+
+    def callback(state):
+        if state.epoch == epoch:
+            raise Killed
+
+    return callback
+
+
+class Nothing(Callback):
+    """In the place of the callback that killed."""
+
+
+RUNS = {
+    "plain": {"optimizer": "adam", "epochs": 9},
+    "batches": {"optimizer": SGD(0.05, 0.9), "epochs": 7, "batch_size": 10, "shuffle": False},
+    "validated": {
+        "epochs": 8, "validation_fraction": 0.25, "metrics": ("accuracy",), "class_weight": {1: 2.0}, "every": 2,
+    },
+    "stopped early": {
+        "optimizer": Adam(0.05), "epochs": 200, "validation_data": (OTHER_X, OTHER_Y), "batch_size": 16,
+        "early_stopping": EarlyStopping(patience=2),
+    },
+    "weighted": {"epochs": 6, "sample_weight": 0.5 + np.arange(ROWS) % 3, "n_threads": 2},
+}  # fmt: skip
+TO_GIVE_AGAIN = ("validation_data", "sample_weight")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_resumed_run_ends_in_the_bits_of_the_uninterrupted_one(name, tmp_path):
+    path, options = tmp_path / "run.safetensors", RUNS[name]
+    alone = fresh()
+    expected = alone.fit(X, Y, **{key: value for key, value in options.items() if key != "every"})
+    with pytest.raises(Killed):
+        fresh().fit(X, Y, checkpoint=path, callbacks=[killed_in_epoch(4)], **options)
+    model = Model.resume(path)
+    assert 0 < model._epochs < len(expected)
+    again = {key: options[key] for key in TO_GIVE_AGAIN if key in options}
+    history = model.fit(X, Y, callbacks=[Nothing()], **again)
+    same_history(history, expected)
+    same_model(model, alone)
+
+
+def test_a_run_is_resumed_from_its_very_beginning_and_from_its_end(tmp_path):
+    path, alone = tmp_path / "run.safetensors", fresh()
+    alone.fit(X, Y, epochs=2)
+    expected = alone.fit(X, Y, epochs=3)
+    model = fresh()
+    model.fit(X, Y, epochs=2)
+
+    class AtOnce(Callback):
+        def after_slice(self, state):
+            raise Killed
+
+    with pytest.raises(Killed):
+        model.fit(X, Y, epochs=3, checkpoint=path, every=100, callbacks=[AtOnce()])
+    for _ in range(3):  # begins anew, and then finds the end
+        model = Model.resume(path)
+        same_history(model.fit(X, Y, callbacks=[Nothing()]), expected)
+        same_model(model, alone)
+    model.fit(X, Y, epochs=1)
+    alone.fit(X, Y, epochs=1)
+    same_model(model, alone)
+
+
+def test_a_checkpoint_is_a_model_file(tmp_path):
+    path, model = tmp_path / "run.safetensors", fresh()
+    model.fit(X, Y, epochs=2, checkpoint=path)
+    same_model(Model.load(path), model)
+
+
+def test_every_so_many_epochs_a_checkpoint_is_written(tmp_path, monkeypatch):
+    written = []
+    write = files.write
+
+    def counted(path, tensors, metadata):
+        written.append(json.loads(metadata["model"])["epochs"])
+        write(path, tensors, metadata)
+
+    monkeypatch.setattr(files, "write", counted)
+    fresh().fit(X, Y, epochs=7, checkpoint=tmp_path / "run", every=3)
+    assert written == [0, 3, 6, 7]
+
+
+REFUSED = {
+    "epochs must be 9": {"epochs": 8},
+    "batch_size must be 16": {"batch_size": 17},
+    "callbacks must be the 1": {"callbacks": []},
+    "optimizer must be Adam": {"optimizer": "sgd"},
+    "sample_weight must be given neither": {"sample_weight": np.ones(ROWS)},
+    "metrics must be as in the run": {"metrics": ("accuracy",)},
+    "X, y and weights must be those": {"X": X + 1},
+    "these are others": {"y": (Y + 1) % 3},
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_another_run_is_refused_and_the_right_one_still_goes_on(message, tmp_path):
+    path, alone = tmp_path / "run", fresh()
+    expected = alone.fit(X, Y, epochs=9, batch_size=16)
+    with pytest.raises(Killed):
+        fresh().fit(X, Y, epochs=9, batch_size=16, checkpoint=path, callbacks=[killed_in_epoch(2)])
+    model, right = Model.resume(path), {"X": X, "y": Y, "callbacks": [Nothing()]}
+    with pytest.raises(ValueError, match=message):
+        model.fit(**{**right, **REFUSED[message]})
+    same_history(model.fit(**right), expected)
+
+
+def test_what_holds_no_run_or_cannot_be_written_says_so(tmp_path):
+    fresh().save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"holds a model and no run of fit: Model\.load reads it"):
+        Model.resume(tmp_path / "model")
+    model = fresh()
+    with pytest.raises(FileNotFoundError):
+        model.fit(X, Y, checkpoint=tmp_path / "none" / "run")
+    assert model._updates == 0
+    with pytest.raises(ValueError, match="every needs a checkpoint"):
+        model.fit(X, Y, every=2)
+    with pytest.raises(ValueError, match="every must be a whole number >= 1"):
+        model.fit(X, Y, checkpoint=tmp_path / "run", every=0)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path, monkeypatch):
+    path, alone = tmp_path / "run", fresh()
+    expected = alone.fit(X, Y, epochs=6)
+    fsync, calls = os.fsync, []
+
+    def full_for_a_while(descriptor):
+        calls.append(descriptor)
+        if 4 < len(calls) < 9:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_for_a_while)
+    model = fresh()
+    with pytest.warns(RuntimeWarning, match="a checkpoint could not be written, the last one stays.*No space left"):
+        model.fit(X, Y, epochs=6, checkpoint=path)
+    same_model(model, alone)
+    same_history(Model.resume(path).fit(X, Y), expected)
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+KILLS = """
+    import os, random, signal, sys, time
+    import numpy as np
+    from fastbp import Adam, EarlyStopping, Model
+
+    path, wanted = sys.argv[1], int(sys.argv[2])
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 6)), rng.integers(0, 3, 400)
+    options = {"validation_data": (X[:50], y[:50])}
+
+    def run(model, **more):
+        return model.fit(X, y, **options, **more)
+
+    def begin():
+        return Model((6, 24, 24, 3), output="softmax", seed=1)
+
+    plan = {"epochs": 15, "batch_size": 16, "optimizer": Adam(0.01), "metrics": ("accuracy",),
+            "early_stopping": EarlyStopping(patience=12)}
+    alone = begin()
+    start = time.perf_counter()
+    expected = run(alone, **plan)
+    seconds = time.perf_counter() - start
+    random.seed(2)
+    kills = runs = 0
+    while kills < wanted or runs == 0:
+        if os.path.exists(path):
+            os.unlink(path)
+        while True:
+            child = os.fork()
+            if child == 0:
+                if os.path.exists(path):
+                    run(Model.resume(path))
+                else:
+                    run(begin(), checkpoint=path, **plan)
+                os._exit(0)
+            if kills < wanted:
+                time.sleep(random.uniform(0, seconds / 3))
+                os.kill(child, signal.SIGKILL)
+            status = os.waitpid(child, 0)[1]
+            if status == 0:
+                break
+            assert os.WTERMSIG(status) == signal.SIGKILL, status
+            kills += 1
+        runs += 1
+        model = Model.resume(path)
+        history = run(model)
+        for name in ("cost", "validation_cost", "learning_rate"):
+            assert getattr(history, name).tobytes() == getattr(expected, name).tobytes(), name
+        assert history.metrics["accuracy"].tobytes() == expected.metrics["accuracy"].tobytes()
+        assert model.parameters.tobytes() == alone.parameters.tobytes()
+        assert model._moments.tobytes() == alone._moments.tobytes()
+    print(kills, "kills", runs, "runs")
+"""
+
+
+def test_a_run_survives_50_kills_at_random_moments(tmp_path):
+    script = tmp_path / "kills.py"
+    script.write_text(textwrap.dedent(KILLS))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", script, tmp_path / "run.safetensors", "50"],
+        capture_output=True, text=True, timeout=300, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    kills, _, runs, _ = done.stdout.split()
+    assert int(kills) >= 50
+    assert int(runs) >= 1
