@@ -11,7 +11,7 @@ import pytest
 import reference
 
 import fastbp.jit
-from fastbp import SGD, Adam, Model, files, training
+from fastbp import SGD, Adam, Model, files, pace, training
 from fastbp.core import dropout
 from fastbp.core import table as slots
 from fastbp.core.workspace import padded
@@ -210,7 +210,7 @@ def test_threads_and_slices_do_not_change_a_bit(sizes, rows, batch, dtype, monke
     for n_threads in (2, 3):
         np.testing.assert_array_equal(after(n_threads=n_threads), alone)
     np.testing.assert_array_equal(after((1, 2), shuffle=False, n_threads=2), unshuffled)
-    monkeypatch.setattr(training, "SLICE_SECONDS", 1e-9)  # a step at a time
+    monkeypatch.setattr(pace, "SLICE_SECONDS", 1e-9)  # a step at a time
     np.testing.assert_array_equal(after((2, 1), n_threads=2), alone)
     np.testing.assert_array_equal(after(shuffle=False), unshuffled)
 
