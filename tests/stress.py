@@ -97,7 +97,7 @@ def tiny_fits(fits: int = 600) -> None:
     end = time.monotonic() + 5
     while status("Threads") > before[1] and time.monotonic() < end:  # a joined thread may still be on its way out
         time.sleep(0.01)
-    assert status("Threads") == before[1], "threads are left"
+    assert status("Threads") <= before[1], "threads are left"  # some were perhaps on their way out before, too
     assert len(os.listdir("/proc/self/fd")) == before[2], "file handles are left"
 
 
