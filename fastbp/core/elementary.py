@@ -1,13 +1,14 @@
-"""exp, expm1, log, log1p, tanh, sigmoid and softplus of a vector, for float32 and float64 from one source.
+"""exp, expm1, log, log1p, tanh, sigmoid, softplus, erf, sin and cos of a vector, for float32 and float64.
 
-Reductions and coefficients follow Cephes (S. Moshier) and FDLIBM (Sun Microsystems); every function keeps NaN and
-is right at infinities, signed zeros and subnormal results. No libm, no table, no branch. All are formulas on Lanes;
-constants that depend on the element type are looked up by its size in bytes.
+Reductions and coefficients follow Cephes (S. Moshier) and FDLIBM (Sun Microsystems), except those of erf, which are
+interpolated; every function keeps NaN and is right within 4 ulp for all numbers, at infinities, signed zeros and
+subnormals (tests/test_elementary.py). No table, no branch, no libm but in sin and cos beyond 1e5. All are formulas on
+Lanes; constants that depend on the element type are looked up by its size in bytes.
 """
 
 import math
 
-from .traced import absolute, bits, from_bits, multiply_add, select, to_float
+from .traced import absolute, bits, from_bits, multiply_add, narrowed, rarely, select, to_float, widened
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = {4: 0.693359375, 8: 6.93147180369123816490e-01}  # few bits: n * LN2_HIGH is exact
@@ -43,6 +44,59 @@ LOG_TAIL = {
     ],
 }
 
+# erf(x) / x in powers of x², for x² <= 1
+ERF = {
+    4: [
+        1.1283791658483509, -0.37612626666720334, 0.11283594715160218, -0.026854212010626412, 0.005189087423433974,
+        -0.000801686428716587, 7.875875062685488e-05,
+    ],
+    8: [
+        1.1283791670955126, -0.37612638903183543, 0.11283791670945006, -0.02686617064323777, 0.0052239776071164225,
+        -0.0008548325975389692, 0.00012055294904839707, -1.492473690741966e-05, 1.6447424703317362e-06,
+        -1.6208483801871705e-07, 1.3720064546777686e-08, -7.795898827002142e-10,
+    ],
+}  # fmt: skip
+
+# (1 + 2y) e^(y²) erfc(y) in powers of (y - 3) / (y + 3), as in Shepherd & Laframboise 1981, for 0 <= y <= ERFC_END
+ERFC_END = {4: 10.5, 8: 27.5}  # where e^(-y²) has come to 0
+ERFC = {
+    4: [
+        1.2530080581370375, -0.13562114905995368, -0.047562318168041816, 0.12964671485294685, -0.11927191933722657,
+        0.06829302905525306, -0.02379466453419944, 0.002576856516801767, 0.0020017712255442632,
+        -0.0007881207530374105, -0.00027359599926303436,
+    ],
+    8: [
+        1.2530080582697298, -0.1356211061245776, -0.047562294353498236, 0.12964515870238724, -0.11927366341302821,
+        0.0683080273557003, -0.02377051496038776, 0.002529391644067411, 0.0018886907375576542, -0.0007798308620846871,
+        -0.00010516168785438362, 0.00012509230791407156, 4.954747708746204e-06, -2.0078241327217527e-05,
+        -7.386674922528873e-07, 3.4271934753227756e-06, 3.569963081800414e-07, -5.596234528971796e-07,
+        -1.2798568817150776e-07, 6.044514638922592e-08, 2.395323859582461e-08, 8.393454946730519e-10,
+    ],
+}  # fmt: skip
+
+TWO_OVER_PI = 0.6366197723675814
+HALF_PI = {  # in parts of 33 bits, whose products with n < 2^17 are exact, and the rest; for float32 reduced as float64
+    4: [1.5707963267341256, 6.077100506506192e-11],
+    8: [1.5707963267341256, 6.077100506303966e-11, 2.0222662487111665e-21, 8.4784276603689e-32],
+}
+REDUCED_END = 1e5
+
+# (sin(r) / r - 1) / r² and (cos(r) - 1 + r²/2) / r⁴ in powers of r², |r| <= π/4: Cephes sinf, cosf; FDLIBM
+SIN_TAIL = {
+    4: [-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4],
+    8: [
+        -1.66666666666666324348e-01, 8.33333333332248946124e-03, -1.98412698298579493134e-04,
+        2.75573137070700676789e-06, -2.50507602534068634195e-08, 1.58969099521155010221e-10,
+    ],
+}  # fmt: skip
+COS_TAIL = {
+    4: [4.166664568298827e-2, -1.388731625493765e-3, 2.443315711809948e-5],
+    8: [
+        4.16666666666666019037e-02, -1.38888888888741095749e-03, 2.48015872894767294178e-05,
+        -2.75573143513906633035e-07, 2.08757232129817482790e-09, -1.13596475577881948265e-11,
+    ],
+}  # fmt: skip
+
 
 def polynomial(x, coefficients):
     """Σ_i c_i x^i by Horner's rule, the lowest coefficient first."""
@@ -77,11 +131,29 @@ def exp(x):
     return (1.0 + (r + tail)) * power_of_two(half) * power_of_two(n - half)
 
 
-def expm1(x):
-    """e^x - 1 for |x| < 64, exact to a few ulp also near 0."""
+def clipped(x, limit):
+    """x between -limit and limit; NaN stays NaN."""
+    return select(x < -limit, -limit, select(x > limit, limit, x))
+
+
+def own_if_tiny(x, y):
+    """y, and x itself where it is 0 or subnormal: for functions with f(x) = x there, the sign included."""
+    return select(absolute(x) < SMALLEST_NORMAL[x.size], x, y)
+
+
+def expm1_bounded(x):
+    """e^x - 1 for |x| < 64, without the sign of a zero."""
     n, r, tail = reduced(x)
     scale = power_of_two(n)
     return multiply_add(scale, r + tail, scale - 1.0)
+
+
+def expm1(x):
+    """e^x - 1, also near 0; inf above the range."""
+    low, high = -64.0, EXP_HIGH[x.size]
+    n, r, tail = reduced(select(x < low, low, select(x > high, high, x)))
+    half = power_of_two(n - 1)  # 2^n may overflow where the result does not
+    return own_if_tiny(x, 2.0 * multiply_add(half, r + tail, half - 0.5))
 
 
 def log(x):
@@ -101,16 +173,24 @@ def log(x):
     return select(x == math.inf, x, select(x != x, x, y))
 
 
-def log1p(u):
-    """log(1 + u) for 0 <= u <= 1, exact to a few ulp also near 0."""
+def log1p_bounded(u):
+    """log(1 + u) for 0 <= u <= 1, also near 0."""
     w = 1.0 + u
     return log(w) + (u - (w - 1.0)) / w
+
+
+def log1p(u):
+    """log(1 + u), also near 0; -inf at -1, NaN below."""
+    w = 1.0 + u
+    y = log(w)
+    y = select(w > 0.0, y + (u - (w - 1.0)) / w, y)
+    return own_if_tiny(u, select(u == math.inf, u, y))
 
 
 def tanh(x):
     """Hyperbolic tangent: e / (e + 2), e = expm1(2 |x|), with the sign of x."""
     y = absolute(x)
-    e = expm1(select(y > 22.0, 44.0, y + y))
+    e = expm1_bounded(select(y > 22.0, 44.0, y + y))
     return from_bits(bits(e / (e + 2.0)) | (bits(x) & SIGN[x.size]))
 
 
@@ -122,4 +202,56 @@ def sigmoid(x):
 
 def softplus(x):
     """log(1 + e^x) = max(x, 0) + log1p(e^-|x|)."""
-    return select(x < 0.0, 0.0, x) + log1p(exp(-absolute(x)))
+    return select(x < 0.0, 0.0, x) + log1p_bounded(exp(-absolute(x)))
+
+
+def erfc_of_size(y):
+    """erfc(y) = e^(-y²) P(t) / (1 + 2y) with t = (y - 3) / (y + 3), for y >= 0."""
+    end = ERFC_END[y.size]
+    y = select(y > end, end, y)
+    return exp(-(y * y)) * polynomial((y - 3.0) / (y + 3.0), ERFC[y.size]) / multiply_add(y, 2.0, 1.0)
+
+
+def erf(x):
+    """2 / √π ∫ e^(-t²) dt from 0 to x: x P(x²) up to 1, ±(1 - erfc |x|) beyond."""
+    y = absolute(x)
+    beyond = from_bits(bits(1.0 - erfc_of_size(y)) | (bits(x) & SIGN[x.size]))
+    return select(y > 1.0, beyond, x * polynomial(x * x, ERF[x.size]))
+
+
+def quarter_turns(x):
+    """(n, r + low) with x = n π/2 + r + low, |r| <= π/4, n integers: Cody & Waite's reduction, |x| <= REDUCED_END."""
+    wide = widened(x)
+    shifted = multiply_add(wide, TWO_OVER_PI, ROUND[8])
+    n, low = shifted - ROUND[8], wide.constant(0.0)
+    *parts, last = HALF_PI[x.size]
+    for part in parts:
+        rest = wide - n * part
+        wide, low = rest, low + ((wide - rest) - n * part)
+    low = low - n * last
+    r = wide + low
+    return bits(shifted) - ROUND_BITS[8], narrowed(r, x), narrowed((wide - r) + low, x)
+
+
+def sine(x, quarters):
+    """sin(x + quarters π/2) for |x| <= REDUCED_END."""
+    n, r, low = quarter_turns(x)
+    n, square = n + quarters, r * r
+    sin_r = r + multiply_add(r * square, polynomial(square, SIN_TAIL[x.size]), low)
+    tail = multiply_add(square * square, polynomial(square, COS_TAIL[x.size]), -(r * low))
+    half = 0.5 * square
+    cos_r = 1.0 - half  # what its rounding loses comes back with the tail
+    cos_r = cos_r + (((1.0 - cos_r) - half) + tail)
+    y = select((n & 1) == 1, cos_r, sin_r)
+    return select((n & 2) == 2, -y, y)
+
+
+def sin(x):
+    """Sine; beyond REDUCED_END the C library's, lane by lane."""
+    y = own_if_tiny(x, sine(x, 0))
+    return rarely(absolute(x) > REDUCED_END, y, lambda: x.call("sin"))
+
+
+def cos(x):
+    """Cosine; beyond REDUCED_END the C library's, lane by lane."""
+    return rarely(absolute(x) > REDUCED_END, sine(x, 1), lambda: x.call("cos"))

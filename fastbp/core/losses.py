@@ -20,7 +20,7 @@ from typing import NamedTuple
 from .activations import add
 from .compile import kernel, lanes_of, loss_signature, wide_vectors
 from .cross_entropy import logarithm, softmax_cross_entropy
-from .elementary import exp, log, log1p, sigmoid
+from .elementary import exp, log, log1p_bounded, sigmoid
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
 from .traced import absolute, select, traced
 from .transpose import transpose_tile
@@ -109,7 +109,7 @@ def loss_kernel(name, output, width, classes, size, fused=True):
 
 def sigmoid_cross_entropy(z, y):
     """max(z, 0) - y z + log(1 + e^-|z|): the binary cross-entropy of a = sigmoid(z)"""
-    return select(z < 0.0, 0.0, z) - y * z + log1p(exp(-absolute(z)))
+    return select(z < 0.0, 0.0, z) - y * z + log1p_bounded(exp(-absolute(z)))
 
 
 def sigmoid_cross_entropy_derivative(z, y):

@@ -63,6 +63,28 @@ def to_float(x):
     return x.new(x.builder.sitofp(x.value, floats_of(x)))
 
 
+def widened(x):
+    """Each lane as a double."""
+    return x if x.size == 8 else x.new(x.builder.fpext(x.value, ir.VectorType(ir.DoubleType(), x.value.type.count)))
+
+
+def narrowed(x, like):
+    """Each double as a number of the kind that `like` has."""
+    return x if like.size == 8 else x.new(x.builder.fptrunc(x.value, like.value.type))
+
+
+def rarely(mask, x, other):
+    """x, and other() in the lanes where the mask is on: a branch, taken only where there is such a lane."""
+    builder, before = x.builder, x.builder.block
+    some = builder.trunc(any_off(mask.new(builder.not_(mask.value))).value, ir.IntType(1))
+    with builder.if_then(some, likely=False):
+        replaced, inside = select(mask, other(), x), builder.block
+    result = builder.phi(x.value.type)
+    result.add_incoming(x.value, before)
+    result.add_incoming(replaced.value, inside)
+    return x.new(result)
+
+
 def reduce_lanes(x, combine):
     """All lanes into one number by halves: the order depends on the number of lanes alone."""
     builder, value, lanes = x.builder, x.value, x.value.type.count

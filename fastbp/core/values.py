@@ -38,6 +38,8 @@ class Lanes:
         )
 
     def compare(self, symbol, other):
+        if isinstance(self.value.type.element, ir.IntType):
+            return self.new(self.builder.icmp_signed(symbol, self.value, self.like(other)))
         # != is true for NaN, as in Python; the other comparisons are false
         fcmp = self.builder.fcmp_unordered if symbol == "!=" else self.builder.fcmp_ordered
         return self.new(fcmp(symbol, self.value, self.like(other)))
