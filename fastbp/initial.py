@@ -55,7 +55,8 @@ DRAWS: dict[str, Draw] = {
     "zeros": zeros,
 }
 NAMES = ("auto", *DRAWS)
-AUTO = {"relu": "he_uniform"}  # by the layer's activation; all others: glorot_uniform
+HALF_OPEN = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish")  # about z above 0 and little below
+AUTO = dict.fromkeys(HALF_OPEN, "he_uniform")  # by the layer's activation; all others: glorot_uniform
 
 
 def initial_parameters(

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.core.activations import ACTIVATIONS, OUTPUT_ONLY
+from fastbp.core.activation_rows import ACTIVATIONS
+from fastbp.core.activations import OUTPUT_ONLY
 from fastbp.initial import Initial, initial_parameters
 from fastbp.validation import choice, positive_int
 

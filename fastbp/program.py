@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp.core import activations, backprop, dense, dots, dropout, embed, examples, losses, step, transpose, workspace
 from fastbp.core import table as slots
+from fastbp.core.activation_rows import ACTIVATIONS
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
 
@@ -190,7 +191,7 @@ def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, train
         layer[slots.LAYER_IN], layer[slots.LAYER_OUT], layer[slots.LAYER_STRIDE] = n_in, n_out, stride
         layer[slots.LAYER_W] = network.offsets[l]
         layer[slots.LAYER_B] = network.offsets[l] + n_in * n_out if network.bias else -1
-        row = activations.ACTIVATIONS.get(name)
+        row = ACTIVATIONS.get(name)
         own_z = keep or (training and row is not None and row.reads_z)
         layer[slots.LAYER_Z] = at
         at += stride * own_z

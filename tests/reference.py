@@ -10,6 +10,7 @@ Theta and its gradient are flat: w(1), b(1), …, w(L), b(L); w_jk is element k 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -84,11 +85,87 @@ def _softmax_second(z):
     return by_j - np.einsum("nj,nik->njik", a, first)
 
 
+def elu(z, above=1.0, below=1.0):
+    return above * np.maximum(z, 0) + below * np.expm1(np.minimum(z, 0))
+
+
+def _elu_first(z, above=1.0, below=1.0):
+    return np.where(z > 0, above, below * np.exp(np.minimum(z, 0)))
+
+
+def _elu_second(z, below=1.0):
+    return np.where(z > 0, 0.0, below * np.exp(np.minimum(z, 0)))
+
+
+SELU = (1.0507009873554804934193349852946, 1.0507009873554804934193349852946 * 1.6732632423543772848170429916717)
+normal_cdf = np.vectorize(lambda z: math.erfc(-z / math.sqrt(2)) / 2, otypes=[float])
+
+
+def normal_density(z):
+    return np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def _gate(z):
+    """The argument of gelu_tanh's tanh, and its two derivatives."""
+    c, k = np.sqrt(2 / np.pi), 0.044715
+    return c * (z + k * z**3), c * (1 + 3 * k * z**2), c * 6 * k * z
+
+
+def _gelu_tanh_first(z):
+    u, u1, _ = _gate(z)
+    return (1 + np.tanh(u)) / 2 + z / 2 * u1 / np.cosh(u) ** 2
+
+
+def _gelu_tanh_second(z):
+    u, u1, u2 = _gate(z)
+    return (u1 + z / 2 * u2 - z * u1**2 * np.tanh(u)) / np.cosh(u) ** 2
+
+
+def softplus(z):
+    return np.logaddexp(0, z)
+
+
+def _mish_first(z):
+    t = np.tanh(softplus(z))
+    return t + z * (1 - t**2) * sigmoid(z)
+
+
+def _mish_second(z):
+    t, s = np.tanh(softplus(z)), sigmoid(z)
+    return (1 - t**2) * (2 * s + z * s * (1 - s) - 2 * z * t * s**2)
+
+
 ACTIVATIONS = {
     "identity": Activation(lambda z: z.copy(), np.ones_like, np.zeros_like),
     "sigmoid": Activation(sigmoid, _sigmoid_first, _sigmoid_second),
     "tanh": Activation(np.tanh, _tanh_first, _tanh_second),
     "relu": Activation(lambda z: np.where(z > 0, z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0), np.zeros_like),
+    "leaky_relu": Activation(
+        lambda z: np.where(z > 0, z, z / 100), lambda z: np.where(z > 0, 1.0, 1 / 100), np.zeros_like
+    ),
+    "elu": Activation(elu, _elu_first, _elu_second),
+    "selu": Activation(lambda z: elu(z, *SELU), lambda z: _elu_first(z, *SELU), lambda z: _elu_second(z, SELU[1])),
+    "gelu": Activation(
+        lambda z: z * normal_cdf(z),
+        lambda z: normal_cdf(z) + z * normal_density(z),
+        lambda z: (2 - z**2) * normal_density(z),
+    ),
+    "gelu_tanh": Activation(lambda z: z * (1 + np.tanh(_gate(z)[0])) / 2, _gelu_tanh_first, _gelu_tanh_second),
+    "silu": Activation(
+        lambda z: z * sigmoid(z),
+        lambda z: sigmoid(z) + z * _sigmoid_first(z),
+        lambda z: 2 * _sigmoid_first(z) + z * _sigmoid_second(z),
+    ),
+    "mish": Activation(lambda z: z * np.tanh(softplus(z)), _mish_first, _mish_second),
+    "softplus": Activation(softplus, sigmoid, _sigmoid_first),
+    "hard_sigmoid": Activation(
+        lambda z: np.clip(z / 6 + 1 / 2, 0, 1), lambda z: np.where(np.abs(z) < 3, 1 / 6, 0.0), np.zeros_like
+    ),
+    "sin": Activation(np.sin, np.cos, lambda z: -np.sin(z)),
+    "gaussian": Activation(
+        lambda z: np.exp(-(z**2)), lambda z: -2 * z * np.exp(-(z**2)), lambda z: (4 * z**2 - 2) * np.exp(-(z**2))
+    ),
+    "exponential": Activation(np.exp, np.exp, np.exp),
     "softmax": Activation(softmax, _softmax_first, _softmax_second),
 }
 
@@ -343,11 +420,14 @@ def trajectory(net, theta, X, y, step, epochs, batch_size, sample_weight=None):
 
 # Problems to test with.
 
+KINKS = {"relu": (0,), "leaky_relu": (0,), "selu": (0,), "hard_sigmoid": (-3, 3)}
+"""Where an activation has no derivative."""
+
 
 def problem(net, rows, seed=0, classes=False):
-    """(theta, X, y): every number exact in float32, no relu within 1e-3 of its kink, no gradient block zero.
+    """(theta, X, y): every number exact in float32, no z within 1e-3 of a kink, no gradient block zero.
 
-    Relu units are on for some examples and off for others. Losses that take a logarithm get outputs inside
+    Units with a kink at 0 are on both sides of it. Losses that take a logarithm get outputs inside
     (0, 1). classes asks for integer classes in place of rows of probabilities.
     """
     for attempt in range(100):
@@ -376,7 +456,7 @@ def _parameters(net, X, rng):
         if net.bias and takes_log and name in ("identity", "relu", "tanh"):
             scale = 0.3 / (0.3 + np.ptp(z, axis=0))
             w, b = w * scale[:, None], 0.5 - scale * (z.min(axis=0) + z.max(axis=0)) / 2
-        elif net.bias and name == "relu":
+        elif net.bias and KINKS.get(name) == (0,):
             b = np.array([_clear_bias(column) for column in z.T])
         pairs.append((w, b))
         a = ACTIVATIONS[name].value(a @ w.T + b)
@@ -405,7 +485,8 @@ def _targets(net, rows, rng, classes):
 
 def _kink_distance(net, theta, X):
     z, _ = forward(net, theta, X)
-    return min([np.abs(z[i]).min() for i, name in enumerate(net.activations) if name == "relu"], default=np.inf)
+    kinks = [(z[i], at) for i, name in enumerate(net.activations) for at in KINKS.get(name, ())]
+    return min([np.abs(z_i - at).min() for z_i, at in kinks], default=np.inf)
 
 
 def _is_alive(net, theta, X, y):

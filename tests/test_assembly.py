@@ -9,6 +9,7 @@ import platform
 import re
 
 import pytest
+from formulas import batch
 
 from fastbp.core import (
     activations,
@@ -33,14 +34,13 @@ NAMES = {64: "zmm", 32: "ymm", 16: "xmm"}
 TILES = dense.TILES[registers()[1]]
 SIZES = {4: "s", 8: "d"}  # bytes of a number: the letter of its instructions
 
+ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # kernel by kernel; the formulas of all others in one
+PARTS = ("forward", "backward", "second")
 ELEMENTWISE = {
-    **{f"{name} forward": lambda size, name=name: activations.forward(name, size) for name in activations.ACTIVATIONS},
-    **{
-        f"{name} backward": lambda size, name=name: activations.backward(name, size) for name in activations.ACTIVATIONS
-    },
-    "drop": dropout.drop,
-    **{f"{name} second": lambda size, name=name: activations.second(name, size) for name in activations.ACTIVATIONS},
-}
+    f"{name} {part}": lambda size, name=name, part=part: getattr(activations, part)(name, size)
+    for name in ACTIVATIONS
+    for part in PARTS
+} | {"drop": dropout.drop}
 UPDATES = {f"{rule} update": lambda size, rule=rule: optimizers.update(rule, size) for rule in optimizers.RULES}
 LOSSES = {
     **{f"{name} loss": lambda size, name=name: losses.elementwise(name, size) for name in losses.LOSSES},
@@ -157,6 +157,22 @@ def test_elementwise_kernels_have_no_scalar_arithmetic_and_call_nothing(name, si
     assert moved or called_by_name(code), "no vector of the CPU's width"
 
 
+@functools.cache
+def all_rows(size):
+    rows = [row for name, row in activations.ACTIVATIONS.items() if name not in ACTIVATIONS]
+    values = (lambda z, _, row=row: row.value(z) for row in rows)
+    return batch((*values, *(part for row in rows for part in (row.derivative, row.second))), size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_activation_is_vectors_without_scalars_and_only_sines_of_large_numbers_call_libm(size):
+    code = instructions(all_rows(size))
+    assert not scalar(code, SIZES[size])
+    suffix = "f" if size == 4 else ""
+    assert called_by_name(code) == {f"sin{suffix}", f"cos{suffix}"}
+    assert [operands for operands in packed(code, SIZES[size]) if NAMES[WIDEST] in operands]
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", LOSSES | STRUCTURE)
 def test_no_kernel_calls_libm_the_allocator_or_python(name, size):
@@ -173,7 +189,13 @@ def test_losses_use_vectors_of_the_cpus_width(name, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_no_register_is_wider_than_the_cpu_has(size):
     wider = {name for width, name in NAMES.items() if width > WIDEST}
-    kernels = ELEMENTWISE | UPDATES | LOSSES | STRUCTURE | {"panel": lambda size: dense.panel(size, max(TILES), 1)}
+    kernels = (
+        ELEMENTWISE
+        | UPDATES
+        | LOSSES
+        | STRUCTURE
+        | {"rows": all_rows, "panel": lambda size: dense.panel(size, max(TILES), 1)}
+    )
     for kernel in kernels.values():
         _, text = inspect(kernel(size))
         assert not any(name in text for name in wider)

@@ -14,7 +14,8 @@ from fastbp import SGD, Adam, Model
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
-ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu"]
+ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu"]  # with every loss, depth and width; all others are rows alike
+EVERY = [name for name in twin.ACTIVATIONS if name != "softmax"]
 OUTPUTS = [*ACTIVATIONS, "softmax"]
 WIDTHS = [*range(1, 71), 100, 130]
 DEPTHS = {1: (5, 3), 2: (5, 7, 3), 3: (5, 7, 6, 3), 4: (5, 7, 6, 4, 3)}
@@ -118,6 +119,21 @@ def test_gradient_with_an_activation_of_its_own_for_every_layer(dtype):
     for shift in range(4):
         hidden = tuple(ACTIVATIONS[shift:] + ACTIVATIONS[:shift])
         check(twin.Net((3, 9, 8, 7, 6, 4), hidden, "softmax", "cross_entropy"), 13, dtype)
+
+
+@DTYPES
+def test_gradient_with_every_activation_in_every_layer(dtype):
+    """Rotations of the list: each is once in the first hidden layer, once in the second, once the output."""
+    for i in range(len(EVERY)):
+        first, second, output = (EVERY[(i + step) % len(EVERY)] for step in (0, 5, 11))
+        net = twin.Net((3, 5, 4, 2), (first, second), output)
+        model, theta, X, y, gradient = check(net, 6, dtype)
+        (z, a), (dz, da) = twin.forward(net, theta, X), twin.backward(net, theta, X, y)
+        found = [*model.forward(X).z, *model.forward(X).a, *model.backward(X, y).dz, *model.backward(X, y).da]
+        for some, expected in zip(found, [*z, *a, *dz, *da], strict=True):
+            assert_close(some, expected, TOLERANCE[dtype], f"forward and backward of {net}")
+        if dtype == "float64":
+            assert_gradient(net, gradient, numeric_gradient(model, theta, X, y), 1e-6)
 
 
 @DTYPES

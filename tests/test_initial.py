@@ -68,8 +68,9 @@ def test_each_scheme_has_the_published_variance_and_shape(name: str, variance: f
         assert 0.99 * limit < abs(w).max() <= limit
 
 
-def test_auto_takes_he_into_relu_and_glorot_elsewhere() -> None:
-    sizes, activations = (40, 30, 20, 10), ("relu", "tanh", "softmax")
+@pytest.mark.parametrize("activations", [("relu", "tanh", "softmax"), ("gelu", "selu", "sin")])
+def test_auto_takes_he_into_the_likes_of_relu_and_glorot_elsewhere(activations: tuple[str, ...]) -> None:
+    sizes = (40, 30, 20, 10)
     theta = initial_(sizes, "auto", activations=activations, dtype="float64")
     limits = [abs(w).max() for w, _ in blocks(theta, sizes, True)]
     expected = [np.sqrt(6 / 40), np.sqrt(6 / 50), np.sqrt(6 / 30)]

@@ -47,6 +47,7 @@ MODELS = {
     "classes": {"sizes": (13, 32, 10), "hidden": "tanh", "output": "softmax"},
     "labels": {"sizes": (7, 40, 1), "hidden": "sigmoid", "output": "sigmoid"},
     "wide": {"sizes": (3, 100, 130, 2), "hidden": ("relu", "tanh"), "bias": False, "loss": "half_squared_error"},
+    "of z": {"sizes": (6, 17, 9, 2), "hidden": ("gelu", "sin")},
     "sum": {"sizes": (5, 2), "output": "sigmoid", "loss": "squared_error", "reduction": "sum"},
 }
 EACH_MODEL = pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import reference as twin
 
-OUTPUTS = list(twin.ACTIVATIONS)
 ELEMENTWISE = [name for name in twin.ACTIVATIONS if name != "softmax"]
+SOME = ["identity", "sigmoid", "tanh", "relu"]
 H = 1e-5
 FUSED = pytest.mark.parametrize(("output", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")])
 
@@ -49,8 +49,8 @@ def test_loss_derivatives_are_the_slopes_of_what_they_derive(name):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("loss", twin.LOSSES)
-@pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("hidden", ELEMENTWISE)
+@pytest.mark.parametrize("output", [*SOME, "softmax"])
+@pytest.mark.parametrize("hidden", SOME)
 def test_gradient_is_the_slope_of_the_cost(hidden, output, loss, reduction):
     net = twin.Net((3, 4, 3, 2), hidden, output, loss, reduction=reduction)
     theta, X, y = twin.problem(net, rows=4)

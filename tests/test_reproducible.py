@@ -105,6 +105,11 @@ def test_small_networks_learn_the_same_bits_with_any_number_of_threads(batch_siz
     )
 
 
+@pytest.mark.parametrize("batch_size", [3, 32])
+def test_activations_whose_z_is_kept_learn_the_same_bits_with_any_number_of_threads(batch_size):
+    assert_same_bits_for_all_teams((7, 21, 9, 2), 103, batch_size, hidden=("gelu", "silu"))
+
+
 @DTYPES
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("batch_size", [3, 128, 301])

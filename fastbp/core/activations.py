@@ -1,79 +1,17 @@
-"""Activations: value and derivatives side by side, one table; and the kernels made from a row of it.
+"""The kernels of activations, made from a row of the table (see activation_rows.py), and those of softmax.
 
-    forward     a_j = σ(z_j)
-    backward    dz_j = σ'(z_j) da_j          (softmax: dz_j = a_j (da_j - Σ_i a_i da_i))
-
-A row writes its derivatives through z and a = σ(z); where they read only a, z need not be kept.
+forward     a_j = σ(z_j)
+backward    dz_j = σ'(z_j) da_j          (softmax: dz_j = a_j (da_j - Σ_i a_i da_i))
 """
 
 import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
+from .activation_rows import ACTIVATIONS
 from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
-from .elementary import exp, sigmoid, tanh
+from .elementary import exp
 from .memory import every, fill, first, load, shift, store
 from .traced import max_lanes, maximum, select, sum_lanes, traced
-
-
-class Activation(NamedTuple):
-    """A row of the table: σ(z), σ'(z, a), σ''(z, a); whether the derivatives read z."""
-
-    value: Callable
-    derivative: Callable
-    second: Callable
-    reads_z: bool = False
-
-
-def identity(z):
-    return z
-
-
-def identity_derivative(z, a):
-    return a.constant(1.0)
-
-
-def identity_second(z, a):
-    return a.constant(0.0)
-
-
-def sigmoid_derivative(z, a):
-    return a * (1.0 - a)
-
-
-def sigmoid_second(z, a):
-    return a * (1.0 - a) * (1.0 - 2.0 * a)
-
-
-def tanh_derivative(z, a):
-    return 1.0 - a * a
-
-
-def tanh_second(z, a):
-    return -2.0 * a * (1.0 - a * a)
-
-
-def relu(z):
-    """max(z, 0); NaN stays NaN"""
-    return select(z < 0.0, 0.0, z)
-
-
-def relu_derivative(z, a):
-    return select(a > 0.0, a.constant(1.0), 0.0)
-
-
-def relu_second(z, a):
-    return a.constant(0.0)
-
-
-ACTIVATIONS = {
-    "identity": Activation(identity, identity_derivative, identity_second),
-    "sigmoid": Activation(sigmoid, sigmoid_derivative, sigmoid_second),
-    "tanh": Activation(tanh, tanh_derivative, tanh_second),
-    "relu": Activation(relu, relu_derivative, relu_second),
-}
-"""Elementwise activations, for any layer."""
 
 OUTPUT_ONLY = ("softmax",)
 """Activations over a whole row: a_j = e^z_j / Σ_i e^z_i."""
