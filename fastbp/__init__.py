@@ -2,6 +2,7 @@
 
 from fastbp import jit
 from fastbp.callbacks import Callback, EarlyStopping, State
+from fastbp.custom_activation import Activation
 from fastbp.history import History
 from fastbp.model import Model
 from fastbp.network import Network
@@ -9,5 +10,5 @@ from fastbp.optimizers import SGD, Adam
 
 __version__ = "0.1.0"
 __all__ = [
-    "SGD", "Adam", "Callback", "EarlyStopping", "History", "Model", "Network", "State", "__version__", "jit",
+    "SGD", "Activation", "Adam", "Callback", "EarlyStopping", "History", "Model", "Network", "State", "__version__", "jit",
 ]  # fmt: skip

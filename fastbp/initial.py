@@ -56,12 +56,12 @@ DRAWS: dict[str, Draw] = {
 }
 NAMES = ("auto", *DRAWS)
 HALF_OPEN = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish")  # about z above 0 and little below
-AUTO = dict.fromkeys(HALF_OPEN, "he_uniform")  # by the layer's activation; all others: glorot_uniform
+AUTO: dict[object, str] = dict.fromkeys(HALF_OPEN, "he_uniform")  # by activation; all others: glorot_uniform
 
 
 def initial_parameters(
     sizes: Sequence[int],
-    activations: Sequence[str],
+    activations: Sequence[object],
     bias: bool = True,
     initial: Initial = "auto",
     seed: int = 0,
@@ -89,7 +89,7 @@ def initial_parameters(
 
 def _drawn(
     layers: list[tuple[int, int]],
-    activations: Sequence[str],
+    activations: Sequence[object],
     bias: bool,
     name: str,
     seed: int,

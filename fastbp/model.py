@@ -16,6 +16,7 @@ from fastbp.classes import ClassWeight
 from fastbp.core import table as slots
 from fastbp.core import workspace
 from fastbp.core.losses import LOSSES, OWN_OUTPUT
+from fastbp.custom_activation import Activation, AnyActivation
 from fastbp.diagnostics import Backward, Forward, Trace
 from fastbp.history import History
 from fastbp.initial import Initial
@@ -45,20 +46,21 @@ from fastbp.validation import (
 
 Array = NDArray[Any]
 REDUCTIONS = ("mean", "sum")
-DEFAULT_LOSS = {output: loss for loss, output in OWN_OUTPUT.items()}
+DEFAULT_LOSS: dict[object, str] = {output: loss for loss, output in OWN_OUTPUT.items()}
 
 
 class Model:
     """A fully-connected network that trains by backpropagation on the CPU.
 
-    sizes: neurons of each layer, inputs first. hidden: an activation, or one for each hidden layer. output: an
-    activation or "softmax". loss: squared_error Σ(a - y)², half_squared_error ½Σ(a - y)², cross_entropy -Σ y log a,
-    binary_cross_entropy -Σ [y log a + (1 - y) log(1 - a)]; None: the one that suits the output. dtype: float32 or
-    float64. seed: of the initial parameters and of shuffling. initial: a name, or arrays (see `Network.initial`).
-    reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted sum ("sum").
-    dropout: the fraction p of units, in [0, 1), that a hidden layer drops while `fit` runs, or one for each hidden
-    layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch from seed
-    (Srivastava et al., JMLR 2014). Everything but `fit` and the cost in its History is of the network with all units.
+    sizes: neurons of each layer, inputs first. hidden: an activation (a name or a `fastbp.Activation`), or one for each
+    hidden layer. output: an activation or "softmax". loss: squared_error Σ(a - y)², half_squared_error ½Σ(a - y)²,
+    cross_entropy -Σ y log a, binary_cross_entropy -Σ [y log a + (1 - y) log(1 - a)]; None: the one that suits the
+    output. dtype: float32 or float64. seed: of the initial parameters and of shuffling. initial: a name, or arrays (see
+    `Network.initial`). reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted
+    sum ("sum"). dropout: the fraction p of units, in [0, 1), that a hidden layer drops while `fit` runs, or one for each
+    hidden layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch from
+    seed (Srivastava et al., JMLR 2014). Everything but `fit` and the cost in its History is of the network with all
+    units.
 
     Every argument is checked: ValueError or TypeError say which, what was expected and what came.
     """
@@ -66,8 +68,8 @@ class Model:
     def __init__(
         self,
         sizes: Sequence[int],
-        hidden: str | Sequence[str] = "relu",
-        output: str = "identity",
+        hidden: AnyActivation | Sequence[AnyActivation] = "relu",
+        output: AnyActivation = "identity",
         loss: str | None = None,
         bias: bool = True,
         dtype: DTypeLike = "float32",
@@ -259,31 +261,40 @@ class Model:
         files.write(path, tensors, {"model": json.dumps(description)})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Model":
-        """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file."""
-        tensors, metadata = files.read(path)
-        try:
-            return put_together(cls, dict(json.loads(metadata["model"])), tensors)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)} is not a fastbp model: {error}") from error
+    def load(cls, path: str | os.PathLike[str], custom: Sequence[Activation] = ()) -> "Model":
+        """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file.
+
+        custom: the model's own objects of the user's, of which the file has the names; LookupError if one is missing.
+        """
+        return cls._read(path, custom)[0]
 
     @classmethod
-    def resume(cls, path: str | os.PathLike[str]) -> "Model":
+    def resume(cls, path: str | os.PathLike[str], custom: Sequence[Activation] = ()) -> "Model":
         """The model of a checkpoint, whose next `fit` goes on with the interrupted run: to the bits that it would have.
 
         That fit is given the same data, validation data, sample weights and callbacks; it returns the History of the
         whole run, and takes from the file what is left out of its other arguments. ValueError where they contradict
-        it, and for a file without a run.
+        it, and for a file without a run. custom: as for `load`.
         """
-        tensors, metadata = files.read(path)
-        model = cls.load(path)
+        model, tensors, metadata = cls._read(path, custom)
         model._interrupted = checkpoints.interrupted(path, tensors, metadata)
         return model
 
-    def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        return taken_apart(self)
+    @classmethod
+    def _read(
+        cls, path: str | os.PathLike[str], custom: Sequence[Activation]
+    ) -> tuple["Model", dict[str, Array], dict[str, str]]:
+        tensors, metadata = files.read(path)
+        try:
+            return put_together(cls, dict(json.loads(metadata["model"])), tensors, custom), tensors, metadata
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} is not a fastbp model: {error}") from error
 
-    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Array]]) -> None:
+    def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array], list[Activation]]:
+        custom = [activation for activation in self.network.activations if isinstance(activation, Activation)]
+        return *taken_apart(self), custom
+
+    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Array], list[Activation]]) -> None:
         self.__dict__ = put_together(type(self), *state).__dict__
 
     def __repr__(self) -> str:

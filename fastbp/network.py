@@ -10,32 +10,35 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp.core.activation_rows import ACTIVATIONS
 from fastbp.core.activations import OUTPUT_ONLY
+from fastbp.custom_activation import Activation, AnyActivation, as_activation
 from fastbp.initial import Initial, initial_parameters
-from fastbp.validation import choice, positive_int
+from fastbp.validation import positive_int
 
 Array = NDArray[Any]
+HIDDEN = tuple(ACTIVATIONS)
 
 
 @dataclass(frozen=True)
 class Network:
     """A fully-connected network: layer sizes, input first; activations; biases or none.
 
-    hidden is one name for all hidden layers or one for each; output may also be "softmax". Parameters are one
-    flat vector theta in the order w(1), b(1), …, w(L), b(L); element k * n_out + j of a weight block is w_jk.
+    hidden is one activation (a name or a `fastbp.Activation`) for all hidden layers or one for each; output may also be
+    "softmax". Parameters are one flat vector theta in the order w(1), b(1), …, w(L), b(L); element k * n_out + j of a
+    weight block is w_jk.
 
     Raises ValueError or TypeError that name the argument.
     """
 
     sizes: tuple[int, ...]
-    hidden: tuple[str, ...] = ("relu",)
-    output: str = "identity"
+    hidden: tuple[AnyActivation, ...] = ("relu",)
+    output: AnyActivation = "identity"
     bias: bool = True
 
     def __init__(
         self,
         sizes: Sequence[int],
-        hidden: str | Sequence[str] = "relu",
-        output: str = "identity",
+        hidden: AnyActivation | Sequence[AnyActivation] = "relu",
+        output: AnyActivation = "identity",
         bias: bool = True,
     ) -> None:
         if isinstance(sizes, (str, int)) or not hasattr(sizes, "__len__"):
@@ -43,22 +46,27 @@ class Network:
         if len(sizes) < 2:
             raise ValueError(f"sizes must name at least the inputs and the outputs, got {tuple(sizes)}")
         checked = tuple(positive_int(f"sizes[{l}]", size) for l, size in enumerate(sizes))
-        if not isinstance(hidden, (str, Sequence)):
+        if not isinstance(hidden, (str, Activation, Sequence)):
             raise TypeError(f"hidden must be an activation or a sequence of them, got {hidden!r}")
-        names = (hidden,) * (len(checked) - 2) if isinstance(hidden, str) else tuple(hidden)
-        if len(names) != len(checked) - 2:
+        if isinstance(hidden, (str, Activation)):
+            hidden = [as_activation("hidden", hidden, HIDDEN)] * (len(checked) - 2)
+        layers = tuple(hidden)
+        if len(layers) != len(checked) - 2:
             raise ValueError(
                 f"hidden must be one activation or one for each of the {len(checked) - 2} hidden layers, "
-                f"got {len(names)}: {names}"
+                f"got {len(layers)}: {layers}"
             )
-        if isinstance(hidden, str):
-            choice("hidden", hidden, ACTIVATIONS)
-        for name in names:
-            choice("hidden", name, ACTIVATIONS)
-        choice("output", output, (*ACTIVATIONS, *OUTPUT_ONLY))
+        for activation in layers:
+            as_activation("hidden", activation, HIDDEN)
+        as_activation("output", output, (*HIDDEN, *OUTPUT_ONLY))
+        custom = {activation for activation in (*layers, output) if isinstance(activation, Activation)}
+        if len({activation.name for activation in custom}) < len(custom):
+            raise ValueError(
+                f"hidden and output must not have different activations of one name, got {(*layers, output)}"
+            )
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {bias!r}")
-        for field, value in (("sizes", checked), ("hidden", names), ("output", output), ("bias", bool(bias))):
+        for field, value in (("sizes", checked), ("hidden", layers), ("output", output), ("bias", bool(bias))):
             object.__setattr__(self, field, value)
 
     @property
@@ -77,8 +85,8 @@ class Network:
         return self.sizes[-1]
 
     @property
-    def activations(self) -> tuple[str, ...]:
-        """One name for each layer with weights."""
+    def activations(self) -> tuple[AnyActivation, ...]:
+        """One for each layer with weights."""
         return (*self.hidden, self.output)
 
     @property

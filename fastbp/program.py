@@ -14,7 +14,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp.core import activations, backprop, dense, dots, dropout, embed, examples, losses, step, transpose, workspace
 from fastbp.core import table as slots
-from fastbp.core.activation_rows import ACTIVATIONS
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
 
@@ -174,25 +173,24 @@ def make_table(
     for slot, value in header.items():
         net[slot] = value
     fused = bool(net[slots.NET_FUSED])
-    for l, name in enumerate(network.activations):
-        needed = (name != "identity" or keep) and not (l == network.n_layers - 1 and fused)
+    for l, activation in enumerate(network.activations):
+        needed = (activation != "identity" or keep) and not (l == network.n_layers - 1 and fused)
         if needed:
-            layers[l, slots.LAYER_FORWARD] = activations.forward(name, size).address
+            layers[l, slots.LAYER_FORWARD] = activations.forward(activation, size).address
         if needed and objective is not None:
-            layers[l, slots.LAYER_BACKWARD] = activations.backward(name, size).address
+            layers[l, slots.LAYER_BACKWARD] = activations.backward(activation, size).address
     return net
 
 
 def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool) -> int:
     """Offsets of each layer in theta and in the activations; returns the activations' elements for one example."""
     at, transposed = 0, 0
-    for l, ((n_in, n_out), name) in enumerate(zip(pairwise(network.sizes), network.activations, strict=True)):
+    for l, ((n_in, n_out), activation) in enumerate(zip(pairwise(network.sizes), network.activations, strict=True)):
         layer, stride = layers[l], stride_of(n_out, size)
         layer[slots.LAYER_IN], layer[slots.LAYER_OUT], layer[slots.LAYER_STRIDE] = n_in, n_out, stride
         layer[slots.LAYER_W] = network.offsets[l]
         layer[slots.LAYER_B] = network.offsets[l] + n_in * n_out if network.bias else -1
-        row = ACTIVATIONS.get(name)
-        own_z = keep or (training and row is not None and row.reads_z)
+        own_z = keep or (training and activations.reads_z(activation))
         layer[slots.LAYER_Z] = at
         at += stride * own_z
         layer[slots.LAYER_A] = at

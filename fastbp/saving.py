@@ -1,12 +1,13 @@
 """A model as plain data, and back: a description that JSON can hold, the parameters, the optimizer's moments."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import optimizers
+from fastbp import custom_activation, optimizers
 from fastbp.program import aligned_zeros
 from fastbp.validation import nonnegative_int
 
@@ -21,8 +22,8 @@ def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
     network = model.network
     description = {
         "sizes": network.sizes,
-        "hidden": network.hidden,
-        "output": network.output,
+        "hidden": [custom_activation.to_data(activation) for activation in network.hidden],
+        "output": custom_activation.to_data(network.output),
         "bias": network.bias,
         "loss": model.loss,
         "reduction": model.reduction,
@@ -36,10 +37,17 @@ def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
     return description, {"parameters": np.array(model._theta), "moments": np.array(model._moments)}
 
 
-def put_together(kind: "type[Model]", description: dict[str, Any], tensors: Tensors) -> "Model":
-    """The model that was taken apart. KeyError, TypeError or ValueError for anything else."""
+def put_together(
+    kind: "type[Model]", description: dict[str, Any], tensors: Tensors, custom: Sequence[object] = ()
+) -> "Model":
+    """The model that was taken apart, with the user's own objects. KeyError, TypeError or ValueError for anything else.
+
+    LookupError if a custom object is missing.
+    """
     theta, moments = tensors["parameters"], tensors["moments"]
     arguments = dict(description)
+    arguments["hidden"] = [custom_activation.from_data(data, custom) for data in arguments["hidden"]]
+    arguments["output"] = custom_activation.from_data(arguments["output"], custom)
     optimizer = optimizers.from_dict(arguments.pop("optimizer"))
     updates, epochs = (nonnegative_int(name, arguments.pop(name)) for name in ("updates", "epochs"))
     if theta.dtype != arguments["dtype"] or moments.dtype != theta.dtype:

@@ -105,9 +105,8 @@ def test_small_networks_learn_the_same_bits_with_any_number_of_threads(batch_siz
     )
 
 
-@pytest.mark.parametrize("batch_size", [3, 32])
-def test_activations_whose_z_is_kept_learn_the_same_bits_with_any_number_of_threads(batch_size):
-    assert_same_bits_for_all_teams((7, 21, 9, 2), 103, batch_size, hidden=("gelu", "silu"))
+def test_activations_whose_z_is_kept_learn_the_same_bits_with_any_number_of_threads():
+    assert_same_bits_for_all_teams((7, 21, 9, 2), 103, 32, epochs=1, hidden=("gelu", "silu"))
 
 
 @DTYPES

@@ -7,6 +7,7 @@ backward    dz_j = σ'(z_j) da_j          (softmax: dz_j = a_j (da_j - Σ_i a_i 
 import functools
 import math
 
+from . import custom_activation
 from .activation_rows import ACTIVATIONS
 from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from .elementary import exp
@@ -17,18 +18,28 @@ OUTPUT_ONLY = ("softmax",)
 """Activations over a whole row: a_j = e^z_j / Σ_i e^z_i."""
 
 
+def reads_z(activation):
+    """Whether the derivatives read z, so that it must be kept."""
+    if activation in OUTPUT_ONLY:
+        return False
+    return not isinstance(activation, str) or ACTIVATIONS[activation].reads_z
+
+
 @functools.cache
-def forward(name, size):
+def forward(activation, size):
     """Kernel (a, z, rows, width, stride). Overwrites a (rows, width; rows `stride` apart): a = σ(z); a may be z.
 
-    The elements between width and stride are computed too: rows end at whole vectors.
+    The elements between width and stride are computed too: rows end at whole vectors. Of a name in the table, or of an
+    object with the user's own functions (see custom_activation.py).
     """
-    if name == "softmax":
+    if activation == "softmax":
         return softmax(size)
+    if not isinstance(activation, str):
+        return custom_activation.forward(activation.value, size)
     lanes, P = lanes_of(size), POINTERS[size]
-    value = traced(ACTIVATIONS[name].value)
+    value = traced(ACTIVATIONS[activation].value)
 
-    @kernel(VOID(P, P, INT, INT, INT), name, size)
+    @kernel(VOID(P, P, INT, INT, INT), activation, size)
     def forward(a, z, rows, width, stride):
         wide_vectors()
         for i in range(0, rows * stride, lanes):
@@ -38,15 +49,17 @@ def forward(name, size):
 
 
 @functools.cache
-def backward(name, size):
+def backward(activation, size):
     """Kernel (dz, z, a, da, rows, width, stride). Overwrites dz: dz = σ'(z) da; dz may be da."""
-    if name == "softmax":
+    if activation == "softmax":
         return softmax_backward(size)
+    if not isinstance(activation, str):
+        return custom_activation.backward(activation.derivative, size)
     lanes, P = lanes_of(size), POINTERS[size]
-    derivative = ACTIVATIONS[name].derivative
+    derivative = ACTIVATIONS[activation].derivative
     delta = traced(lambda z, a, da: derivative(z, a) * da)
 
-    @kernel(VOID(P, P, P, P, INT, INT, INT), name, size)
+    @kernel(VOID(P, P, P, P, INT, INT, INT), activation, size)
     def backward(dz, z, a, da, rows, width, stride):
         wide_vectors()
         for i in range(0, rows * stride, lanes):
@@ -61,12 +74,14 @@ def backward(name, size):
 
 
 @functools.cache
-def second(name, size):
+def second(activation, size):
     """Kernel (out, z, a, rows, width, stride) of an elementwise activation. Overwrites out: out = σ''(z)."""
+    if not isinstance(activation, str):
+        return custom_activation.second(activation.second, size)
     lanes, P = lanes_of(size), POINTERS[size]
-    curvature = traced(ACTIVATIONS[name].second)
+    curvature = traced(ACTIVATIONS[activation].second)
 
-    @kernel(VOID(P, P, P, INT, INT, INT), name, size)
+    @kernel(VOID(P, P, P, INT, INT, INT), activation, size)
     def second(out, z, a, rows, width, stride):
         wide_vectors()
         for i in range(0, rows * stride, lanes):

@@ -99,7 +99,10 @@ def interrupt_afterwards(at_once=lambda: None):
 
 
 class Kernel:
-    """A C function: `address` compiles it or loads it from the cache; `ctypes` calls it without the GIL."""
+    """A C function: `address` compiles it or loads it from the cache; `ctypes` calls it without the GIL.
+
+    key: None for what must not be kept on disk.
+    """
 
     def __init__(self, function, signature, key):
         self.function, self.signature, self.key = function, signature, key
@@ -107,7 +110,8 @@ class Kernel:
     @functools.cached_property
     def compiled(self):
         compiled = self.uncached()
-        compiled._cache = Cache(self.key)
+        if self.key is not None:
+            compiled._cache = Cache(self.key)
         with interrupt_afterwards():  # a compiler that is interrupted stays broken
             compiled.compile()
         return compiled
