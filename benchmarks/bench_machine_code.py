@@ -42,7 +42,9 @@ def counted(kernel: Kernel, size: int) -> dict[str, int]:
 
 
 class MachineCode:
-    """0 calls and 0 scalars are how it should be, but for memset, memcpy and the few coefficients of an update."""
+    """0 calls and 0 scalars are how it should be, but for memset, memcpy, sines of large numbers, and the few
+    coefficients of an update.
+    """
 
     params: Any = (list(kernels(4)), list(SIZES))
     param_names = ("kernel", "dtype")

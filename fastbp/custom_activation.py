@@ -1,7 +1,7 @@
 """An activation of the user's own: scalar Python functions, compiled once, whose derivatives are checked."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,9 @@ class Activation:
     """An activation made of Python functions of one number: a_j = value(z_j), for hidden layers and the output.
 
     value(z) -> σ(z); derivative(z) -> σ'(z); second(z) -> σ''(z), if it is known; name: under which it is saved (None:
-    that of the function `value`). Numba compiles them once in a process for each dtype, for z of the model's: they may use
-    math, numpy and functions under numba.njit, should raise nothing, and keep the global variables of now. They must be
-    defined for every z.
+    that of the function `value`). Numba compiles them, in each process once for each dtype, for z of the model's: they
+    may use math, numpy and functions under numba.njit, must be defined for every z, should raise nothing, and keep the
+    global variables of now.
 
     TypeError or ValueError if one cannot be compiled, or is not the slope of the one before at one of 40 points z from
     -9.73 to 9.73, or not finite there.
@@ -104,7 +104,7 @@ def check_slope(argument: str, slope: Any, of: str, function: Any) -> None:
 AnyActivation = str | Activation
 
 
-def as_activation(argument: str, value: object, names: Sequence[str]) -> AnyActivation:
+def as_activation(argument: str, value: object, names: Collection[str]) -> AnyActivation:
     """A name out of `names`, or an Activation; ValueError or TypeError name the argument."""
     return value if isinstance(value, Activation) else choice(argument, value, names)
 

@@ -15,7 +15,6 @@ from fastbp.initial import Initial, initial_parameters
 from fastbp.validation import positive_int
 
 Array = NDArray[Any]
-HIDDEN = tuple(ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Network:
         if not isinstance(hidden, (str, Activation, Sequence)):
             raise TypeError(f"hidden must be an activation or a sequence of them, got {hidden!r}")
         if isinstance(hidden, (str, Activation)):
-            hidden = [as_activation("hidden", hidden, HIDDEN)] * (len(checked) - 2)
+            hidden = [as_activation("hidden", hidden, ACTIVATIONS)] * (len(checked) - 2)
         layers = tuple(hidden)
         if len(layers) != len(checked) - 2:
             raise ValueError(
@@ -57,8 +56,8 @@ class Network:
                 f"got {len(layers)}: {layers}"
             )
         for activation in layers:
-            as_activation("hidden", activation, HIDDEN)
-        as_activation("output", output, (*HIDDEN, *OUTPUT_ONLY))
+            as_activation("hidden", activation, ACTIVATIONS)
+        as_activation("output", output, (*ACTIVATIONS, *OUTPUT_ONLY))
         custom = {activation for activation in (*layers, output) if isinstance(activation, Activation)}
         if len({activation.name for activation in custom}) < len(custom):
             raise ValueError(

@@ -11,6 +11,8 @@ import pytest
 import reference as twin
 
 from fastbp import SGD, Adam, Model
+from fastbp.core.activation_rows import ACTIVATIONS as ROWS
+from fastbp.core.activation_rows import Activation
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
@@ -134,6 +136,14 @@ def test_gradient_with_every_activation_in_every_layer(dtype):
             assert_close(some, expected, TOLERANCE[dtype], f"forward and backward of {net}")
         if dtype == "float64":
             assert_gradient(net, gradient, numeric_gradient(model, theta, X, y), 1e-6)
+
+
+def test_a_new_activation_is_one_row_of_the_table(monkeypatch):
+    row = Activation(lambda z: z * z * z, lambda z, a: 3.0 * (z * z), lambda z, a: 6.0 * z, reads_z=True)
+    monkeypatch.setitem(ROWS, "the cube of a test", row)
+    cubes = twin.Activation(lambda z: z**3, lambda z: 3 * z**2, lambda z: 6 * z)
+    monkeypatch.setitem(twin.ACTIVATIONS, "the cube of a test", cubes)
+    check(twin.Net((3, 5, 4, 2), ("the cube of a test", "tanh"), "the cube of a test"), 6, "float64")
 
 
 @DTYPES
