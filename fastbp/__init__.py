@@ -10,5 +10,6 @@ from fastbp.optimizers import SGD, Adam
 
 __version__ = "0.1.0"
 __all__ = [
-    "SGD", "Activation", "Adam", "Callback", "EarlyStopping", "History", "Model", "Network", "State", "__version__", "jit",
+    "SGD", "Activation", "Adam", "Callback", "EarlyStopping", "History", "Model", "Network", "State", "__version__",
+    "jit",
 ]  # fmt: skip

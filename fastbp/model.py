@@ -52,15 +52,18 @@ DEFAULT_LOSS: dict[object, str] = {output: loss for loss, output in OWN_OUTPUT.i
 class Model:
     """A fully-connected network that trains by backpropagation on the CPU.
 
-    sizes: neurons of each layer, inputs first. hidden: an activation (a name or a `fastbp.Activation`), or one for each
-    hidden layer. output: an activation or "softmax". loss: squared_error Σ(a - y)², half_squared_error ½Σ(a - y)²,
-    cross_entropy -Σ y log a, binary_cross_entropy -Σ [y log a + (1 - y) log(1 - a)]; None: the one that suits the
-    output. dtype: float32 or float64. seed: of the initial parameters and of shuffling. initial: a name, or arrays (see
-    `Network.initial`). reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted
-    sum ("sum"). dropout: the fraction p of units, in [0, 1), that a hidden layer drops while `fit` runs, or one for each
-    hidden layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch from
-    seed (Srivastava et al., JMLR 2014). Everything but `fit` and the cost in its History is of the network with all
-    units.
+    sizes: neurons of each layer, inputs first.
+    hidden: an activation (a name or a `fastbp.Activation`), or one for each hidden layer.
+    output: an activation or "softmax".
+    loss: squared_error Σ(a - y)², half_squared_error ½Σ(a - y)², cross_entropy -Σ y log a, binary_cross_entropy
+    -Σ [y log a + (1 - y) log(1 - a)]; None: the one that suits the output.
+    dtype: float32 or float64.
+    seed: of the initial parameters, of shuffling and of dropout.
+    initial: a name, or arrays (see `Network.initial`).
+    reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted sum ("sum").
+    dropout: the fraction p of units, in [0, 1), that a hidden layer drops while `fit` runs, or one for each hidden
+    layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch
+    (Srivastava et al., JMLR 2014). Everything but `fit` and the cost in its History is of the network with all units.
 
     Every argument is checked: ValueError or TypeError say which, what was expected and what came.
     """
