@@ -58,8 +58,8 @@ def kernels():
         model.evaluate(X, y)
         model.forward(X)
         model.backward(X, y)
-    ours = [found for found in gc.get_objects() if type(found) is Kernel and found.key[0].startswith("fastbp.")]
-    return [found for found in ours if "compiled" in vars(found)]
+    ours = [found for found in gc.get_objects() if type(found) is Kernel and found.key is not None]  # None: a user's
+    return [found for found in ours if found.key[0].startswith("fastbp.") and "compiled" in vars(found)]
 
 
 # The kernels of the library.
