@@ -20,11 +20,11 @@ def empty() -> Floats:
 class History:
     """What happened in one call of fit, one element per completed epoch.
 
-    cost: over the epoch's examples, each at the parameters of its step and, with dropout, of the network with the
-    units dropped that were dropped for it; validation_cost: after the epoch (empty
-    without validation data); metrics: by name, after the epoch, on the validation data if there are any and on the
-    training data if not; learning_rate: of the epoch's last step; seconds: of training, without validation;
-    examples_per_second: trained in them; epoch: its number, counted from 1 at the model's first.
+    cost: over the epoch's examples, each at the parameters of its step and, with dropout, of the network without the
+    units dropped for it; validation_cost: after the epoch (empty without validation data); metrics: by name, after the
+    epoch, on the validation data if there are any and on the training data if not; learning_rate: of the epoch's last
+    step; seconds: of training, without validation; examples_per_second: trained in them; epoch: its number, counted
+    from 1 at the model's first.
     """
 
     cost: Floats = field(default_factory=empty)

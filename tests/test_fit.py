@@ -449,7 +449,7 @@ def test_a_run_goes_on_from_any_of_its_states_to_the_same_bits(tmp_path):
         given = dataclasses.replace(options, callbacks=callbacks, early_stopping=stopping)
         return fitting.prepared(model, X, Y, given), stopping
 
-    whole, snapshots = new_model(), Snapshots(tmp_path)
+    whole, snapshots = new_model(dropout=0.3), Snapshots(tmp_path)
     run, stopping = prepared(whole, snapshots)
     snapshots.run = run
     run.go()
