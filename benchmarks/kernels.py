@@ -22,8 +22,9 @@ from fastbp.core.simd import Vector
 from fastbp.core.traced import multiply_add, traced
 from fastbp.core.values import Lanes
 from fastbp.network import Network
-from fastbp.optimizers import OPTIMIZERS
+from fastbp.optimizers import OPTIMIZERS, Course
 from fastbp.program import Objective, aligned_zeros, stride_of, training_table
+from fastbp.schedules import Progress
 
 EXAMPLES = 128
 WIDTHS = (10, 32, 64, 100, 128, 256, 512)
@@ -191,11 +192,11 @@ def update(width: int, dtype: str, rule: str) -> Work:
     count, row = width * width, optimizers.RULES[rule]
     theta, gradient, moments = (numbers(n * count, dtype, n) for n in (1, 1, 2))
     moments[:], gradient[:] = 0, 0.01
-    optimizer = OPTIMIZERS["adam" if rule == "adam" else "sgd"]()
-    settings = np.array(optimizer.settings)
-    each = operations(lambda g, m, v, c: row.step(g, m, v, c * 8)[2], 3, 1) + 1
+    optimizer = OPTIMIZERS[rule if rule in OPTIMIZERS else "sgd"]()
+    settings = Course(optimizer, Progress()).settings(9, 1)
+    each = operations(lambda g, m, v, c: row.step(g, g, m, v, c * 8)[2], 3, 1) + 1
     pointers = (theta.ctypes.data, gradient.ctypes.data, moments.ctypes.data)
-    arguments = (*pointers, count, 0, count, settings.ctypes.data, 10)
+    arguments = (*pointers, count, 0, count, count, settings.ctypes.data, 10)
     address = optimizers.update(rule, theta.itemsize).address
     return Work(address, arguments, each * count, (theta, gradient, moments, settings))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import checkpoint, evaluation, optimizers
+from fastbp import checkpoint, evaluation, optimizers, schedules
 from fastbp.callbacks import as_callbacks
 from fastbp.classes import class_weights, classes_of, held_out
 from fastbp.core import table as slots
@@ -72,7 +72,7 @@ def prepared(
     training, validation = _examples(model, X, y, options)
     new = model.optimizer if options.optimizer is None else optimizers.as_optimizer(options.optimizer)
     epochs_before, epochs = _epochs(model, options)
-    batch_size = min(positive_int("batch_size", options.batch_size), len(training))
+    batch_size = optimizers.checked_batch(new, positive_int("batch_size", options.batch_size), len(training))
     shuffle, progress = boolean("shuffle", options.shuffle), boolean("progress", options.progress)
     flops = model._flops(batch_size)
     n_threads = options.n_threads
@@ -90,7 +90,7 @@ def prepared(
         seed=model.seed if shuffle else None,
         epochs_before=epochs_before,
         updates_before=_state_for(model, new),
-        learning_rate=new.learning_rate,
+        course=optimizers.Course(new, model._progress),
         flops=flops,
         score=_score(model, training, validation, metrics),
         metrics=tuple(metric.name for metric in metrics),
@@ -102,7 +102,7 @@ def prepared(
     net = model._net(training, batch_size, model.dropout if any(model.dropout) else ())
     job = Job(net, model._theta, gradient, training, batch_size, workers)
     job.drop_by(model.seed)
-    job.update_by(update(new.rule, model.dtype.itemsize).address, model._moments, np.array(new.settings))
+    job.update_by(update(new.rule, model.dtype.itemsize).address, model._moments, new.clip_norm)
     run = Run(job, plan, Pace(workers, adaptive=n_threads is None))
     if earlier is not None:
         run.load_state(earlier.state)
@@ -176,9 +176,13 @@ def _epochs(model: "Model", options: Options) -> tuple[int, int]:
 def _state_for(model: "Model", new: Optimizer) -> int:
     """Make room for the optimizer's moments, if they are not there yet; return the updates made so far."""
     size = optimizers.n_moments(new) * model._theta.size
-    updates = model._updates if new.rule == model.optimizer.rule else 0
+    same = new.rule == model.optimizer.rule
+    updates = model._updates if same else 0
+    goes_on = same and new.learning_rate == model.optimizer.learning_rate
+    progress = model._progress if goes_on else schedules.Progress(begun=updates)
     moments = model._moments if len(model._moments) == size and updates else aligned_zeros(size, model.dtype)
-    model.optimizer, model._moments, model._updates = new, moments, updates  # all or none when Ctrl-C comes
+    # all or none when Ctrl-C comes
+    model.optimizer, model._moments, model._updates, model._progress = new, moments, updates, progress
     return updates
 
 

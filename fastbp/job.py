@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.core import clip, workspace
 from fastbp.core import table as slots
-from fastbp.core import workspace
 from fastbp.program import address, aligned_zeros
 from fastbp.team import usleep_address
 
@@ -58,6 +58,7 @@ class Job:
         self.slots = aligned_zeros(slots.JOB_SLOTS, np.int64)
         self.moments: Array | None = None
         self.settings: Array | None = None
+        self.squares = np.empty(0)
         self.order: NDArray[np.int64] | None = None
         self.costs = self.totals = np.empty(0)
         weights = examples.weights
@@ -97,16 +98,21 @@ class Job:
         examples, sums, update = (int(outcome) for outcome in self.slots[first : first + 3])
         return examples, sums, update
 
-    def update_by(self, kernel_address: int, moments: Array, settings: Array) -> None:
-        """Each mini-batch ends with an update of theta by this rule."""
-        self.moments, self.settings = moments, settings
-        self._set(
-            {
-                slots.JOB_UPDATE: kernel_address,
-                slots.JOB_MOMENTS: address(moments),
-                slots.JOB_SETTINGS: address(settings),
-            }
-        )
+    def update_by(self, kernel_address: int, moments: Array, clip_norm: float | None = None) -> None:
+        """Each mini-batch ends with an update of theta by this rule, its settings being given to `prepare`."""
+        self.moments = moments
+        self._set({slots.JOB_UPDATE: kernel_address, slots.JOB_MOMENTS: address(moments)})
+        if clip_norm is not None:
+            self.squares = aligned_zeros(int(self.net[slots.NET_ROWS]), np.float64)
+            size = self.theta.itemsize
+            self._set(
+                {
+                    slots.JOB_SQUARES: address(self.squares),
+                    slots.JOB_SQUARE: clip.squares(size).address,
+                    slots.JOB_CLIP: clip.clip(size).address,
+                }
+            )
+            self.slots.view(np.float64)[slots.JOB_CLIP_NORM] = clip_norm
 
     def drop_by(self, seed: int) -> None:
         """The seed of dropout, for a table with it."""
@@ -120,13 +126,16 @@ class Job:
         updates: int = 0,
         workers: int | None = None,
         epoch: int = 0,
+        settings: NDArray[np.float64] | None = None,
     ) -> None:
         """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many updates
         and epochs of the model.
 
-        workers: at most, and by default, as many as the job was made for.
+        workers: at most, and by default, as many as the job was made for. settings: the update rule's numbers, a row
+        for each mini-batch.
         """
-        self.order, self.costs, self.totals = order, np.zeros(steps), self._totals(first, steps, order)
+        self.order, self.settings = order, settings
+        self.costs, self.totals = np.zeros(steps), self._totals(first, steps, order)
         self._set(
             {
                 slots.JOB_ORDER: 0 if order is None else address(order),
@@ -136,6 +145,8 @@ class Job:
                 slots.JOB_UPDATES: updates,
                 slots.JOB_EPOCH: epoch,
                 slots.JOB_NUMBERS: 0 if order is None else address(order),
+                slots.JOB_SETTINGS: 0 if settings is None else address(settings),
+                slots.JOB_SETTINGS_ROW: 0 if settings is None else settings.shape[1],
                 slots.JOB_COSTS: address(self.costs),
                 slots.JOB_TOTALS: address(self.totals),
                 slots.JOB_DONE: 0,

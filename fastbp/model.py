@@ -31,6 +31,7 @@ from fastbp.program import (
     training_table,
 )
 from fastbp.saving import put_together, taken_apart
+from fastbp.schedules import START
 from fastbp.team import run_once, workers_for
 from fastbp.validation import (
     as_inputs,
@@ -40,6 +41,7 @@ from fastbp.validation import (
     choice,
     floating_dtype,
     fractions,
+    nonnegative_float,
     nonnegative_int,
     positive_int,
 )
@@ -61,6 +63,8 @@ class Model:
     seed: of the initial parameters, of shuffling and of dropout.
     initial: a name, or arrays (see `Network.initial`).
     reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted sum ("sum").
+    l1, l2: in training and `value_and_gradient`, l1 Σ|w| + ½ l2 Σ w² over the weights, not the biases, is added to the
+    cost of a mini-batch; `evaluate` and validation costs are of the data alone.
     dropout: the fraction p of units, in [0, 1), that a hidden layer drops while `fit` runs, or one for each hidden
     layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch
     (Srivastava et al., JMLR 2014). Everything but `fit` and the cost in its History is of the network with all units.
@@ -80,6 +84,8 @@ class Model:
         initial: Initial = "auto",
         reduction: str = "mean",
         *,
+        l1: float = 0.0,
+        l2: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
     ) -> None:
         self.network = Network(sizes, hidden, output, bias)
@@ -88,6 +94,7 @@ class Model:
         self.dropout = fractions("dropout", dropout, len(self.network.hidden))
         self.dtype = floating_dtype(dtype)
         self.seed = nonnegative_int("seed", seed)
+        self.l1, self.l2 = nonnegative_float("l1", l1), nonnegative_float("l2", l2)
         self.optimizer: Optimizer = Adam()
         theta = self.network.initial(initial, self.seed, self.dtype)
         self._theta = aligned_zeros(theta.size, self.dtype)
@@ -95,6 +102,7 @@ class Model:
         self._moments = np.zeros(0, self.dtype)
         self._updates = self._epochs = 0
         self._interrupted: checkpoints.Interrupted | None = None  # the run that fit is to go on with
+        self._progress = START
 
     # --- parameters ---------------------------------------------------------------------------------------------
 
@@ -219,7 +227,7 @@ class Model:
     def backward(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Backward:
         """∂C/∂z and ∂C/∂a of the cost over X, y, by the chain rule: Backward(dz, da), one (n, n_out) array a layer."""
         examples = self._examples(X, y, sample_weight)
-        net = diagnostic_table(self.network, self.dtype.itemsize, self._objective(examples))
+        net = diagnostic_table(self.network, self.dtype.itemsize, self._objective(examples.y.ndim == 1))
         trace = Trace(net, self._theta, examples.X)
         trace.backward(self.network, examples, 1 / examples.total_weight if self.reduction == "mean" else 1.0)
         return Backward(trace.arrays(slots.LAYER_DZ), trace.arrays(slots.LAYER_DA))
@@ -234,7 +242,7 @@ class Model:
     def _as_float64(self) -> "Model":
         return Model(
             self.network.sizes, self.network.hidden, self.network.output, self.loss, self.network.bias, "float64",
-            self.seed, self._theta.astype(np.float64), self.reduction,
+            self.seed, self._theta.astype(np.float64), self.reduction, l1=self.l1, l2=self.l2,
         )  # fmt: skip
 
     # --- inside other compiled code -----------------------------------------------------------------------------
@@ -245,9 +253,7 @@ class Model:
         It describes the network and holds no parameters: pass `model.parameters` as theta for the live ones, a copy
         for a snapshot. classes: whether y will hold class numbers (None: for cross_entropy).
         """
-        objective = Objective(
-            self.loss, self.loss == "cross_entropy" if classes is None else classes, self.reduction == "mean"
-        )
+        objective = self._objective(self.loss == "cross_entropy" if classes is None else classes)
         return embedded_table(self.network, self.dtype.itemsize, objective)
 
     def workspace(self, rows: int = 1) -> Array:
@@ -318,13 +324,14 @@ class Model:
         targets = as_targets(y, len(inputs), self.loss, self.network.n_outputs, self.dtype, f"{prefix}y")
         return Examples(inputs, targets, as_weights(weights, len(inputs), self.dtype, f"{prefix}sample_weight"))
 
-    def _objective(self, examples: Examples) -> Objective:
-        return Objective(self.loss, examples.y.ndim == 1, self.reduction == "mean")
+    def _objective(self, classes: bool) -> Objective:
+        return Objective(self.loss, classes, self.reduction == "mean", self.l1, self.l2)
 
     def _net(self, examples: Examples, batch: int = 0, dropped: tuple[float, ...] = ()) -> NDArray[np.int64]:
         """The table for mini-batches of so many examples; 0: to evaluate."""
         few = 0 < batch <= workspace.FEW
-        return training_table(self.network, self.dtype.itemsize, self._objective(examples), few, dropped)
+        objective = self._objective(examples.y.ndim == 1)
+        return training_table(self.network, self.dtype.itemsize, objective, few, dropped)
 
     def _cost(self, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
         flops = self._flops(1)

@@ -12,7 +12,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.core import activations, backprop, dense, dots, dropout, embed, examples, losses, step, transpose, workspace
+from fastbp.core import (
+    activations,
+    backprop,
+    dense,
+    dots,
+    dropout,
+    embed,
+    examples,
+    losses,
+    penalty,
+    step,
+    transpose,
+    workspace,
+)  # fmt: skip
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
@@ -35,11 +48,15 @@ NARROW_INPUTS = 24
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises: the loss, whether y holds class numbers, the average or the sum over examples."""
+    """What training minimises: the loss, whether y holds class numbers, the average or the sum over examples; and
+    l1 Σ|w| + ½ l2 Σ w².
+    """
 
     loss: str
     classes: bool
     mean: bool
+    l1: float = 0.0
+    l2: float = 0.0
 
     def targets(self, network: Network) -> int:
         """Numbers of y for one example."""
@@ -169,7 +186,10 @@ def make_table(
             slots.NET_GRADIENT_SHARE: step.gradient_share(size).address,
             slots.NET_UPDATE_SHARE: step.update_share(size).address,
             slots.NET_TRAIN: step.train(size).address,
+            slots.NET_ROWS: sum(network.sizes[:-1]) + network.bias * network.n_layers,
+            slots.NET_PENALTY: penalty.penalty(size).address if objective.l1 or objective.l2 else 0,
         }
+        net.view(np.float64)[[slots.NET_L1, slots.NET_L2]] = objective.l1, objective.l2
     for slot, value in header.items():
         net[slot] = value
     fused = bool(net[slots.NET_FUSED])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,12 +10,16 @@ from numpy.typing import NDArray
 
 from fastbp import custom_activation, optimizers
 from fastbp.program import aligned_zeros
+from fastbp.schedules import START, Progress
 from fastbp.validation import nonnegative_int
 
 if TYPE_CHECKING:
     from fastbp.model import Model
 
 Tensors = dict[str, NDArray[Any]]
+
+ABSENT: dict[str, Any] = {"l1": 0.0, "l2": 0.0, "dropout": 0.0, "schedule": asdict(START)}
+"""What older files do not say, and mean."""
 
 
 def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
@@ -30,9 +35,12 @@ def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
         "dropout": model.dropout,
         "dtype": model.dtype.name,
         "seed": model.seed,
+        "l1": model.l1,
+        "l2": model.l2,
         "optimizer": optimizers.to_dict(model.optimizer),
         "updates": model._updates,
         "epochs": model._epochs,
+        "schedule": asdict(model._progress),
     }
     return description, {"parameters": np.array(model._theta), "moments": np.array(model._moments)}
 
@@ -45,20 +53,24 @@ def put_together(
     LookupError if a custom object is missing.
     """
     theta, moments = tensors["parameters"], tensors["moments"]
-    arguments = dict(description)
+    arguments = ABSENT | description
     arguments["hidden"] = [custom_activation.from_data(data, custom) for data in arguments["hidden"]]
     arguments["output"] = custom_activation.from_data(arguments["output"], custom)
-    optimizer = optimizers.from_dict(arguments.pop("optimizer"))
+    optimizer = optimizers.from_dict(arguments["optimizer"])
+    complete = ABSENT | description | {"optimizer": optimizers.to_dict(optimizer)}
+    del arguments["optimizer"]
+    progress = Progress(**arguments.pop("schedule"))
     updates, epochs = (nonnegative_int(name, arguments.pop(name)) for name in ("updates", "epochs"))
     if theta.dtype != arguments["dtype"] or moments.dtype != theta.dtype:
         raise ValueError(f"parameters must be {arguments['dtype']}, got {theta.dtype}")
     model = kind(initial=theta, **arguments)
     if moments.size not in (0, optimizers.n_moments(optimizer) * theta.size):
         raise ValueError(f"the optimizer's state has {moments.size} elements for {theta.size} parameters")
-    model.optimizer, model._updates, model._epochs = optimizer, updates, epochs
+    if progress.begun > updates:
+        raise ValueError(f"its schedule has begun after {progress.begun} updates, but there were {updates}")
+    model.optimizer, model._updates, model._epochs, model._progress = optimizer, updates, epochs, progress
     model._moments = aligned_zeros(moments.size, model.dtype)
     model._moments[:] = moments.ravel()
-    said = {"dropout": model.dropout} | description  # older files do not name it
-    if json.dumps(taken_apart(model)[0], sort_keys=True) != json.dumps(said, sort_keys=True):
+    if json.dumps(taken_apart(model)[0], sort_keys=True) != json.dumps(complete, sort_keys=True):
         raise ValueError("its description is not complete")
     return model

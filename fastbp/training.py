@@ -15,6 +15,7 @@ from fastbp.checkpoint import Checkpoint
 from fastbp.core import table as slots
 from fastbp.history import COLUMNS, History
 from fastbp.job import Job
+from fastbp.optimizers import Course
 from fastbp.pace import Pace
 from fastbp.progress import Progress
 from fastbp.team import Team
@@ -36,7 +37,7 @@ class Plan:
     seed: int | None  # of the shuffling; None: rows in their own order
     epochs_before: int  # of earlier calls, so that each epoch of a model has its own order and dropped units
     updates_before: int
-    learning_rate: float
+    course: Course
     flops: float  # of one mini-batch
     score: Callable[[NDArray[np.int64]], dict[str, float]] | None = None  # after an epoch; gives up as the job does
     metrics: tuple[str, ...] = ()
@@ -46,13 +47,15 @@ class Plan:
 
     def rate(self, updates: int) -> float:
         """The learning rate of the step that follows so many updates."""
-        return self.learning_rate
+        return self.course.rate(updates)
 
     @property
     def each_epoch(self) -> bool:
         """Whether there is something to do after each epoch; if not, a slice may hold many."""
         silent = Callback.after_epoch
-        return self.score is not None or any(type(callback).after_epoch is not silent for callback in self.callbacks)
+        if self.score is not None or self.course.schedule.each_epoch:
+            return True
+        return any(type(callback).after_epoch is not silent for callback in self.callbacks)
 
 
 def shuffled(rows: int, seed: int, first: int, epochs: int = 1) -> NDArray[np.int64]:
@@ -95,8 +98,8 @@ class Run:
                 epochs = self.epochs_done
                 self._slice(team)
                 complete = self.epochs_done > epochs
-                if complete and self.plan.score is not None and not self._interrupted:
-                    self._add(self.plan.score(self.job.slots))
+                if complete:
+                    self._after_epochs()
                 if self._interrupted:
                     return
                 if progress is not None:
@@ -111,6 +114,16 @@ class Run:
         self.ended = True
         if checkpoint is not None:
             checkpoint.write(self)
+
+    def _after_epochs(self) -> None:
+        """Take validation cost and metrics, and let the learning rate's schedule know."""
+        if self.plan.score is not None:
+            if self._interrupted:
+                return
+            self._add(self.plan.score(self.job.slots))
+        costs = self.columns["validation_cost"] or self.columns["cost"]
+        self.plan.course.after_epoch(costs[-1])
+        self.count()
 
     @property
     def epochs_done(self) -> int:
@@ -149,9 +162,10 @@ class Run:
         if epochs > 1:
             steps = epochs * job.per_epoch
         workers = self.pace.workers()
+        updates = plan.updates_before + self.steps_done
         job.prepare(
-            first, steps, self._order_of(epoch, epochs), plan.updates_before + self.steps_done, workers,
-            plan.epochs_before + epoch,
+            first, steps, self._order_of(epoch, epochs), updates, workers, plan.epochs_before + epoch,
+            plan.course.settings(updates, steps),
         )  # fmt: skip
         before, start = self.steps_done, time.perf_counter()
         try:
@@ -170,6 +184,7 @@ class Run:
         """Let the model know the steps that it has learned from; once more does no harm."""
         model, plan = self.plan.model, self.plan
         model._updates = plan.updates_before + self.steps_done
+        model._progress = plan.course.progress
         model._epochs = plan.epochs_before + self.steps_done // self.job.per_epoch
 
     def _order_of(self, epoch: int, epochs: int) -> NDArray[np.int64] | None:
@@ -196,7 +211,8 @@ class Run:
             self._sums = np.add.accumulate(np.column_stack([self._sums, new]), axis=1)[:, -1]
             self._epoch_seconds += share * (end - begin)
             if (first + end) % job.per_epoch == 0:
-                rate = plan.rate(plan.updates_before + self.steps_done - job.done + end - 1)
+                assert job.settings is not None
+                rate = float(job.settings[end - 1, 0])
                 self._add({"cost": self._cost(), "learning_rate": rate, "seconds": self._epoch_seconds})
                 self._sums, self._epoch_seconds = np.zeros(2), 0.0
             begin = end
@@ -214,12 +230,13 @@ class Run:
 
     def _divergence(self) -> FloatingPointError:
         in_update = self.job.outcomes[2] == slots.DIVERGED
-        step = self.steps_done - in_update
-        rate = self.plan.rate(self.plan.updates_before + step)
+        last = self.steps_done - in_update
+        epoch, step = divmod(last, self.job.per_epoch)
         what = "a parameter would overflow" if in_update else "the cost or its gradient became NaN or infinite"
+        rate = self.plan.course.rate(self.plan.updates_before + last)
         return FloatingPointError(
-            f"training diverged: {what} in epoch {step // self.job.per_epoch + 1}, "
-            f"step {step % self.job.per_epoch + 1} (learning rate {rate:g}); the last finite parameters are kept. "
+            f"training diverged: {what} in epoch {epoch + 1}, step {step + 1} "
+            f"(learning rate {rate:g}); the last finite parameters are kept. "
             "A smaller learning rate or scaled inputs usually help"
         )
 

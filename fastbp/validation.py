@@ -245,6 +245,11 @@ def nonnegative_float(name: str, value: object) -> float:
     return _number(name, value, lambda x: 0 <= x < math.inf, "be finite and not negative")
 
 
+def number_in(name: str, value: object, low: float, high: float) -> float:
+    """A number in [low, high] as a float."""
+    return _number(name, value, lambda x: low <= x <= high, f"lie in [{low:g}, {high:g}]")
+
+
 def fraction(name: str, value: object) -> float:
     """A number in [0, 1) as a float: momentum, beta_1."""
     return _number(name, value, lambda x: 0 <= x < 1, "lie in [0, 1)")

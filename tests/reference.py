@@ -21,7 +21,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Net:
-    """What the twin needs to know: sizes, the activation of every layer, the loss and the reduction."""
+    """What the twin needs to know: sizes, the activation of every layer, the loss, the reduction and the penalties."""
 
     sizes: tuple
     hidden: str | tuple = "relu"
@@ -29,6 +29,8 @@ class Net:
     loss: str = "squared_error"
     bias: bool = True
     reduction: str = "mean"
+    l1: float = 0.0
+    l2: float = 0.0
 
     @property
     def activations(self):
@@ -241,6 +243,11 @@ def layers(net, theta):
     return pairs
 
 
+def is_weight(net):
+    """True for the elements of theta that are weights, False for biases."""
+    return flat(net, [(np.full((n_out, n_in), True), np.full(n_out, False)) for n_in, n_out in pairwise(net.sizes)])
+
+
 def flat(net, pairs):
     """The inverse of layers()."""
     parts = []
@@ -331,11 +338,18 @@ def backward(net, theta, X, y, sample_weight=None, factors=None):
 
 
 def value_and_gradient(net, theta, X, y, sample_weight=None, factors=None):
-    """(cost, gradient), the gradient flat and in theta's order."""
+    """(cost, gradient) with the penalties, the gradient flat and in theta's order."""
     _, a = forward(net, theta, X, factors)
     dz, _ = backward(net, theta, X, y, sample_weight, factors)
     pairs = [(np.einsum("nk,nj->jk", a[i], dz[i]), dz[i].sum(axis=0)) for i in range(len(dz))]
-    return cost(net, theta, X, y, sample_weight, factors), flat(net, pairs)
+    of_penalty = is_weight(net) * (net.l1 * np.sign(theta) + net.l2 * np.asarray(theta))
+    return cost(net, theta, X, y, sample_weight, factors) + penalty(net, theta), flat(net, pairs) + of_penalty
+
+
+def penalty(net, theta):
+    """l1 Σ|w| + ½ l2 Σ w²."""
+    w = np.asarray(theta, dtype=np.float64)[is_weight(net)]
+    return net.l1 * np.abs(w).sum() + net.l2 * (w**2).sum() / 2
 
 
 def central_differences(function, theta, step=1e-5):
@@ -398,10 +412,63 @@ def adam_step(theta, g, state, learning_rate=0.001, beta_1=0.9, beta_2=0.999, ep
     return theta - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), (m, v, t)
 
 
+def adamw_step(theta, g, state, decayed, learning_rate=0.001, weight_decay=0.01, **others):
+    after, state = adam_step(theta, g, state, learning_rate, **others)
+    return after - learning_rate * weight_decay * decayed * theta, state
+
+
+def nadam_step(theta, g, state, learning_rate=0.002, beta_1=0.9, beta_2=0.999, epsilon=1e-8, momentum_decay=0.004):
+    m, v, t, product = (np.zeros_like(g), np.zeros_like(g), 0, 1.0) if state is None else state
+    m, v, t = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g**2, t + 1
+    mu, mu_next = (beta_1 * (1 - 0.96 ** (s * momentum_decay) / 2) for s in (t, t + 1))
+    product *= mu
+    ahead = mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)
+    return theta - learning_rate * ahead / (np.sqrt(v / (1 - beta_2**t)) + epsilon), (m, v, t, product)
+
+
+def rmsprop_step(theta, g, state, learning_rate=0.001, rho=0.9, epsilon=1e-8):
+    v = rho * (np.zeros_like(g) if state is None else state) + (1 - rho) * g**2
+    return theta - learning_rate * g / (np.sqrt(v) + epsilon), v
+
+
+def adagrad_step(theta, g, state, learning_rate=0.01, epsilon=1e-10):
+    v = (np.zeros_like(g) if state is None else state) + g**2
+    return theta - learning_rate * g / (np.sqrt(v) + epsilon), v
+
+
+def rprop_step(theta, g, state, learning_rate=0.1, shrink=0.5, grow=1.2, least=1e-6, most=50.0):
+    before, delta = (np.zeros_like(g), np.full_like(g, learning_rate)) if state is None else state
+    theta, g, delta = theta.copy(), g.copy(), delta.copy()
+    for i in range(len(g)):
+        if g[i] * before[i] > 0:
+            delta[i] = min(grow * delta[i], most)
+        elif g[i] * before[i] < 0:
+            delta[i] = max(shrink * delta[i], least)
+            g[i] = 0.0
+        theta[i] -= np.sign(g[i]) * delta[i]
+    return theta, (g, delta)
+
+
+def clipped(step, clip_norm):
+    """The step with the gradient scaled to a norm of at most clip_norm."""
+    return lambda theta, g, state: step(theta, g * min(1.0, clip_norm / np.sqrt((g**2).sum())), state)
+
+
+def scheduled(step, rate):
+    """The step with learning rate rate(t), t = 0, 1, …"""
+
+    def scheduled_step(theta, g, state):
+        t, inner = (0, None) if state is None else state
+        theta, inner = step(theta, g, inner, learning_rate=rate(t))
+        return theta, (t + 1, inner)
+
+    return scheduled_step
+
+
 def trajectory(net, theta, X, y, step, epochs, batch_size, sample_weight=None):
     """(thetas, costs): the parameters after every step over unshuffled batches, and each epoch's mean cost.
 
-    An epoch's cost is the weighted mean of the C_n as they were when their batch was visited.
+    An epoch's cost is the weighted mean of the C_n, and of the penalty, as they were when their batch was visited.
     """
     thetas, costs, state = [np.asarray(theta, dtype=np.float64)], [], None
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
@@ -410,7 +477,7 @@ def trajectory(net, theta, X, y, step, epochs, batch_size, sample_weight=None):
         for start in range(0, len(X), batch_size):
             some = slice(start, start + batch_size)
             z, _ = forward(net, thetas[-1], X[some])
-            total += (weight[some] * example_costs(net, z[-1], y[some])).sum()
+            total += (weight[some] * (example_costs(net, z[-1], y[some]) + penalty(net, thetas[-1]))).sum()
             _, g = value_and_gradient(net, thetas[-1], X[some], y[some], weight[some])
             theta, state = step(thetas[-1], g, state)
             thetas.append(theta)

@@ -14,6 +14,7 @@ from formulas import batch
 from fastbp.core import (
     activations,
     backprop,
+    clip,
     cross_entropy,
     dense,
     dots,
@@ -22,6 +23,7 @@ from fastbp.core import (
     examples,
     losses,
     optimizers,
+    penalty,
     step,
     transpose,
 )
@@ -63,6 +65,9 @@ STRUCTURE = {
     "factors of dropout": dropout.factors,
     "examples": examples.examples,
     "gradient_share": step.gradient_share,
+    "penalty": penalty.penalty,
+    "squares": clip.squares,
+    "clip": clip.clip,
     "update_share": step.update_share,
     "train": step.train,
     "predict": embed.predict,

@@ -34,6 +34,8 @@ def model_of(net, theta, dtype):
         dtype=dtype,
         initial=theta.astype(dtype),
         reduction=net.reduction,
+        l1=net.l1,
+        l2=net.l2,
     )
 
 

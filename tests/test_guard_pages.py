@@ -14,7 +14,7 @@ import pytest
 from guard import PAGE, SIDES, Guard, Side, guarded
 from numba import njit
 
-from fastbp import Model, jit
+from fastbp import SGD, Adam, AdamW, Model, jit
 from fastbp.core import activations, dense, dots, losses, optimizers, table
 from fastbp.core.compile import lanes_of, registers
 from fastbp.core.transpose import transpose
@@ -257,13 +257,26 @@ def test_losses(name: str, fused: bool, classes: bool, size: int, side: Side) ->
         np.testing.assert_allclose(costs, wanted, rtol=1e-3 if size == 4 else 1e-10, atol=1e-5 if size == 4 else 0)
 
 
+UPDATES: dict[str, tuple[list[float], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
+    "sgd": ([0.01], lambda g, w: 0.01 * g),
+    "momentum": ([0.01, 0.9, 0.0], lambda g, w: 0.01 * g),
+    "adam": ([0.01, 0.9, 0.999, 1e-8], lambda g, w: 0.01 * np.sign(g)),
+    "adamw": ([0.01, 0.9, 0.999, 1e-8, 0.5], lambda g, w: 0.01 * (np.sign(g) + 0.5 * w)),
+    "nadam": ([0.01, 0.9, 0.999, 1e-8, 0.3, 0.7], lambda g, w: 0.01 * (0.3 + 0.7 * 0.1) * np.sign(g)),
+    "rmsprop": ([0.01, 0.75, 1e-8], lambda g, w: 0.02 * np.sign(g)),
+    "adagrad": ([0.01, 1e-8], lambda g, w: 0.01 * np.sign(g)),
+    "rprop": ([0.01, 0.5, 1.2, 1e-6, 50.0], lambda g, w: 0.01 * np.sign(g)),
+}
+"""Settings, and the first step for a gradient and the weights (0 for biases)."""
+
+
 @on_each_side
 @in_each_size
 @pytest.mark.parametrize("name", optimizers.RULES)
 def test_update_rules(name: str, size: int, side: Side) -> None:
     rng = np.random.default_rng(3)
     kernel, moments = optimizers.update(name, size), optimizers.RULES[name].moments
-    settings = np.array([0.01, 0.9, 0.0, 0.0] if name != "adam" else [0.01, 0.9, 0.999, 1e-8])
+    settings, first_step = UPDATES[name]
     for n in WIDTHS:
         for begin, end in {(0, n), (n // 3, n), (0, n - n // 3), (n // 2, n // 2)}:
             with guarded(side) as guard:
@@ -271,12 +284,12 @@ def test_update_rules(name: str, size: int, side: Side) -> None:
                 before = theta.copy()
                 gradient = guard.copy(rng.normal(size=n), DTYPES[size], writeable=False)
                 state = guard.copy(np.zeros(moments * n), DTYPES[size])
-                numbers = guard.copy(settings, writeable=False)
-                assert run(kernel, theta, gradient, state, n, begin, end, numbers, 1) == 0
+                numbers = guard.copy(np.array(settings), writeable=False)
+                assert run(kernel, theta, gradient, state, n, begin, end, n // 2, numbers, 1) == 0
             inside = np.arange(n)
             inside = (inside >= begin) & (inside < end)
             assert (theta[~inside] == before[~inside]).all()
-            step = 0.01 * (np.sign(gradient) if name == "adam" else gradient)
+            step = first_step(gradient, np.where(np.arange(n) < n // 2, before, 0))
             np.testing.assert_allclose(theta[inside], (before - step)[inside], rtol=1e-4, atol=1e-5)
             assert (state.reshape(moments, n)[:, ~inside] == 0).all()
             assert (state.reshape(moments, n)[:, inside] != 0).all()
@@ -380,7 +393,9 @@ def test_a_fit_stays_inside_the_memory_that_it_asked_for(
 
     def train(i: int) -> Any:
         model, X, y = example(i, DTYPES[size], np.random.default_rng(i))
-        model.fit(X, y, epochs=2, batch_size=1 + i % 33, optimizer=("sgd", "adam")[i % 2], n_threads=n_threads)
+        model.l1, model.l2 = (0.0, 0.0) if i % 4 else (0.01, 0.1)
+        optimizer = (SGD(), Adam(), AdamW(clip_norm=0.1))[i % 3]
+        model.fit(X, y, epochs=2, batch_size=1 + i % 33, optimizer=optimizer, n_threads=n_threads)
         trace = model.forward(X).z + model.backward(X, y).da
         small = Model((4, 1 + i % 20, 3), KINDS[i % 4][0], "softmax", dtype=DTYPES[size], dropout=0.2 * (i % 3))
         small.fit(*many, epochs=1, batch_size=1050, n_threads=n_threads)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fastbp import SGD, Adam, Model
+from fastbp import SGD, Adam, AdamW, Model, NAdam
+from fastbp.schedules import OnPlateau
 
 DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu"]
@@ -123,9 +124,22 @@ def test_a_full_batch_of_5000_rows_learns_the_same_bits_with_any_number_of_threa
     assert_same_bits_for_all_teams((4, 32, 16, 4), 5000, 5000, dtype=dtype, epochs=4, hidden="tanh")
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", SGD(0.001, 0.9), SGD(0.001, 0.9, nesterov=True), Adam(0.01)])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "adam", SGD(0.001, 0.9), SGD(0.001, 0.9, nesterov=True), Adam(0.01), "rmsprop"]
+)
 def test_every_optimizer_learns_the_same_bits_with_any_number_of_threads(optimizer):
     assert_same_bits_for_all_teams((30, 100, 3), 430, 200, optimizer=optimizer, hidden="tanh")
+
+
+@pytest.mark.parametrize("sizes", [(70, 3), (30, 100, 3), (1100, 64, 2)])
+def test_penalties_and_clipping_leave_the_same_bits_with_any_number_of_threads(sizes):
+    for optimizer in (AdamW(OnPlateau(0.01, patience=1), clip_norm=0.5), SGD(0.01, clip_norm=0.5)):
+        assert_same_bits_for_all_teams(sizes, 75, 33, hidden="tanh", l1=0.01, l2=0.1, optimizer=optimizer)
+
+
+def test_penalties_and_clipping_of_a_batch_in_shards_leave_the_same_bits_with_any_number_of_threads():
+    optimizer = NAdam(0.01, clip_norm=0.5)
+    assert_same_bits_for_all_teams((4, 32, 4), 2100, 1050, hidden="tanh", l1=0.01, l2=0.1, optimizer=optimizer)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (3, 1), (70, 3), (2, 1, 1, 2), (5, 130, 3, 67, 9)])

@@ -1,8 +1,9 @@
 """Update rules, one each, over a range of theta; and the kernels made from a row of the table.
 
-A kernel has the C signature (theta, gradient, moments, size, begin, end, settings, t) and changes theta and the
-moments (each `size` elements after the one before) for begin <= i < end; t counts the updates from 1; settings are
-the optimizer's numbers. An element that would overflow keeps its value; the kernel returns 1 if there is any, else 0.
+A kernel has the C signature (theta, gradient, moments, size, begin, end, biases, settings, t) and changes theta and the
+moments (each `size` elements after the one before) for begin <= i < end; from `biases` on, elements are no weights; t
+counts the updates from 1; settings are the optimizer's numbers for this update, first the learning rate. An element
+that would overflow keeps its value; the kernel returns 1 if there is any, else 0.
 """
 
 import functools
@@ -12,11 +13,14 @@ from typing import NamedTuple
 
 from .compile import DOUBLES, INT, POINTERS, inline, kernel, lanes_of, wide_vectors
 from .memory import first, load, shift, store
-from .traced import absolute, any_off, select, sqrt, traced
+from .traced import absolute, any_off, maximum, select, sqrt, traced
 
 
 class Rule(NamedTuple):
-    """A row of the table: how many moments; coefficients(settings, t) -> floats; step(g, m, v, c) -> m, v, step."""
+    """A row of the table: how many moments; coefficients(settings, t) -> floats; step(w, g, m, v, c) -> m, v, step.
+
+    w is theta, and 0 for biases.
+    """
 
     moments: int
     coefficients: Callable
@@ -41,7 +45,7 @@ def sgd_coefficients(settings, t):
     return (settings[0],)
 
 
-def sgd_step(g, m, v, c):
+def sgd_step(w, g, m, v, c):
     """lr g"""
     return m, v, c[0] * g
 
@@ -53,7 +57,7 @@ def momentum_coefficients(settings, t):
     return settings[0], settings[1], nesterov, nesterov * settings[1] + (1.0 - nesterov)
 
 
-def momentum_step(g, m, v, c):
+def momentum_step(w, g, m, v, c):
     """m ← μ m + g; lr m, with Nesterov's lr (g + μ m)  (Sutskever et al., ICML 2013)"""
     m = c[1] * m + g
     return m, v, c[0] * (c[2] * g + c[3] * m)
@@ -67,17 +71,96 @@ def adam_coefficients(settings, t):
     return lr / correction_1, beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, 1.0 / correction_2, epsilon
 
 
-def adam_step(g, m, v, c):
+def adam_step(w, g, m, v, c):
     """m ← β1 m + (1 - β1) g; v ← β2 v + (1 - β2) g²; lr m̂ / (√v̂ + ε)  (Kingma and Ba, ICLR 2015)"""
     m = c[1] * m + c[2] * g
     v = c[3] * v + c[4] * (g * g)
     return m, v, c[0] * m / (sqrt(c[5] * v) + c[6])
 
 
+@inline
+def adamw_coefficients(settings, t):
+    """Adam's, and lr λ"""
+    lr, beta_1, beta_2, epsilon, decay = settings[0], settings[1], settings[2], settings[3], settings[4]
+    correction_1, correction_2 = 1.0 - power(beta_1, t), 1.0 - power(beta_2, t)
+    return lr / correction_1, beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, 1.0 / correction_2, epsilon, lr * decay
+
+
+def adamw_step(w, g, m, v, c):
+    """Adam's, and lr λ w  (Loshchilov and Hutter, ICLR 2019)"""
+    m, v, step = adam_step(w, g, m, v, c)
+    return m, v, step + c[7] * w
+
+
+@inline
+def nadam_coefficients(settings, t):
+    """The weights of g and m in the step, β1, 1 - β1, β2, 1 - β2, 1 / (1 - β2^t), ε"""
+    lr, beta_1, beta_2, epsilon = settings[0], settings[1], settings[2], settings[3]
+    correction_2 = 1.0 - power(beta_2, t)
+    return (
+        lr * settings[4], lr * settings[5], beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, 1.0 / correction_2, epsilon,
+    )  # fmt: skip
+
+
+def nadam_step(w, g, m, v, c):
+    """m, v as Adam's; lr [(1 - μ_t) g / (1 - Π_t) + μ_{t+1} m / (1 - Π_{t+1})] / (√v̂ + ε)  (Dozat, ICLR 2016)"""
+    m = c[2] * m + c[3] * g
+    v = c[4] * v + c[5] * (g * g)
+    return m, v, (c[0] * g + c[1] * m) / (sqrt(c[6] * v) + c[7])
+
+
+@inline
+def rmsprop_coefficients(settings, t):
+    """lr, ρ, 1 - ρ, ε"""
+    return settings[0], settings[1], 1.0 - settings[1], settings[2]
+
+
+def rmsprop_step(w, g, m, v, c):
+    """m ← ρ m + (1 - ρ) g²; lr g / (√m + ε)  (Tieleman and Hinton, 2012)"""
+    m = c[1] * m + c[2] * (g * g)
+    return m, v, c[0] * g / (sqrt(m) + c[3])
+
+
+@inline
+def adagrad_coefficients(settings, t):
+    """lr, ε"""
+    return settings[0], settings[1]
+
+
+def adagrad_step(w, g, m, v, c):
+    """m ← m + g²; lr g / (√m + ε)  (Duchi, Hazan and Singer, JMLR 2011)"""
+    m = m + g * g
+    return m, v, c[0] * g / (sqrt(m) + c[1])
+
+
+@inline
+def rprop_coefficients(settings, t):
+    """What Δ begins with (0 after the first update), η-, η+, Δmin, Δmax"""
+    return settings[0] * (t == 1), settings[1], settings[2], settings[3], settings[4]
+
+
+def rprop_step(w, g, m, v, c):
+    """v = Δ grows while g keeps the sign of m, the g before, and shrinks when it changes, then g ← 0; Δ sign(g)
+    (iRprop-: Riedmiller and Braun, ICNN 1993, as improved by Igel and Hüsken, 2000)
+    """
+    rises, falls = g > 0.0, g < 0.0
+    same, opposed = (rises & (m > 0.0)) | (falls & (m < 0.0)), (rises & (m < 0.0)) | (falls & (m > 0.0))
+    v = v + c[0]
+    grown, shrunk = c[2] * v, maximum(c[1] * v, c[3])
+    v = select(same, select(grown < c[4], grown, c[4]), select(opposed, shrunk, v))
+    g = select(opposed, 0.0, g)
+    return g, v, select(g > 0.0, v, select(g < 0.0, -v, 0.0))
+
+
 RULES = {
     "sgd": Rule(0, sgd_coefficients, sgd_step),
     "momentum": Rule(1, momentum_coefficients, momentum_step),
     "adam": Rule(2, adam_coefficients, adam_step),
+    "adamw": Rule(2, adamw_coefficients, adamw_step),
+    "nadam": Rule(2, nadam_coefficients, nadam_step),
+    "rmsprop": Rule(1, rmsprop_coefficients, rmsprop_step),
+    "adagrad": Rule(1, adagrad_coefficients, adagrad_step),
+    "rprop": Rule(2, rprop_coefficients, rprop_step),
 }
 
 
@@ -88,14 +171,14 @@ def update(name, size):
     moments, coefficients, step = RULES[name]
 
     @traced
-    def changed(old, g, m, v, c):
-        m, v, change = step(g, m, v, c)
+    def changed(old, is_weight, g, m, v, c):
+        m, v, change = step(select(is_weight, old, 0.0), g, m, v, c)
         new = old - change
         finite = absolute(new) < math.inf
         return select(finite, new, old), m, v, any_off(finite)
 
-    @kernel(INT(P, P, P, INT, INT, INT, DOUBLES, INT), name, size)
-    def update(theta, gradient, moment, n_theta, begin, end, settings, t):
+    @kernel(INT(P, P, P, INT, INT, INT, INT, DOUBLES, INT), name, size)
+    def update(theta, gradient, moment, n_theta, begin, end, biases, settings, t):
         wide_vectors()
         c = coefficients(settings, t)
         overflow = 0
@@ -105,7 +188,8 @@ def update(name, size):
             g = load(shift(gradient, i), mask)
             m = load(m_at, mask) if moments > 0 else g
             v = load(v_at, mask) if moments > 1 else g
-            new, m, v, bad = changed(load(shift(theta, i), mask), g, m, v, c)
+            old, is_weight = load(shift(theta, i), mask), first(biases - i, lanes)
+            new, m, v, bad = changed(old, is_weight, g, m, v, c)
             overflow |= bad
             store(shift(theta, i), new, mask)
             if moments > 0:

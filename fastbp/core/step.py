@@ -23,6 +23,7 @@ from .table import (
     DIVERGED,
     JOB_BATCH,
     JOB_CAPACITY,
+    JOB_CLIP,
     JOB_COSTS,
     JOB_DONE,
     JOB_FEW,
@@ -35,13 +36,16 @@ from .table import (
     JOB_ONE,
     JOB_ORDER,
     JOB_OUTCOME,
+    JOB_PENALTIES,
     JOB_REGION,
     JOB_ROWS,
     JOB_SCRATCH,
     JOB_SETTINGS,
+    JOB_SETTINGS_ROW,
     JOB_SHARD,
     JOB_SHARD_SIZE,
     JOB_SHARDS,
+    JOB_SQUARE,
     JOB_STEPS,
     JOB_THETA,
     JOB_TOTALS,
@@ -64,7 +68,9 @@ from .table import (
     NET_LAYERS,
     NET_MEAN,
     NET_PARAMETERS,
+    NET_PENALTY,
     NET_ROW,
+    NET_ROWS,
     NET_SCRATCH,
     NET_SUMS,
     NET_TRANSPOSE,
@@ -105,6 +111,10 @@ def gradient_share(size):
                     store(shift(gradient, i), g, mask)
             if job[JOB_UPDATE] != 0 and not_finite(shift(gradient, begin), end - begin, lanes):
                 atomic_store(job, JOB_OUTCOME + AFTER_SUMS, DIVERGED)
+        if net[NET_PENALTY] != 0:
+            call(net[NET_PENALTY], rank, job)
+        if job[JOB_SQUARE] != 0:
+            call(job[JOB_SQUARE], rank, job)
 
     return gradient_share
 
@@ -124,11 +134,17 @@ def update_share(size):
             floats_at(job[JOB_WT], size),
         )
         gradient, moments = floats_at(job[JOB_GRADIENT], size), floats_at(job[JOB_MOMENTS], size)
-        settings, workers = doubles_at(job[JOB_SETTINGS]), job[JOB_WORKERS]
+        workers = job[JOB_WORKERS]
         if t > 0:
+            if job[JOB_CLIP] != 0:
+                call(job[JOB_CLIP], rank, job)
+            settings = shift(doubles_at(job[JOB_SETTINGS]), (t - 1 - job[JOB_UPDATES]) * job[JOB_SETTINGS_ROW])
             for l in range(net[NET_LAYERS]):
-                begin, end = range_of_share(layer_of(net, l), rank, workers)
-                if call_int(job[JOB_UPDATE], theta, gradient, moments, net[NET_PARAMETERS], begin, end, settings, t):
+                layer = layer_of(net, l)
+                begin, end = range_of_share(layer, rank, workers)
+                biases = layer[LAYER_W] + layer[LAYER_IN] * layer[LAYER_OUT]
+                if call_int(job[JOB_UPDATE], theta, gradient, moments, net[NET_PARAMETERS], begin, end, biases,
+                            settings, t):  # fmt: skip
                     atomic_store(job, JOB_OUTCOME + AFTER_UPDATE, DIVERGED)
         if job[JOB_FEW] != 0:
             return
@@ -187,6 +203,8 @@ def train(size):
             meeting += 1
             if not meet(job, meeting, AFTER_SUMS):
                 break
+            if rank == 0 and net[NET_PENALTY] != 0:
+                costs[s] += total(doubles_at(job[JOB_PENALTIES]), net[NET_ROWS], lanes)
             if job[JOB_UPDATE] != 0:
                 call(net[NET_UPDATE_SHARE], rank, job, job[JOB_UPDATES] + s + 1)
             if rank == 0:

@@ -1,6 +1,7 @@
 """The slots of the int64 tables through which compiled code finds its way: the network table and the job.
 
-Every entry is a number of elements, an offset into one of the vectors in elements, or the address of a kernel.
+Every entry is a number of elements, an offset into one of the vectors in elements, or the address of a kernel; some
+hold the bits of a float64.
 """
 
 # --- the network table: a header, then LAYER_SLOTS entries for each layer -----------------------------------------
@@ -47,8 +48,12 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_GRADIENT_SHARE,
     NET_UPDATE_SHARE,
     NET_TRAIN,
+    NET_ROWS,  # of weights and biases: a row holds what all neurons of a layer have from one input
+    NET_PENALTY,  # 0 without l1 and l2
+    NET_L1,  # float64: see `number_at`
+    NET_L2,  # float64
     HEADER,
-) = range(40)
+) = range(44)
 
 (
     LAYER_IN,
@@ -78,7 +83,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     JOB_THETA,
     JOB_GRADIENT,
     JOB_MOMENTS,
-    JOB_SETTINGS,  # float64 numbers of the optimizer
+    JOB_SETTINGS,  # float64 numbers of the optimizer, a row for each mini-batch
     JOB_UPDATE,  # address of the update kernel; 0: only the gradient is wanted
     JOB_UPDATES,  # updates made before this job
     JOB_X,
@@ -116,6 +121,12 @@ JOB_HALF = 46  # part of the workspace: the second halves
 JOB_SEED = 47  # of dropout
 JOB_EPOCH = 48  # the first epoch in order, counted over the model's life
 JOB_NUMBERS = 49  # address of the examples' row numbers in the user's X, in order, or 0: their places; for dropout
+JOB_SETTINGS_ROW = 50  # numbers in a row of the settings
+JOB_PENALTIES = 51  # part of the workspace, float64: what the penalty is in each row of weights
+JOB_CLIP_NORM = 52  # float64
+JOB_SQUARES = 53  # float64: Σ g² of each row of the gradient
+JOB_SQUARE = 54  # address of the kernel that makes them; 0: the gradient is not clipped
+JOB_CLIP = 55
 JOB_SLOTS = 56
 
 COMPLETE, STOPPED, DIVERGED = range(3)

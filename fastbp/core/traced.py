@@ -40,6 +40,11 @@ def maximum(x, y):
     return select(x > y, x, y)
 
 
+def widened(x):
+    """Each lane as float64."""
+    return x if x.size == 8 else x.new(x.builder.fpext(x.value, ir.VectorType(ir.DoubleType(), x.value.type.count)))
+
+
 def integers_of(x):
     return ir.VectorType(ir.IntType(8 * x.size), x.value.type.count)
 
@@ -61,11 +66,6 @@ def from_bits(x):
 def to_float(x):
     """Each integer lane as a float."""
     return x.new(x.builder.sitofp(x.value, floats_of(x)))
-
-
-def widened(x):
-    """Each lane as a double."""
-    return x if x.size == 8 else x.new(x.builder.fpext(x.value, ir.VectorType(ir.DoubleType(), x.value.type.count)))
 
 
 def narrowed(x, like):

@@ -1,9 +1,9 @@
 """How much memory a step needs and how it is divided: plain functions, called from Python and from compiled code.
 
 A workspace for training: zeros (NET_WIDEST), a one, losses and spare numbers of the mini-batch's examples, the
-transposed weights, the workers' scratch, the shards' gradients or the second halves of the first layer's sums, then a
-region for all examples of the mini-batch or, with shards, a region for one block of each worker. A region holds the
-activations and the gathered inputs, targets and weights.
+transposed weights, the workers' scratch, the rows' penalties, the shards' gradients or the second halves of the first
+layer's sums, then a region for all examples of the mini-batch or, with shards, a region for one block of each worker.
+A region holds the activations and the gathered inputs, targets and weights.
 All sizes are in elements.
 """
 
@@ -16,6 +16,7 @@ from .table import (
     JOB_HALF,
     JOB_LOSSES,
     JOB_ONE,
+    JOB_PENALTIES,
     JOB_REGION,
     JOB_REGION_SIZE,
     JOB_SCRATCH,
@@ -33,7 +34,9 @@ from .table import (
     NET_HALVES,
     NET_INPUT_STRIDE,
     NET_PARAMETERS,
+    NET_PENALTY,
     NET_ROW,
+    NET_ROWS,
     NET_SCRATCH,
     NET_SIZE,
     NET_TARGETS,
@@ -90,9 +93,18 @@ def region_size(net, capacity):
 
 
 @register_jitable
+def penalties_size(net):
+    """For a float64 for each row of weights, if there is a penalty."""
+    if net[NET_PENALTY] == 0:
+        return 0
+    return padded(net[NET_ROWS]) * 8 // net[NET_SIZE]
+
+
+@register_jitable
 def training_size(net, batch, shards, workers):
     """For mini-batches of up to `batch` examples."""
     common = net[NET_WIDEST] + ONE + 2 * padded(batch) + net[NET_TRANSPOSED] + workers * net[NET_SCRATCH]
+    common += penalties_size(net)
     if shards == 1:
         return common + half_size(net, batch, shards) + region_size(net, batch)
     return common + shards * padded(net[NET_PARAMETERS]) + workers * region_size(net, net[NET_BLOCK])
@@ -108,7 +120,8 @@ def divide(job, net, address):
     job[JOB_SPARE] = job[JOB_LOSSES] + batch * size
     job[JOB_WT] = job[JOB_SPARE] + batch * size
     job[JOB_SCRATCH] = job[JOB_WT] + net[NET_TRANSPOSED] * size
-    job[JOB_SHARD] = job[JOB_SCRATCH] + job[JOB_WORKERS] * net[NET_SCRATCH] * size
+    job[JOB_PENALTIES] = job[JOB_SCRATCH] + job[JOB_WORKERS] * net[NET_SCRATCH] * size
+    job[JOB_SHARD] = job[JOB_PENALTIES] + penalties_size(net) * size
     job[JOB_SHARD_SIZE] = padded(net[NET_PARAMETERS])
     job[JOB_HALF] = job[JOB_SHARD]
     job[JOB_REGION] = job[JOB_HALF] + half_size(net, job[JOB_BATCH], shards) * size

@@ -1,0 +1,260 @@
+"""Optimizers, clipping and penalties are the written formulas of the twin: 20 steps in float64 to 1e-12."""
+
+import json
+from functools import partial
+
+import numba
+import numpy as np
+import pytest
+import reference as twin
+from test_gradients import assert_close, assert_gradient, model_of
+
+import fastbp
+from fastbp import SGD, Adagrad, Adam, AdamW, Model, NAdam, RMSprop, Rprop, files, optimizers, schedules
+from fastbp.core import table as slots
+from fastbp.job import Examples, Job
+from fastbp.saving import ABSENT
+
+NET = twin.Net((4, 9, 6, 3), "tanh", "softmax", "cross_entropy")
+PLAIN, PENALISED = NET, twin.Net((4, 9, 6, 3), "tanh", "softmax", "cross_entropy", l1=0.01, l2=0.1)
+NO_BIAS = twin.Net((4, 9, 3), "tanh", "identity", "squared_error", bias=False, reduction="sum", l1=0.02, l2=0.05)
+
+
+def decayed(step, **numbers):
+    return lambda net: partial(step, decayed=twin.is_weight(net), **numbers)
+
+
+def of_any(step, **numbers):
+    return lambda net: partial(step, **numbers)
+
+
+OPTIMIZERS = {
+    "adamw": (AdamW(0.01, weight_decay=0.3), decayed(twin.adamw_step, learning_rate=0.01, weight_decay=0.3)),
+    "other adamw": (
+        AdamW(0.02, 0.8, 0.95, 1e-4, 0.1),
+        decayed(twin.adamw_step, learning_rate=0.02, weight_decay=0.1, beta_1=0.8, beta_2=0.95, epsilon=1e-4),
+    ),
+    "nadam": (NAdam(), of_any(twin.nadam_step)),
+    "other nadam": (
+        NAdam(0.01, 0.7, 0.9, 1e-3, 0.5),
+        of_any(twin.nadam_step, learning_rate=0.01, beta_1=0.7, beta_2=0.9, epsilon=1e-3, momentum_decay=0.5),
+    ),
+    "nadam without momentum": (NAdam(beta_1=0.0), of_any(twin.nadam_step, beta_1=0.0)),
+    "rmsprop": (RMSprop(0.003), of_any(twin.rmsprop_step, learning_rate=0.003)),
+    "other rmsprop": (RMSprop(0.01, 0.5, 0.1), of_any(twin.rmsprop_step, learning_rate=0.01, rho=0.5, epsilon=0.1)),
+    "adagrad": (Adagrad(0.05), of_any(twin.adagrad_step, learning_rate=0.05)),
+    "other adagrad": (Adagrad(0.05, 0.2), of_any(twin.adagrad_step, learning_rate=0.05, epsilon=0.2)),
+    "rprop": (Rprop(), of_any(twin.rprop_step)),
+    "other rprop": (
+        Rprop(0.03, 0.4, 1.5, 0.002, 0.2),
+        of_any(twin.rprop_step, learning_rate=0.03, shrink=0.4, grow=1.5, least=0.002, most=0.2),
+    ),
+    "clipped sgd": (SGD(0.5, clip_norm=0.4), lambda net: twin.clipped(partial(twin.sgd_step, learning_rate=0.5), 0.4)),
+    "clipped adam": (Adam(clip_norm=0.01), lambda net: twin.clipped(twin.adam_step, 0.01)),
+}
+
+
+def trained(model, X, y, ours, epochs):
+    """Mini-batches of 5 where the optimizer takes them."""
+    return model.fit(X, y, epochs, len(X) if ours.full_batch else 5, ours, shuffle=False)
+
+
+@pytest.mark.parametrize("net", [PLAIN, PENALISED, NO_BIAS])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_twenty_steps_are_the_twins(optimizer, net):
+    ours, make = OPTIMIZERS[optimizer]
+    theta, X, y = twin.problem(net, rows=23)
+    batch, epochs = (23, 20) if ours.full_batch else (5, 4)
+    thetas, costs = twin.trajectory(net, theta, X, y, make(net), epochs, batch)
+    for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-3)):
+        model = model_of(net, theta, dtype)
+        history = trained(model, X, y, ours, epochs)
+        assert len(thetas) == 21
+        assert np.abs(thetas[-1] - theta).max() > 0.01
+        if dtype == "float64" or not ours.full_batch:  # Rprop turns where g = 0 up to rounding
+            assert_close(model.parameters, thetas[-1], tolerance, "theta after 20 steps")
+        if net.reduction == "mean":
+            assert_close(history.cost, costs, tolerance, "the cost of every epoch")
+
+
+def test_the_gradient_is_clipped_in_some_steps_and_not_in_others():
+    """Of the case above, so that it tests both; and a norm that is never reached changes no bit."""
+    theta, X, y = twin.problem(PLAIN, rows=23)
+    norms = []
+    step = partial(twin.sgd_step, learning_rate=0.5)
+    twin.trajectory(
+        PLAIN,
+        theta,
+        X,
+        y,
+        lambda t, g, s: norms.append(np.sqrt((g**2).sum())) or twin.clipped(step, 0.4)(t, g, s),
+        4,
+        5,
+    )
+    assert min(norms) < 0.4 < max(norms)
+    once, again = model_of(PLAIN, theta, "float32"), model_of(PLAIN, theta, "float32")
+    once.fit(X, y, epochs=4, batch_size=5, optimizer=SGD(0.1))
+    again.fit(X, y, epochs=4, batch_size=5, optimizer=SGD(0.1, clip_norm=1e6))
+    np.testing.assert_array_equal(once.parameters, again.parameters)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_saved_model_goes_on_with_the_optimizers_state(optimizer, tmp_path):
+    ours, _ = OPTIMIZERS[optimizer]
+    theta, X, y = twin.problem(PENALISED, rows=23)
+    whole, part = (model_of(PENALISED, theta, "float64") for _ in range(2))
+    costs = trained(whole, X, y, ours, 6).cost
+    trained(part, X, y, ours, 4)
+    part.save(tmp_path / "model")
+    part = Model.load(tmp_path / "model")
+    assert (part.optimizer, part.l1, part.l2) == (ours, 0.01, 0.1)
+    more = part.fit(X, y, epochs=2, batch_size=23 if ours.full_batch else 5, shuffle=False)
+    np.testing.assert_array_equal(part.parameters, whole.parameters)
+    np.testing.assert_array_equal(more.cost, costs[4:])
+
+
+def test_files_from_before_penalties_clipping_and_schedules_mean_none_of_them(tmp_path):
+    model, X, y = Model((2, 3, 1), l1=0.0), np.ones((8, 2)), np.ones(8)
+    model.fit(X, y, epochs=3)
+    model.save(tmp_path / "model")
+    tensors, metadata = files.read(tmp_path / "model")
+    description = json.loads(metadata["model"])
+    for name in ABSENT:
+        del description[name]
+    del description["optimizer"]["clip_norm"]
+    files.write(tmp_path / "old", tensors, {"model": json.dumps(description)})
+    old = Model.load(tmp_path / "old")
+    assert (old.l1, old.l2, old.optimizer) == (0.0, 0.0, Adam())
+    for each in (model, old):
+        each.fit(X, y, epochs=2)
+    np.testing.assert_array_equal(old.parameters, model.parameters)
+
+
+def test_rprop_refuses_batches_that_are_not_the_whole_set():
+    model, X, y = Model((2, 3, 1)), np.ones((40, 2)), np.ones(40)
+    before = model.parameters.copy()
+    with pytest.raises(ValueError, match=r"^batch_size must be 40 or more, all rows, for Rprop, got 39$"):
+        model.fit(X, y, batch_size=39, optimizer=Rprop())
+    assert model.optimizer == Adam()
+    np.testing.assert_array_equal(model.parameters, before)
+    assert len(model.fit(X, y, batch_size=1000, optimizer=Rprop())) == 10
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (AdamW, {"weight_decay": -0.1}),
+        (AdamW, {"beta_1": 1.0}),
+        (NAdam, {"momentum_decay": np.nan}),
+        (NAdam, {"beta_2": -0.5}),
+        (RMSprop, {"rho": 1.0}),
+        (RMSprop, {"epsilon": 0}),
+        (Adagrad, {"epsilon": -1.0}),
+        (Rprop, {"shrink": 1.1}),
+        (Rprop, {"grow": 0.9}),
+        (Rprop, {"least": 51.0}),
+        (Rprop, {"most": 0.01}),
+        (Rprop, {"learning_rate": 100.0}),
+        *((make, {"clip_norm": 0.0}) for make in optimizers.OPTIMIZERS.values()),
+        (SGD, {"clip_norm": np.inf}),
+        (partial(Model, (2, 3)), {"l1": -1e-3}),
+        (partial(Model, (2, 3)), {"l2": np.inf}),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_name(make, options):
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=rf"^(learning_rate|{name}) must .*, got "):
+        make(**options)
+    with pytest.raises(TypeError, match=rf"^{name} must .*, got '{value}'$"):
+        make(**{name: str(value)})
+
+
+def test_rprop_takes_no_schedule():
+    with pytest.raises(TypeError, match=r"^learning_rate must be a number"):
+        Rprop(schedules.Constant(0.1))
+
+
+# Penalties.
+
+SHAPES = {  # sizes, rows
+    "one example": ((5, 7, 3), 1),
+    "wide and narrow layers": ((3, 40, 1, 33), 19),
+    "inputs for a few outputs, whose sums are turned": ((70, 2), 30),
+    "a batch in shards": ((3, 5, 2), 1300),
+    "a first layer whose weights stay with their owners": ((1100, 64, 2), 20),
+}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_value_and_gradient_hold_the_penalties_and_evaluate_does_not(shape, bias):
+    sizes, rows = SHAPES[shape]
+    hidden = ("tanh",) * (len(sizes) - 2)
+    data = twin.Net(sizes, hidden, bias=bias)
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(rows, sizes[0])), rng.normal(size=(rows, sizes[-1]))
+    theta = rng.normal(size=twin.n_parameters(data), scale=0.3)
+    theta[::7] = 0.0  # where |w| has no slope
+    for l1, l2 in ((0.3, 0.0), (0.0, 0.2), (0.3, 0.2)):
+        net = twin.Net(sizes, hidden, bias=bias, l1=l1, l2=l2)
+        cost, gradient = twin.value_and_gradient(net, theta, X, y)
+        for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-4)):
+            model = model_of(net, theta, dtype)
+            found, slopes = model.value_and_gradient(X, y)
+            assert_close(found, cost, tolerance)
+            assert_gradient(net, slopes, gradient, tolerance)
+            assert_close(model.evaluate(X, y)["cost"], twin.cost(data, theta, X, y), tolerance)
+
+
+def test_check_gradient_covers_the_penalties():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 4)), rng.normal(size=(12, 3))
+    with_, without = (Model((4, 6, 3), "tanh", seed=2, l1=l1, l2=l2) for l1, l2 in ((0.1, 0.3), (0.0, 0.0)))
+    found, data = with_.check_gradient(X, y), without.check_gradient(X, y)
+    assert found.passed
+    w = np.where(twin.is_weight(twin.Net((4, 6, 3))), with_.parameters.astype("f8"), 0)
+    np.testing.assert_allclose(found.numeric - data.numeric, 0.1 * np.sign(w) + 0.3 * w, atol=1e-7)
+
+
+@numba.njit
+def compiled_value_and_gradient(net, theta, X, y, gradient, workspace):
+    return fastbp.jit.value_and_gradient(net, theta, X, y, gradient, workspace)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_code_has_the_penalties_too(dtype):
+    model = Model((5, 7, 3), "tanh", dtype=dtype, l1=0.01, l2=0.1)
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(9, 5)).astype(dtype), rng.normal(size=(9, 3)).astype(dtype)
+    gradient = np.empty_like(model.parameters)
+    cost = compiled_value_and_gradient(model.compiled(), model.parameters, X, y, gradient, model.workspace(9))
+    expected_cost, expected = model.value_and_gradient(X, y)
+    assert cost == expected_cost
+    np.testing.assert_array_equal(gradient, expected)
+
+
+def test_l1_leaves_fewer_weights_of_inputs_that_say_nothing():
+    """Two of twenty inputs matter; with l1 the others' weights end near 0, without it they fit the noise."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(60, 20))
+    y = X[:, 0] - 2 * X[:, 1] + 0.5 * rng.normal(size=60)
+    largest = {}
+    for l1 in (0.0, 0.5):
+        model = Model((20, 1), dtype="float64", l1=l1)
+        model.fit(X, y, epochs=300, batch_size=60, optimizer=Adam(schedules.Exponential(0.05, 100, 0.3)))
+        w = np.abs(model.weights[0][0])
+        assert min(w[:2]) > 0.5
+        largest[l1] = w[2:].max()
+    assert largest[0.5] < 0.1 < largest[0.0]
+
+
+def test_without_penalties_and_clipping_there_is_no_kernel_for_them():
+    model = Model((3, 2))
+    assert model.compiled()[slots.NET_PENALTY] == 0
+    assert Model((3, 2), l1=0.1).compiled()[slots.NET_PENALTY] != 0
+    examples = Examples(np.zeros((4, 3), "f4"), np.zeros((4, 2), "f4"))
+    job = Job(model.compiled(), model.parameters, model.parameters.copy(), examples, 4, 1)
+    job.update_by(1, model.parameters.copy())
+    assert job.slots[slots.JOB_SQUARE] == job.slots[slots.JOB_CLIP] == 0
+    job.update_by(1, model.parameters.copy(), 0.5)
+    assert job.slots[slots.JOB_SQUARE] != 0 != job.slots[slots.JOB_CLIP]
