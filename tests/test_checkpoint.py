@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastbp import SGD, Adam, Callback, EarlyStopping, Model, files
+from fastbp.schedules import OnPlateau
 
 ROWS, SIZES = 96, (6, 16, 16, 3)
 RNG = np.random.default_rng(0)
@@ -19,7 +20,7 @@ OTHER_X, OTHER_Y = RNG.normal(size=(31, SIZES[0])), RNG.integers(0, SIZES[-1], 3
 
 
 def fresh(**options):
-    return Model(SIZES, output="softmax", seed=3, **options)
+    return Model(SIZES, output="softmax", seed=3, l2=0.01, **options)
 
 
 def same_history(found, expected):
@@ -64,6 +65,10 @@ RUNS = {
     "stopped early": {
         "optimizer": Adam(0.05), "epochs": 200, "validation_data": (OTHER_X, OTHER_Y), "batch_size": 16,
         "early_stopping": EarlyStopping(patience=2),
+    },
+    "on a schedule": {
+        "optimizer": Adam(OnPlateau(0.02, patience=1, factor=0.5, warm_up=9), clip_norm=0.5), "epochs": 12,
+        "batch_size": 16,
     },
     "weighted": {"epochs": 6, "sample_weight": 0.5 + np.arange(ROWS) % 3, "n_threads": 2},
 }  # fmt: skip
