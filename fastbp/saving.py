@@ -57,7 +57,6 @@ def put_together(
     arguments["hidden"] = [custom_activation.from_data(data, custom) for data in arguments["hidden"]]
     arguments["output"] = custom_activation.from_data(arguments["output"], custom)
     optimizer = optimizers.from_dict(arguments["optimizer"])
-    complete = ABSENT | description | {"optimizer": optimizers.to_dict(optimizer)}
     del arguments["optimizer"]
     progress = Progress(**arguments.pop("schedule"))
     updates, epochs = (nonnegative_int(name, arguments.pop(name)) for name in ("updates", "epochs"))
@@ -71,6 +70,7 @@ def put_together(
     model.optimizer, model._updates, model._epochs, model._progress = optimizer, updates, epochs, progress
     model._moments = aligned_zeros(moments.size, model.dtype)
     model._moments[:] = moments.ravel()
+    complete = ABSENT | {"dropout": model.dropout} | description | {"optimizer": optimizers.to_dict(optimizer)}
     if json.dumps(taken_apart(model)[0], sort_keys=True) != json.dumps(complete, sort_keys=True):
         raise ValueError("its description is not complete")
     return model
