@@ -16,8 +16,17 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-FORMAT = 1
-"""The version of the format that this module writes, and the newest that it reads."""
+FORMAT = 2
+"""The version of the format that this module writes, and the newest that it reads; older ones it reads as well.
+
+1: a model has the fields `saving.FIRST`; 2: it may have further ones.
+"""
+
+DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
+"""What safetensors calls the dtypes that `write` uses; it has others, which NumPy does not know."""
+
+LONGEST_FAULT = 300
+"""Characters of an error message that may quote a file."""
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -46,20 +55,37 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, str]]:
         with safe_open(path, framework="np") as file:
             text: dict[str, str] = file.metadata() or {}
             _check_format(path, text.get("fastbp"))
-            tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError) as error:  # OSError: what cannot be mapped, as an empty file
-        raise ValueError(f"{path} is not a fastbp model: {error}") from None
+        raise not_a_model(path, error) from None
     if text.pop("crc32", None) != _checksum(tensors, text):
-        raise ValueError(f"{path} is not a fastbp model: its checksum does not match, so it is corrupted")
+        raise not_a_model(path, "its checksum does not match, so it is corrupted")
     del text["fastbp"]
     return tensors, text
 
 
+def not_a_model(path: str | os.PathLike[str], fault: str | Exception) -> ValueError:
+    """The error for a file whose contents are wrong; the fault may quote them: one line of it, not too long."""
+    text = f"it has no {fault}" if isinstance(fault, KeyError) else str(fault)
+    line = "".join(c if c.isprintable() else "?" for c in text)
+    return ValueError(f"{os.fspath(path)} is not a fastbp model: {line[:LONGEST_FAULT]}")
+
+
+def _tensor(file: Any, name: str) -> np.ndarray[Any, Any]:
+    dtype = file.get_slice(name).get_dtype()
+    if dtype not in DTYPES:
+        raise SafetensorError(f"{name!r} is of dtype {dtype}")
+    try:
+        return np.array(file.get_tensor(name))
+    except ValueError as error:  # more axes than NumPy has
+        raise SafetensorError(f"{name!r}: {error}") from None
+
+
 def _check_format(path: str | os.PathLike[str], version: str | None) -> None:
     if version is None:
-        raise ValueError(f"{path} is not a fastbp model: a safetensors file of another program")
-    if not version.isdecimal() or int(version) < 1:
-        raise ValueError(f"{path} is not a fastbp model: its format is {version!r}")
+        raise not_a_model(path, "a safetensors file of another program")
+    if not version.isdecimal() or len(version) > 9 or int(version) < 1:
+        raise not_a_model(path, f"its format is {version!r}")
     if int(version) > FORMAT:
         raise ValueError(
             f"{path} was written by a newer fastbp (its format is {version}, not {FORMAT}): upgrade fastbp"

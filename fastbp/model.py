@@ -296,8 +296,8 @@ class Model:
         tensors, metadata = files.read(path)
         try:
             return put_together(cls, dict(json.loads(metadata["model"])), tensors, custom), tensors, metadata
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)} is not a fastbp model: {error}") from error
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise files.not_a_model(path, error) from error
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array], list[Activation]]:
         custom = [activation for activation in self.network.activations if isinstance(activation, Activation)]

@@ -113,10 +113,10 @@ def test_other_files(tmp_path):
 
 
 def test_a_newer_version_says_so(model, monkeypatch):
-    monkeypatch.setattr(files, "FORMAT", 2)
+    monkeypatch.setattr(files, "FORMAT", 3)
     files.write(model, TENSORS, TEXT)
     monkeypatch.undo()
-    refused(model, r"newer fastbp \(its format is 2, not 1\): upgrade fastbp")
+    refused(model, r"newer fastbp \(its format is 3, not 2\): upgrade fastbp")
 
 
 def test_what_cannot_be_opened(tmp_path):
