@@ -5,6 +5,7 @@ The file is a model's, as `Model.save` writes it, and holds the run besides: wha
 
 import dataclasses
 import json
+import math
 import os
 import warnings
 import zlib
@@ -157,9 +158,9 @@ def fingerprint_of(*parts: Examples | None) -> str:
         for array in (examples.y, examples.weights):
             if array is not None:
                 crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
-        if isinstance(examples.X, np.ndarray):
-            step = 1 + examples.X.nbytes // SAMPLE_BYTES
-            crc = zlib.crc32(np.ascontiguousarray(examples.X[::step]).data, crc)
+        X, dtype = examples.X, examples.y.dtype
+        rows = np.arange(0, len(X), 1 + math.prod(X.shape) * dtype.itemsize // SAMPLE_BYTES)
+        crc = zlib.crc32(X[rows].data if isinstance(X, np.ndarray) else X.dense(rows, dtype).data, crc)
     return f"{crc:08x}"
 
 

@@ -23,7 +23,7 @@ from fastbp.data import load_digits, read_examples, read_inputs, stratified_spli
 from fastbp.history import History
 from fastbp.model import Model
 from fastbp.optimizers import SGD, Adam
-from fastbp.validation import as_inputs, as_targets
+from fastbp.validation import as_targets, as_whole_inputs
 
 Array = np.ndarray[Any, Any]
 
@@ -150,7 +150,7 @@ def _train(options: argparse.Namespace) -> None:
     _check_outputs(options)
     optimizer = _optimizer(options)
     X, y = _digits() if options.data == "digits" else read_examples(options.data)
-    X = as_inputs(X, X.shape[1], options.dtype)  # before the split: an error names the row of the file
+    X = as_whole_inputs(X, X.shape[1], options.dtype)  # before the split: an error names the row of the file
     classes = _count_classes(y, options.task)
     n_outputs = classes or (y.shape[1] if y.ndim == 2 else 1)
     if not classes:

@@ -15,6 +15,7 @@ from fastbp.core import table as slots
 from fastbp.job import Examples
 from fastbp.network import Network
 from fastbp.program import address, aligned_zeros, inference
+from fastbp.sources import PIECE_BYTES, Source, between
 from fastbp.team import available_cores
 
 Array = NDArray[Any]
@@ -41,7 +42,8 @@ def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, i
     """Begin and end of the pieces of so many rows, each of `flops` operations: a cut by network and rows alone."""
     block = int(net[slots.NET_BLOCK])
     work = min(max(rows * flops / PIECES, FEWEST_FLOPS), MOST_FLOPS)
-    piece = block * max(1, int(work / (block * flops)))
+    most = PIECE_BYTES / int(net[slots.NET_INPUTS] * net[slots.NET_SIZE])
+    piece = block * max(1, int(min(work / flops, most) / block))
     return list(pairwise([*range(0, rows, piece), rows]))
 
 
@@ -73,22 +75,21 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
     return [results[i] for i in range(len(parts))]
 
 
-def predict(network: Network, theta: Array, X: Array, job: NDArray[np.int64] | None = None) -> Array:
+def predict(network: Network, theta: Array, X: Array | Source, job: NDArray[np.int64] | None = None) -> Array:
     """The outputs for checked inputs X: a new (n, n_outputs) array; not all filled if `job` is told to stop."""
     net = inference(network, theta.itemsize)
     out = np.empty((len(X), network.n_outputs), theta.dtype)
-    theta_at, out_at, x_at = address(theta), address(out), address(X)
-    if len(X) == 1:  # who asks for single rows counts microseconds
-        net.kernel(net.address, theta_at, out_at, x_at, 1, scratch(net.scratch))
+    theta_at, out_at = address(theta), address(out)
+    if len(X) == 1 and isinstance(X, np.ndarray):  # who asks for single rows counts microseconds
+        net.kernel(net.address, theta_at, out_at, address(X), 1, scratch(net.scratch))
         return out
-    out_row, x_row = network.n_outputs * theta.itemsize, network.n_inputs * theta.itemsize
+    out_row = network.n_outputs * theta.itemsize
 
     def part(begin: int, end: int) -> None:
         if job is not None and job[slots.JOB_STOP]:
             return
-        net.kernel(
-            net.address, theta_at, out_at + begin * out_row, x_at + begin * x_row, end - begin, scratch(net.scratch)
-        )
+        x = between(X, begin, end, theta.dtype)
+        net.kernel(net.address, theta_at, out_at + begin * out_row, address(x), end - begin, scratch(net.scratch))
 
     each(part, pieces(net.net, len(X), 2.0 * network.n_parameters))
     return out
@@ -104,7 +105,7 @@ def total_cost(
     def part(begin: int, end: int) -> float:
         if job is not None and job[slots.JOB_STOP]:
             return np.nan
-        X, y = examples.X[begin:end], examples.y[begin:end]
+        X, y = between(examples.X, begin, end, theta.dtype), examples.y[begin:end]
         weights = 0 if examples.weights is None else address(examples.weights[begin:end])
         return float(kernel(
             address(net), address(theta), address(X), address(y), weights, len(X), scratch(size)

@@ -1,14 +1,17 @@
 """A job: what a team is to compute, as the int64 table that its workers read, with the memory that it names."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp import sources
 from fastbp.core import clip, workspace
 from fastbp.core import table as slots
 from fastbp.program import address, aligned_zeros
+from fastbp.sources import Numbers, Source, index
 from fastbp.team import usleep_address
 
 Array = NDArray[Any]
@@ -16,9 +19,9 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Examples:
-    """Checked inputs, targets and weights, C-contiguous and of the model's dtype."""
+    """Checked inputs, targets and weights, C-contiguous and of the model's dtype; the inputs may be a source."""
 
-    X: Array
+    X: Array | Source
     y: Array
     weights: Array | None = None
 
@@ -31,8 +34,15 @@ class Examples:
         return float(len(self) if self.weights is None else self.weights.sum(dtype=np.float64))
 
     def take(self, rows: NDArray[np.int64]) -> "Examples":
-        """Copies of these examples."""
+        """These examples: copies of them, or a source that reads them when they are needed."""
         return Examples(self.X[rows], self.y[rows], None if self.weights is None else self.weights[rows])
+
+    def gathered(self, numbers: Numbers, inputs: Array) -> "Examples":
+        """The examples of these row numbers, in their order; overwrites `inputs`, which become theirs."""
+        assert isinstance(self.X, Source)
+        self.X.take(inputs, numbers)
+        rows = index(numbers)
+        return Examples(inputs, self.y[rows], None if self.weights is None else self.weights[rows])
 
 
 class Job:
@@ -52,7 +62,7 @@ class Job:
     ) -> None:
         self.net, self.theta, self.gradient, self.examples = net, theta, gradient, examples
         self.workers = workers
-        rows, batch = len(examples), min(batch, len(examples))
+        batch = min(batch, len(examples))
         shards = int(workspace.shards_of(net, batch))
         self.workspace = aligned_zeros(int(workspace.training_size(net, batch, shards, workers)), theta.dtype)
         self.slots = aligned_zeros(slots.JOB_SLOTS, np.int64)
@@ -61,16 +71,18 @@ class Job:
         self.squares = np.empty(0)
         self.order: NDArray[np.int64] | None = None
         self.costs = self.totals = np.empty(0)
-        weights = examples.weights
+        self.buffer: Array | None = None
+        if isinstance(examples.X, Source):
+            inputs = examples.X.shape[1]
+            steps = max(1, sources.BUFFER_BYTES // (batch * inputs * theta.itemsize))
+            self.buffer = np.empty((steps * batch, inputs), theta.dtype)
+        else:
+            self._read(examples)
         self._set(
             {
                 slots.JOB_NET: address(net),
                 slots.JOB_THETA: address(theta),
                 slots.JOB_GRADIENT: address(gradient),
-                slots.JOB_X: address(examples.X),
-                slots.JOB_Y: address(examples.y),
-                slots.JOB_WEIGHTS: 0 if weights is None else address(weights),
-                slots.JOB_ROWS: rows,
                 slots.JOB_BATCH: batch,
                 slots.JOB_SHARDS: shards,
                 slots.JOB_FEW: int(workspace.few_of(net, batch)),
@@ -84,7 +96,17 @@ class Job:
     @property
     def per_epoch(self) -> int:
         """Mini-batches in an epoch; the last may be smaller."""
-        return int(-(-self.slots[slots.JOB_ROWS] // self.slots[slots.JOB_BATCH]))
+        return -(-len(self.examples) // self.batch)
+
+    @property
+    def batch(self) -> int:
+        """Examples in a mini-batch, but perhaps the last of an epoch."""
+        return int(self.slots[slots.JOB_BATCH])
+
+    @property
+    def most_steps(self) -> int:
+        """Mini-batches that a run can have; those of one epoch if examples have to be gathered for it."""
+        return sys.maxsize if self.buffer is None else len(self.buffer) // self.batch
 
     @property
     def done(self) -> int:
@@ -155,9 +177,33 @@ class Job:
         )
         self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3] = slots.COMPLETE
 
+    def gather(self) -> None:
+        """After `prepare`: where inputs are a source, its rows for the run are copied to where the workers read."""
+        if self.buffer is None:
+            return
+        begin = int(self.slots[slots.JOB_FIRST]) * self.batch
+        end = min(begin + int(self.slots[slots.JOB_STEPS]) * self.batch, len(self.examples))
+        numbers = range(begin, end) if self.order is None else self.order[begin:end]
+        self._read(self.examples.gathered(numbers, self.buffer[: end - begin]))
+        self._numbers = np.asarray(numbers)
+        self._set({slots.JOB_ORDER: 0, slots.JOB_FIRST: 0, slots.JOB_NUMBERS: address(self._numbers)})
+
+    def _read(self, examples: Examples) -> None:
+        """Workers are to read these, and take them for an epoch."""
+        assert isinstance(examples.X, np.ndarray)
+        self._memory = examples
+        self._set(
+            {
+                slots.JOB_X: address(examples.X),
+                slots.JOB_Y: address(examples.y),
+                slots.JOB_WEIGHTS: 0 if examples.weights is None else address(examples.weights),
+                slots.JOB_ROWS: len(examples),
+            }
+        )
+
     def _totals(self, first: int, steps: int, order: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """The sum of weights of each mini-batch."""
-        rows, batch = (int(self.slots[slot]) for slot in (slots.JOB_ROWS, slots.JOB_BATCH))
+        rows, batch = len(self.examples), self.batch
         epochs, numbers = np.divmod(np.arange(first, first + steps), self.per_epoch)
         begins = numbers * batch
         if self.examples.weights is None:

@@ -38,6 +38,7 @@ from fastbp.validation import (
     as_targets,
     as_vector,
     as_weights,
+    as_whole_inputs,
     choice,
     floating_dtype,
     fractions,
@@ -151,6 +152,8 @@ class Model:
     ) -> History:
         """Train on X (n, n_inputs) and y; return the History of this call's epochs.
 
+        X: an array of any dtype and layout, a memmap, a SciPy sparse matrix, a pandas or polars frame (the names of its
+        columns are not kept). What is large and not ready in memory is read in pieces: see docs/layout.md.
         Continues from the current parameters, optimizer state and epoch. optimizer: an object or a name; None keeps
         the current one (at first Adam()); one of another kind starts with a state of its own. n_threads: None for
         what pays; the results are the same bits for any number. progress: a bar on stderr, lines in a log file.
@@ -186,7 +189,9 @@ class Model:
         """{"cost": …} over the examples, and "accuracy" for classes: softmax, or sigmoid with binary_cross_entropy."""
         examples = self._examples(X, y, sample_weight)
         cost = {"cost": self._cost(examples)}
-        hits = metrics.hits(self.network, self.loss, examples.y, self.predict(examples.X))
+        hits = metrics.hits(
+            self.network, self.loss, examples.y, evaluation.predict(self.network, self._theta, examples.X)
+        )
         return cost if hits is None else cost | {"accuracy": float(np.average(hits, weights=examples.weights))}
 
     def plot(self, X: ArrayLike, y: ArrayLike, axes: Any = None) -> Any:
@@ -208,7 +213,7 @@ class Model:
         theta: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """The cost and its gradient, ordered like the parameters, at theta (None: the model's parameters)."""
-        examples = self._examples(X, y, sample_weight)
+        examples = self._examples(X, y, sample_weight, whole=True)
         at = self._theta if theta is None else as_vector(theta, self._theta.size, self.dtype, "theta")
         gradient = np.empty_like(self._theta)
         flops = self._flops(len(examples))
@@ -220,14 +225,15 @@ class Model:
 
     def forward(self, X: ArrayLike) -> Forward:
         """All z and a for X: Forward(z, a), one (n, n_out) array a layer, a[0] being X."""
-        X = as_inputs(X, self.network.n_inputs, self.dtype)
+        X = as_whole_inputs(X, self.network.n_inputs, self.dtype)
         trace = Trace(diagnostic_table(self.network, self.dtype.itemsize, None), self._theta, X)
         return Forward(trace.arrays(slots.LAYER_Z), [X, *trace.arrays(slots.LAYER_A)])
 
     def backward(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Backward:
         """∂C/∂z and ∂C/∂a of the cost over X, y, by the chain rule: Backward(dz, da), one (n, n_out) array a layer."""
-        examples = self._examples(X, y, sample_weight)
+        examples = self._examples(X, y, sample_weight, whole=True)
         net = diagnostic_table(self.network, self.dtype.itemsize, self._objective(examples.y.ndim == 1))
+        assert isinstance(examples.X, np.ndarray)
         trace = Trace(net, self._theta, examples.X)
         trace.backward(self.network, examples, 1 / examples.total_weight if self.reduction == "mean" else 1.0)
         return Backward(trace.arrays(slots.LAYER_DZ), trace.arrays(slots.LAYER_DA))
@@ -319,8 +325,10 @@ class Model:
 
     # --- the door -----------------------------------------------------------------------------------------------
 
-    def _examples(self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None, prefix: str = "") -> Examples:
-        inputs = as_inputs(X, self.network.n_inputs, self.dtype, f"{prefix}X")
+    def _examples(
+        self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None, prefix: str = "", whole: bool = False
+    ) -> Examples:
+        inputs = (as_whole_inputs if whole else as_inputs)(X, self.network.n_inputs, self.dtype, f"{prefix}X")
         targets = as_targets(y, len(inputs), self.loss, self.network.n_outputs, self.dtype, f"{prefix}y")
         return Examples(inputs, targets, as_weights(weights, len(inputs), self.dtype, f"{prefix}sample_weight"))
 

@@ -153,12 +153,13 @@ class Run:
         job, plan = self.job, self.plan
         epoch, first = divmod(self.steps_done, job.per_epoch)
         epochs = 1
-        if first == 0 and not plan.each_epoch:
+        if first == 0 and not plan.each_epoch and job.buffer is None:
             most = max(1, min(EPOCHS_A_SLICE, ORDER_BYTES // (8 * len(job.examples))))
             if plan.checkpoint is not None:
                 most = min(most, plan.checkpoint.epochs_left(epoch))
             epochs = max(1, min(self._steps_a_slice // job.per_epoch, most, plan.epochs - epoch))
         steps = min(max(self._steps_a_slice, epochs), epochs * job.per_epoch - first)
+        steps = min(steps, job.most_steps)
         if epochs > 1:
             steps = epochs * job.per_epoch
         workers = self.pace.workers()
@@ -168,6 +169,7 @@ class Run:
             plan.course.settings(updates, steps),
         )  # fmt: skip
         before, start = self.steps_done, time.perf_counter()
+        job.gather()
         try:
             team.run(job.slots, job)
         finally:  # steps that are done count, whatever ended the run

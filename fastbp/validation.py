@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastbp import sources
+from fastbp.sources import Source
+
 Array = NDArray[Any]
 
 CHUNK_BYTES = 1 << 20
@@ -24,22 +27,58 @@ PROBABILITY_TOLERANCE = 1e-3  # how far from 1 a row of probabilities may sum
 # Arrays ---------------------------------------------------------------------------------------------------
 
 
-def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X") -> Array:
-    """X as a C-contiguous (n, n_inputs) array of dtype with n >= 1; not copied if it is one already."""
-    array = _real_array(X, name)
-    if array.ndim == 1:
-        shape = "-1, 1" if n_inputs == 1 else "1, -1"
-        hint = f"; if it is {'one column' if n_inputs == 1 else 'a single example'}, use {name}.reshape({shape})"
-        raise ValueError(f"{name} must be 2-D, one row per example, got shape {array.shape}{hint}")
-    if array.ndim != 2:
-        raise ValueError(f"{name} must be 2-D, one row per example, got shape {array.shape}")
-    if array.shape[1] != n_inputs:
-        raise ValueError(
-            f"{name} must have {_count(n_inputs, 'column')} (the network's inputs), got shape {array.shape}"
-        )
-    if array.shape[0] == 0:
-        raise ValueError(f"{name} must have at least 1 row, got shape {array.shape}")
-    return _converted(array, np.dtype(dtype), name)
+def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X") -> Array | Source:
+    """X as a C-contiguous (n, n_inputs) array of dtype with n >= 1; not copied if it is one already.
+
+    A source instead where that would be large: for a sparse matrix or a memmap more than 32 MB, for a frame or an array
+    of another dtype or layout more than 512 MB. It is checked in pieces, too.
+    """
+    dtype = np.dtype(dtype)
+    opened = sources.opened(X, name)
+    rows = _real_array(X, name) if opened is None else opened
+    _check_inputs(rows.shape, n_inputs, name)
+    source = sources.over(rows, dtype) if isinstance(rows, np.ndarray) else rows
+    if isinstance(source, np.ndarray):
+        return _converted(source, dtype, name)
+    numbers = range(len(source))
+    if source.is_small(dtype):
+        return _taken(source, numbers, dtype, name)
+    step = max(1, sources.PIECE_BYTES // (n_inputs * dtype.itemsize))
+    for begin in numbers[::step]:
+        _taken(source, numbers[begin : begin + step], dtype, name)
+    return source
+
+
+def as_whole_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X") -> Array:
+    """X as a C-contiguous (n, n_inputs) array of dtype with n >= 1, of whatever size; a large sparse one is refused."""
+    inputs = as_inputs(X, n_inputs, dtype, name)
+    return inputs if isinstance(inputs, np.ndarray) else inputs.whole(dtype, name)
+
+
+def _check_inputs(shape: tuple[int, ...], n_inputs: int, name: str) -> None:
+    expected = f"{name} must be 2-D, one row per example, got shape {shape}"
+    if len(shape) == 1:
+        form = "-1, 1" if n_inputs == 1 else "1, -1"
+        hint = f"; if it is {'one column' if n_inputs == 1 else 'a single example'}, use {name}.reshape({form})"
+        raise ValueError(expected + hint)
+    if len(shape) != 2:
+        raise ValueError(expected)
+    if shape[1] != n_inputs:
+        raise ValueError(f"{name} must have {_count(n_inputs, 'column')} (the network's inputs), got shape {shape}")
+    if shape[0] == 0:
+        raise ValueError(f"{name} must have at least 1 row, got shape {shape}")
+
+
+def _taken(source: Source, numbers: range, dtype: np.dtype[Any], name: str) -> Array:
+    """These rows as an array of dtype, every value finite."""
+    result = source.dense(numbers, dtype)
+    if not _all_finite(result):
+        index = _first(lambda c: ~np.isfinite(c), result)
+        if index is not None:
+            row, column = numbers[index[0]], index[1]
+            value = source.dense(range(row, row + 1), np.longdouble)[0, column]
+            raise _not_finite(value, (row, column), dtype, name)
+    return result
 
 
 def as_targets(y: ArrayLike, rows: int, loss: str, n_outputs: int, dtype: DTypeLike, name: str = "y") -> Array:
@@ -110,6 +149,8 @@ def _real_array(value: ArrayLike, name: str) -> Array:
     mask = getattr(value, "mask", None)  # np.asarray would drop a mask without a word
     if isinstance(mask, np.ndarray) and mask.any():
         raise ValueError(f"{name} must not have masked values, got {np.count_nonzero(mask)} of them")
+    if hasattr(value, "to_numpy"):
+        return sources.values(value, name)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -129,9 +170,13 @@ def _converted(array: Array, dtype: np.dtype[Any], name: str) -> Array:
     if array.dtype.kind == "f":  # the largest integer fits in float32
         index = None if _all_finite(result) else _first(lambda c: ~np.isfinite(c), result)
         if index is not None:
-            expected = f"must fit in {dtype}" if np.isfinite(array[index]) else "must be finite"
-            raise ValueError(f"{name} {expected}, got {array[index]} {_place(index)}")
+            raise _not_finite(array[index], index, dtype, name)
     return result
+
+
+def _not_finite(value: Any, index: tuple[int, ...], dtype: np.dtype[Any], name: str) -> ValueError:
+    expected = f"must fit in {dtype}" if np.isfinite(value) else "must be finite"
+    return ValueError(f"{name} {expected}, got {value} {_place(index)}")
 
 
 def _all_finite(array: Array) -> bool:
