@@ -3,7 +3,9 @@
 from fastbp import jit, schedules
 from fastbp.callbacks import Callback, EarlyStopping, State
 from fastbp.custom_activation import Activation
+from fastbp.custom_loss import Loss
 from fastbp.history import History
+from fastbp.losses import Huber, Quantile
 from fastbp.model import Model
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop, Rprop
@@ -18,9 +20,12 @@ __all__ = [
     "Callback",
     "EarlyStopping",
     "History",
+    "Huber",
+    "Loss",
     "Model",
     "NAdam",
     "Network",
+    "Quantile",
     "RMSprop",
     "Rprop",
     "State",

@@ -13,7 +13,7 @@ Array = NDArray[Any]
 ClassWeight = str | Mapping[int, float]
 
 
-def classes_of(y: Array, output: object, loss: str) -> Array | None:
+def classes_of(y: Array, output: object, loss: object) -> Array | None:
     """The class of each example of checked targets, (n,); None where they are not classes.
 
     Class numbers; rows with a single 1 for softmax; a column of 0 and 1 for binary_cross_entropy.

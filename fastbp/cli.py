@@ -19,11 +19,14 @@ import fastbp
 from fastbp import plots
 from fastbp.callbacks import EarlyStopping
 from fastbp.core.compile import cache_directory
+from fastbp.core.losses import LOSSES, OWN_OUTPUT
 from fastbp.data import load_digits, read_examples, read_inputs, stratified_split
 from fastbp.history import History
+from fastbp.losses import outputs_of
 from fastbp.model import Model
 from fastbp.optimizers import SGD, Adam
-from fastbp.validation import as_targets, as_whole_inputs
+from fastbp.targets import as_targets
+from fastbp.validation import as_whole_inputs, choice
 
 Array = np.ndarray[Any, Any]
 
@@ -104,6 +107,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--hidden", type=_sizes, default="128,128", metavar="SIZES", help="layers (%(default)s), or none")
     add("--activation", default="relu", metavar="NAME", help="of the hidden layers (%(default)s)")
     add("--task", choices=("classification", "regression"), help="(seen from the targets)")
+    add("--loss", metavar="NAME", help="(suits the targets); all but cross_entropy mean regression")
     add("--epochs", type=int, default=40, metavar="N", help="how often every row is used (%(default)s)")
     add("--batch-size", type=int, default=32, metavar="N", help="rows per step (%(default)s)")
     add("--optimizer", choices=("adam", "sgd"), default="adam", help="(%(default)s)")
@@ -151,19 +155,22 @@ def _train(options: argparse.Namespace) -> None:
     optimizer = _optimizer(options)
     X, y = _digits() if options.data == "digits" else read_examples(options.data)
     X = as_whole_inputs(X, X.shape[1], options.dtype)  # before the split: an error names the row of the file
-    classes = _count_classes(y, options.task)
-    n_outputs = classes or (y.shape[1] if y.ndim == 2 else 1)
+    classes = _count_classes(y, _task(options))
+    loss = "cross_entropy" if classes else options.loss or "squared_error"
+    columns = y.shape[1] if y.ndim == 2 else 1
+    n_outputs = classes or columns * outputs_of(loss)
     if not classes:
-        y = as_targets(y, len(X), "squared_error", n_outputs, options.dtype)
+        y = as_targets(y, len(X), loss, n_outputs, options.dtype)
     train, test = _split(y, classes, options.test_size)
-    kind = f"{classes} classes" if classes else f"{n_outputs} target{'s' * (n_outputs > 1)} (regression)"
+    kind = f"{classes} classes" if classes else f"{columns} target{'s' * (columns > 1)} (regression)"
     print(f"data      {len(train):,} rows, {len(test):,} held out, {X.shape[1]} inputs, {kind}", flush=True)
 
     started = time.perf_counter()
     model = Model(
         (X.shape[1], *options.hidden, n_outputs),
         hidden=options.activation,
-        output="softmax" if classes else "identity",
+        output=OWN_OUTPUT.get(loss, "identity"),
+        loss=loss,
         dtype=options.dtype,
         seed=options.seed,
     )
@@ -181,7 +188,7 @@ def _train(options: argparse.Namespace) -> None:
     _report(model, history, time.perf_counter() - started)
     if len(test):
         scores = model.evaluate(X[test], y[test])
-        accuracy = f", accuracy {100 * scores['accuracy']:.2f} %" if classes else ""
+        accuracy = f", accuracy {100 * scores['accuracy']:.2f} %" if "accuracy" in scores else ""
         print(f"held out  cost {scores['cost']:.4g}{accuracy}")
     if options.output:
         model.save(options.output)
@@ -219,6 +226,16 @@ def _count_classes(y: Array, task: str | None) -> int:
     if classes < 2:
         raise UsageError("classification needs two classes or more, but every target is 0")
     return classes
+
+
+def _task(options: argparse.Namespace) -> str | None:
+    """What --task and --loss say, if they do."""
+    if options.loss is None:
+        return str(options.task) if options.task else None
+    task = "classification" if choice("--loss", options.loss, LOSSES) == "cross_entropy" else "regression"
+    if options.task not in (None, task):
+        raise UsageError(f"--loss {options.loss} is for --task {task}")
+    return task
 
 
 def _split(y: Array, classes: int, test_size: float) -> tuple[Array, Array]:

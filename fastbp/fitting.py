@@ -99,8 +99,9 @@ def prepared(
         checkpoint=keeper,
     )
     gradient = np.empty_like(model._theta)
-    net = model._net(training, batch_size, model.dropout if any(model.dropout) else ())
-    job = Job(net, model._theta, gradient, training, batch_size, workers)
+    learned = model._smoothed(training)
+    net = model._net(learned, batch_size, model.dropout if any(model.dropout) else ())
+    job = Job(net, model._theta, gradient, learned, batch_size, workers)
     job.drop_by(model.seed)
     job.update_by(update(new.rule, model.dtype.itemsize).address, model._moments, new.clip_norm)
     run = Run(job, plan, Pace(workers, adaptive=n_threads is None))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.history import COLUMNS
+from fastbp.losses import AnyLoss, outputs_of
 from fastbp.network import Network
 from fastbp.validation import choice
 
@@ -27,15 +28,18 @@ class Metric:
     higher_is_better: bool | None  # None: only its author knows
 
 
-def hits(network: Network, loss: str, y: Array, outputs: Array) -> Array | None:
+def hits(network: Network, loss: AnyLoss, y: Array, outputs: Array) -> Array | None:
     """Which examples are classified right, (n,); None where the outputs are not classes.
 
-    softmax: the largest output; sigmoid with binary_cross_entropy: every output on its target's side of 0.5.
+    softmax: the largest output; sigmoid with binary_cross_entropy: every output on its target's side of 0.5; hinge:
+    every output of its target's sign.
     """
-    if network.output == "softmax":
+    if network.output == "softmax" and outputs_of(loss) == 1:
         return np.asarray(outputs.argmax(axis=1) == (y if y.ndim == 1 else y.argmax(axis=1)))
     if network.output == "sigmoid" and loss == "binary_cross_entropy":
         return np.asarray(np.all((outputs >= 0.5) == (y >= 0.5), axis=1))
+    if loss == "hinge":
+        return np.asarray(np.all((outputs >= 0) == (y >= 0), axis=1))
     return None
 
 
@@ -60,7 +64,7 @@ REGRESSION = {"r2": (r2, True), "mean_absolute_error": (mean_absolute_error, Fal
 NAMES = ("accuracy", *REGRESSION)
 
 
-def as_metrics(metrics: Sequence[str | Function], network: Network, loss: str, y: Array) -> tuple[Metric, ...]:
+def as_metrics(metrics: Sequence[str | Function], network: Network, loss: AnyLoss, y: Array) -> tuple[Metric, ...]:
     """The metrics of names and functions, for targets like y. ValueError or TypeError if one makes no sense there."""
     if isinstance(metrics, str) or not isinstance(metrics, Sequence):
         raise TypeError(f'metrics must be a sequence like ("accuracy",), got {metrics!r}')
@@ -72,7 +76,7 @@ def as_metrics(metrics: Sequence[str | Function], network: Network, loss: str, y
     return found
 
 
-def _metric(metric: object, network: Network, loss: str, y: Array) -> Metric:
+def _metric(metric: object, network: Network, loss: AnyLoss, y: Array) -> Metric:
     if callable(metric):
         return _of_function(metric)
     name = choice("metrics", metric, NAMES)
@@ -88,7 +92,8 @@ def _metric(metric: object, network: Network, loss: str, y: Array) -> Metric:
 
         return Metric(name, accuracy, True)
     if y.shape[1:] != (network.n_outputs,):
-        raise ValueError(f"metrics: {name} needs targets of shape (n, {network.n_outputs}), got class numbers")
+        came = "class numbers" if y.ndim == 1 else f"shape {y.shape}"
+        raise ValueError(f"metrics: {name} needs targets of shape (n, {network.n_outputs}), got {came}")
     return Metric(name, *REGRESSION[name])
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,12 +16,13 @@ from fastbp.callbacks import Callback, EarlyStopping, State
 from fastbp.classes import ClassWeight
 from fastbp.core import table as slots
 from fastbp.core import workspace
-from fastbp.core.losses import LOSSES, OWN_OUTPUT
 from fastbp.custom_activation import Activation, AnyActivation
+from fastbp.custom_loss import Loss
 from fastbp.diagnostics import Backward, Forward, Trace
 from fastbp.history import History
 from fastbp.initial import Initial
 from fastbp.job import Examples, Job
+from fastbp.losses import AnyLoss, as_loss, as_smoothing
 from fastbp.network import Network
 from fastbp.optimizers import Adam, Optimizer
 from fastbp.program import (
@@ -32,10 +34,10 @@ from fastbp.program import (
 )
 from fastbp.saving import put_together, taken_apart
 from fastbp.schedules import START
+from fastbp.targets import as_targets, smoothed
 from fastbp.team import run_once, workers_for
 from fastbp.validation import (
     as_inputs,
-    as_targets,
     as_vector,
     as_weights,
     as_whole_inputs,
@@ -49,7 +51,6 @@ from fastbp.validation import (
 
 Array = NDArray[Any]
 REDUCTIONS = ("mean", "sum")
-DEFAULT_LOSS: dict[object, str] = {output: loss for loss, output in OWN_OUTPUT.items()}
 
 
 class Model:
@@ -58,8 +59,7 @@ class Model:
     sizes: neurons of each layer, inputs first.
     hidden: an activation (a name or a `fastbp.Activation`), or one for each hidden layer.
     output: an activation or "softmax".
-    loss: squared_error Σ(a - y)², half_squared_error ½Σ(a - y)², cross_entropy -Σ y log a, binary_cross_entropy
-    -Σ [y log a + (1 - y) log(1 - a)]; None: the one that suits the output.
+    loss: a name or an object, see `fastbp.losses`; None: the one that suits the output.
     dtype: float32 or float64.
     seed: of the initial parameters, of shuffling and of dropout.
     initial: a name, or arrays (see `Network.initial`).
@@ -69,6 +69,8 @@ class Model:
     dropout: the fraction p of units, in [0, 1), that a hidden layer drops while `fit` runs, or one for each hidden
     layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch
     (Srivastava et al., JMLR 2014). Everything but `fit` and the cost in its History is of the network with all units.
+    label_smoothing: the share ε in [0, 1) of each target that training and gradients spread evenly over the classes,
+    y (1 - ε) + ε / K, for cross_entropy (K outputs) and binary_cross_entropy (K = 2); `evaluate` takes y as it is.
 
     Every argument is checked: ValueError or TypeError say which, what was expected and what came.
     """
@@ -78,7 +80,7 @@ class Model:
         sizes: Sequence[int],
         hidden: AnyActivation | Sequence[AnyActivation] = "relu",
         output: AnyActivation = "identity",
-        loss: str | None = None,
+        loss: AnyLoss | None = None,
         bias: bool = True,
         dtype: DTypeLike = "float32",
         seed: int = 0,
@@ -88,12 +90,14 @@ class Model:
         l1: float = 0.0,
         l2: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
+        label_smoothing: float = 0.0,
     ) -> None:
         self.network = Network(sizes, hidden, output, bias)
-        self.loss = choice("loss", DEFAULT_LOSS.get(output, "squared_error") if loss is None else loss, LOSSES)
-        self.reduction = choice("reduction", reduction, REDUCTIONS)
         self.dropout = fractions("dropout", dropout, len(self.network.hidden))
         self.dtype = floating_dtype(dtype)
+        self.loss = as_loss(loss, output, self.network.n_outputs, self.dtype)
+        self.reduction = choice("reduction", reduction, REDUCTIONS)
+        self.label_smoothing = as_smoothing(label_smoothing, self.loss)
         self.seed = nonnegative_int("seed", seed)
         self.l1, self.l2 = nonnegative_float("l1", l1), nonnegative_float("l2", l2)
         self.optimizer: Optimizer = Adam()
@@ -186,7 +190,7 @@ class Model:
         return evaluation.predict(self.network, self._theta, as_inputs(X, self.network.n_inputs, self.dtype))
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
-        """{"cost": …} over the examples, and "accuracy" for classes: softmax, or sigmoid with binary_cross_entropy."""
+        """{"cost": …} over the examples, and "accuracy" for classes: see `fastbp.evaluation.accuracy`."""
         examples = self._examples(X, y, sample_weight)
         cost = {"cost": self._cost(examples)}
         hits = metrics.hits(
@@ -213,7 +217,7 @@ class Model:
         theta: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """The cost and its gradient, ordered like the parameters, at theta (None: the model's parameters)."""
-        examples = self._examples(X, y, sample_weight, whole=True)
+        examples = self._smoothed(self._examples(X, y, sample_weight, whole=True))
         at = self._theta if theta is None else as_vector(theta, self._theta.size, self.dtype, "theta")
         gradient = np.empty_like(self._theta)
         flops = self._flops(len(examples))
@@ -231,7 +235,7 @@ class Model:
 
     def backward(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Backward:
         """∂C/∂z and ∂C/∂a of the cost over X, y, by the chain rule: Backward(dz, da), one (n, n_out) array a layer."""
-        examples = self._examples(X, y, sample_weight, whole=True)
+        examples = self._smoothed(self._examples(X, y, sample_weight, whole=True))
         net = diagnostic_table(self.network, self.dtype.itemsize, self._objective(examples.y.ndim == 1))
         assert isinstance(examples.X, np.ndarray)
         trace = Trace(net, self._theta, examples.X)
@@ -249,6 +253,7 @@ class Model:
         return Model(
             self.network.sizes, self.network.hidden, self.network.output, self.loss, self.network.bias, "float64",
             self.seed, self._theta.astype(np.float64), self.reduction, l1=self.l1, l2=self.l2,
+            label_smoothing=self.label_smoothing,
         )  # fmt: skip
 
     # --- inside other compiled code -----------------------------------------------------------------------------
@@ -276,7 +281,7 @@ class Model:
         files.write(path, tensors, {"model": json.dumps(description)})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], custom: Sequence[Activation] = ()) -> "Model":
+    def load(cls, path: str | os.PathLike[str], custom: Sequence[Activation | Loss] = ()) -> "Model":
         """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file.
 
         custom: the model's own objects of the user's, of which the file has the names; LookupError if one is missing.
@@ -284,7 +289,7 @@ class Model:
         return cls._read(path, custom)[0]
 
     @classmethod
-    def resume(cls, path: str | os.PathLike[str], custom: Sequence[Activation] = ()) -> "Model":
+    def resume(cls, path: str | os.PathLike[str], custom: Sequence[Activation | Loss] = ()) -> "Model":
         """The model of a checkpoint, whose next `fit` goes on with the interrupted run: to the bits that it would have.
 
         That fit is given the same data, validation data, sample weights and callbacks; it returns the History of the
@@ -297,7 +302,7 @@ class Model:
 
     @classmethod
     def _read(
-        cls, path: str | os.PathLike[str], custom: Sequence[Activation]
+        cls, path: str | os.PathLike[str], custom: Sequence[Activation | Loss]
     ) -> tuple["Model", dict[str, Array], dict[str, str]]:
         tensors, metadata = files.read(path)
         try:
@@ -305,11 +310,11 @@ class Model:
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise files.not_a_model(path, error) from error
 
-    def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array], list[Activation]]:
-        custom = [activation for activation in self.network.activations if isinstance(activation, Activation)]
-        return *taken_apart(self), custom
+    def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]:
+        parts = (*self.network.activations, self.loss)
+        return *taken_apart(self), [part for part in parts if isinstance(part, (Activation, Loss))]
 
-    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Array], list[Activation]]) -> None:
+    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]) -> None:
         self.__dict__ = put_together(type(self), *state).__dict__
 
     def __repr__(self) -> str:
@@ -334,6 +339,10 @@ class Model:
 
     def _objective(self, classes: bool) -> Objective:
         return Objective(self.loss, classes, self.reduction == "mean", self.l1, self.l2)
+
+    def _smoothed(self, examples: Examples) -> Examples:
+        """What gradients are taken of."""
+        return replace(examples, y=smoothed(examples.y, self.loss, self.label_smoothing, self.network.n_outputs))
 
     def _net(self, examples: Examples, batch: int = 0, dropped: tuple[float, ...] = ()) -> NDArray[np.int64]:
         """The table for mini-batches of so many examples; 0: to evaluate."""

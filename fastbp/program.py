@@ -20,7 +20,6 @@ from fastbp.core import (
     dropout,
     embed,
     examples,
-    losses,
     penalty,
     step,
     transpose,
@@ -28,6 +27,7 @@ from fastbp.core import (
 )  # fmt: skip
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
+from fastbp.losses import AnyLoss, kernel_of, outputs_of
 from fastbp.network import Network
 
 ALIGNMENT = 64
@@ -52,7 +52,7 @@ class Objective:
     l1 Σ|w| + ½ l2 Σ w².
     """
 
-    loss: str
+    loss: AnyLoss
     classes: bool
     mean: bool
     l1: float = 0.0
@@ -60,7 +60,7 @@ class Objective:
 
     def targets(self, network: Network) -> int:
         """Numbers of y for one example."""
-        return 1 if self.classes else network.n_outputs
+        return 1 if self.classes else network.n_outputs // outputs_of(self.loss)
 
 
 def embedded_table(network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
@@ -166,7 +166,7 @@ def make_table(
         header |= {slots.NET_FACTORS: dropout.factors(size).address, slots.NET_DROP: dropout.drop(size).address}
     header |= {slot: panel.address for slot, panel in dense.panels_for(size, widths).items()}
     if objective is not None:
-        loss, fused = losses.loss_kernel(
+        loss, fused = kernel_of(
             objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep
         )
         header |= {

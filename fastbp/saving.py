@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import custom_activation, optimizers
+from fastbp import custom_activation, losses, optimizers
 from fastbp.program import aligned_zeros
 from fastbp.schedules import START, Progress
 from fastbp.validation import nonnegative_int
@@ -31,13 +31,14 @@ def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
         "hidden": [custom_activation.to_data(activation) for activation in network.hidden],
         "output": custom_activation.to_data(network.output),
         "bias": network.bias,
-        "loss": model.loss,
+        "loss": losses.to_data(model.loss),
         "reduction": model.reduction,
         "dropout": model.dropout,
         "dtype": model.dtype.name,
         "seed": model.seed,
         "l1": model.l1,
         "l2": model.l2,
+        "label_smoothing": model.label_smoothing,
         "optimizer": optimizers.to_dict(model.optimizer),
         "updates": model._updates,
         "epochs": model._epochs,
@@ -57,6 +58,7 @@ def put_together(
     theta, moments = tensors["parameters"], tensors["moments"]
     arguments["hidden"] = [custom_activation.from_data(data, custom) for data in arguments["hidden"]]
     arguments["output"] = custom_activation.from_data(arguments["output"], custom)
+    arguments["loss"] = losses.from_data(arguments["loss"], custom)
     optimizer = optimizers.from_dict(arguments.pop("optimizer"))
     progress = Progress(**arguments.pop("schedule", asdict(START)))
     updates, epochs = (nonnegative_int(name, arguments.pop(name)) for name in ("updates", "epochs"))

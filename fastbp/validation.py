@@ -21,7 +21,6 @@ from fastbp.sources import Source
 Array = NDArray[Any]
 
 CHUNK_BYTES = 1 << 20
-PROBABILITY_TOLERANCE = 1e-3  # how far from 1 a row of probabilities may sum
 
 
 # Arrays ---------------------------------------------------------------------------------------------------
@@ -79,35 +78,6 @@ def _taken(source: Source, numbers: range, dtype: np.dtype[Any], name: str) -> A
             value = source.dense(range(row, row + 1), np.longdouble)[0, column]
             raise _not_finite(value, (row, column), dtype, name)
     return result
-
-
-def as_targets(y: ArrayLike, rows: int, loss: str, n_outputs: int, dtype: DTypeLike, name: str = "y") -> Array:
-    """y as the loss wants it, C-contiguous and of dtype; not copied if it is so already.
-
-    (rows, n_outputs), made from (rows,) too if there is one output. With cross_entropy (rows,) is taken as
-    class numbers 0 … n_outputs - 1 and stays (rows,); (rows, n_outputs) holds probabilities that sum to 1 in
-    each row. With binary_cross_entropy all values lie in [0, 1].
-    """
-    array = _real_array(y, name)
-    if array.shape[:1] != (rows,):
-        raise ValueError(f"{name} must have {_count(rows, 'row')} (one per example), got shape {array.shape}")
-    if loss == "cross_entropy" and array.ndim == 1:
-        return _class_numbers(array, n_outputs, np.dtype(dtype), name)
-    if array.ndim == 1 and n_outputs == 1:
-        array = array.reshape(rows, 1)
-    if array.shape != (rows, n_outputs):
-        classes = f"({rows},) with class numbers or " if loss == "cross_entropy" else ""
-        hint = f"; use {name}.ravel() for class numbers" if classes and array.shape == (rows, 1) else ""
-        raise ValueError(
-            f"{name} must have shape {classes}({rows}, {n_outputs}), "
-            f"one column per output, got shape {array.shape}{hint}"
-        )
-    targets = _converted(array, np.dtype(dtype), name)
-    if loss == "cross_entropy":
-        _check_probabilities(targets, name)
-    elif loss == "binary_cross_entropy":
-        _check(targets, lambda c: (c < 0) | (c > 1), f"{name} must lie in [0, 1]")
-    return targets
 
 
 def as_weights(
@@ -184,32 +154,6 @@ def _all_finite(array: Array) -> bool:
         return bool(np.isfinite(array).all())
     with np.errstate(all="ignore"):  # one quick pass: a NaN or an infinity stays in the sum, if it does not overflow
         return bool(np.isfinite(array.sum())) or _first(lambda c: ~np.isfinite(c), array) is None
-
-
-def _class_numbers(array: Array, n_classes: int, dtype: np.dtype[Any], name: str) -> Array:
-    """(n,) class numbers 0 … n_classes - 1, checked before they are rounded to dtype."""
-    if array.dtype.kind == "f":
-        _check(array, lambda c: ~np.isfinite(c), f"{name} must be finite")
-        _check(array, lambda c: c != np.floor(c), f"{name} must hold whole class numbers")
-    expected = f"{name} must hold class numbers from 0 to {n_classes - 1} (the network's outputs)"
-    _check(array, lambda c: (c < 0) | (c > n_classes - 1), expected)
-    return _converted(array, dtype, name)
-
-
-def _check_probabilities(rows: Array, name: str) -> None:
-    """Every row nonnegative with the sum 1."""
-    _check(rows, lambda c: c < 0, f"{name} must hold probabilities, not negative")
-
-    def far_from_1(chunk: Array) -> NDArray[np.bool_]:
-        far: NDArray[np.bool_] = abs(chunk.sum(axis=1, dtype=np.float64) - 1) > PROBABILITY_TOLERANCE
-        return far
-
-    index = _first(far_from_1, rows)
-    if index is not None:
-        total = rows[index].sum(dtype=np.float64)
-        raise ValueError(
-            f"{name} must hold probabilities that sum to 1 in each row, got a sum of {total:.6g} in row {index[0]}"
-        )
 
 
 def _check(array: Array, bad: Callable[[Array], NDArray[np.bool_]], expected: str) -> None:

@@ -172,13 +172,15 @@ ACTIVATIONS = {
 }
 
 
-# Losses: C_n of each example, ∂C_n/∂a_j and ∂²C_n/∂a_j² (all mixed second derivatives are zero).
+# Losses: C_n of each example, ∂C_n/∂a_j and ∂²C_n/∂a_j² (mixed second derivatives are zero but for gaussian_nll), and
+# the a - y or the like at which they have kinks.
 
 
 class Loss(NamedTuple):
     value: Callable
     delta: Callable
     second: Callable
+    kinks: Callable = lambda a, y: np.full_like(a, np.inf)  # how far a is from the nearest one
 
 
 def _y_log_a(y, a):
@@ -211,6 +213,101 @@ LOSSES = {
         lambda a, y: -(_y_log_a(y, a) + _y_log_a(1 - y, 1 - a)).sum(axis=1),
         lambda a, y: _ratio(1 - y, 1 - a) - _ratio(y, a),
         lambda a, y: _ratio(1 - y, (1 - a) ** 2) + _ratio(y, a**2),
+    ),
+    "kullback_leibler": Loss(
+        lambda a, y: (_y_log_a(y, y) - _y_log_a(y, a)).sum(axis=1),
+        lambda a, y: -_ratio(y, a),
+        lambda a, y: _ratio(y, a**2),
+    ),
+    "poisson": Loss(
+        lambda a, y: (a - _y_log_a(y, a)).sum(axis=1),
+        lambda a, y: 1 - _ratio(y, a),
+        lambda a, y: _ratio(y, a**2),
+    ),
+    "absolute_error": Loss(
+        lambda a, y: np.abs(a - y).sum(axis=1),
+        lambda a, y: np.sign(a - y),
+        lambda a, y: np.zeros_like(a),
+        lambda a, y: np.abs(a - y),
+    ),
+    "log_cosh": Loss(
+        lambda a, y: (np.logaddexp(a - y, y - a) - np.log(2)).sum(axis=1),
+        lambda a, y: np.tanh(a - y),
+        lambda a, y: np.cosh(a - y) ** -2.0,
+    ),
+    "hinge": Loss(
+        lambda a, y: np.maximum(0, 1 - y * a).sum(axis=1),
+        lambda a, y: np.where(y * a < 1, -y, 0.0),
+        lambda a, y: np.zeros_like(a),
+        lambda a, y: np.abs(1 - y * a),
+    ),
+    "gaussian_nll": Loss(
+        lambda a, y: ((y - _m(a)) ** 2 / np.exp(_s(a)) + _s(a)).sum(axis=1) / 2,
+        lambda a, y: np.hstack([(_m(a) - y) / np.exp(_s(a)), (1 - (y - _m(a)) ** 2 / np.exp(_s(a))) / 2]),
+        lambda a, y: np.hstack([1 / np.exp(_s(a)), (y - _m(a)) ** 2 / np.exp(_s(a)) / 2]),
+    ),
+}
+
+
+def _m(a):
+    """The means: the first half of the outputs."""
+    return a[:, : a.shape[1] // 2]
+
+
+def _s(a):
+    """The log variances: the second half."""
+    return a[:, a.shape[1] // 2 :]
+
+
+def huber(delta):
+    return Loss(
+        lambda a, y: (
+            (np.minimum(np.abs(a - y), delta) * (2 * np.abs(a - y) - np.minimum(np.abs(a - y), delta))).sum(axis=1) / 2
+        ),
+        lambda a, y: np.clip(a - y, -delta, delta),
+        lambda a, y: np.where(np.abs(a - y) < delta, 1.0, 0.0),
+        lambda a, y: np.abs(np.abs(a - y) - delta),
+    )
+
+
+def quantile(q):
+    return Loss(
+        lambda a, y: np.maximum(q * (y - a), (q - 1) * (y - a)).sum(axis=1),
+        lambda a, y: np.where(a < y, -q, 1 - q),
+        lambda a, y: np.zeros_like(a),
+        lambda a, y: np.abs(a - y),
+    )
+
+
+LOSSES |= {"huber": huber(1.0), "quantile": quantile(0.5), "huber(0.3)": huber(0.3), "quantile(0.8)": quantile(0.8)}
+
+TAKES_LOG = ("cross_entropy", "binary_cross_entropy", "kullback_leibler", "poisson")
+
+
+# Pairs of an output and a loss that are one stable function of z: C_n and ∂C_n/∂z.
+
+
+def _log_softmax(z):
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+FUSED = {
+    ("softmax", "cross_entropy"): (
+        lambda z, y: -(y * _log_softmax(z)).sum(axis=1),
+        lambda z, y: softmax(z) * y.sum(axis=1, keepdims=True) - y,
+    ),
+    ("softmax", "kullback_leibler"): (
+        lambda z, y: (_y_log_a(y, y) - y * _log_softmax(z)).sum(axis=1),
+        lambda z, y: softmax(z) * y.sum(axis=1, keepdims=True) - y,
+    ),
+    ("sigmoid", "binary_cross_entropy"): (
+        lambda z, y: (np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))).sum(axis=1),
+        lambda z, y: sigmoid(z) - y,
+    ),
+    ("exponential", "poisson"): (
+        lambda z, y: (np.exp(z) - y * z).sum(axis=1),
+        lambda z, y: np.exp(z) - y,
     ),
 }
 
@@ -264,7 +361,12 @@ def targets(net, y):
     y = np.asarray(y)
     if net.loss == "cross_entropy" and y.ndim == 1:
         return np.eye(net.sizes[-1])[y.astype(int)]
-    return y.reshape(len(y), net.sizes[-1]).astype(np.float64)
+    return y.reshape(len(y), columns(net)).astype(np.float64)
+
+
+def columns(net):
+    """Of y: one for each output, or for each pair of mean and log variance."""
+    return net.sizes[-1] // 2 if net.loss == "gaussian_nll" else net.sizes[-1]
 
 
 def forward(net, theta, X, factors=None):
@@ -288,12 +390,8 @@ def predict(net, theta, X):
 def example_costs(net, z, y):
     """C_n of every example from the last layer's z; with its own output a loss is computed without log a."""
     y = targets(net, y)
-    if (net.output, net.loss) == ("softmax", "cross_entropy"):
-        top = z.max(axis=1, keepdims=True)
-        log_a = z - top - np.log(np.exp(z - top).sum(axis=1, keepdims=True))
-        return -(y * log_a).sum(axis=1)
-    if (net.output, net.loss) == ("sigmoid", "binary_cross_entropy"):
-        return (np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))).sum(axis=1)
+    if (net.output, net.loss) in FUSED:
+        return FUSED[net.output, net.loss][0](z, y)
     return LOSSES[net.loss].value(ACTIVATIONS[net.output].value(z), y)
 
 
@@ -306,10 +404,8 @@ def through(name, z, da):
 def output_dz(net, z, a, y):
     """∂C_n/∂z of the last layer."""
     y = targets(net, y)
-    if (net.output, net.loss) == ("softmax", "cross_entropy"):
-        return a * y.sum(axis=1, keepdims=True) - y
-    if (net.output, net.loss) == ("sigmoid", "binary_cross_entropy"):
-        return a - y
+    if (net.output, net.loss) in FUSED:
+        return FUSED[net.output, net.loss][1](z, y)
     return through(net.output, z, LOSSES[net.loss].delta(a, y))
 
 
@@ -495,13 +591,13 @@ def problem(net, rows, seed=0, classes=False):
     """(theta, X, y): every number exact in float32, no z within 1e-3 of a kink, no gradient block zero.
 
     Units with a kink at 0 are on both sides of it. Losses that take a logarithm get outputs inside
-    (0, 1). classes asks for integer classes in place of rows of probabilities.
+    (0, 1), others keep off their kinks, too. classes asks for integer classes in place of rows of probabilities.
     """
     for attempt in range(100):
         rng = np.random.default_rng([seed, attempt])
         X = _exact(rng.uniform(-1, 1, (rows, net.sizes[0])))
         theta, y = _exact(_parameters(net, X, rng)), _targets(net, rows, rng, classes)
-        if _kink_distance(net, theta, X) > 1e-3 and _is_alive(net, theta, X, y):
+        if _kink_distance(net, theta, X, y) > 1e-3 and _is_alive(net, theta, X, y):
             return theta, X, y
     raise AssertionError(f"no usable problem for {net} with {rows} rows")
 
@@ -519,7 +615,7 @@ def _parameters(net, X, rng):
         w = rng.uniform(-1, 1, (n_out, n_in)) * np.sqrt(3 / n_in)
         b = rng.uniform(-0.5, 0.5, n_out) * net.bias
         z = a @ w.T
-        takes_log = layer == len(net.sizes) - 1 and net.loss in ("cross_entropy", "binary_cross_entropy")
+        takes_log = layer == len(net.sizes) - 1 and net.loss in TAKES_LOG
         if net.bias and takes_log and name in ("identity", "relu", "tanh"):
             scale = 0.3 / (0.3 + np.ptp(z, axis=0))
             w, b = w * scale[:, None], 0.5 - scale * (z.min(axis=0) + z.max(axis=0)) / 2
@@ -543,17 +639,22 @@ def _clear_bias(z):
 def _targets(net, rows, rng, classes):
     """Targets in the loss's own domain; probabilities are 64ths, so that their rows sum to exactly one."""
     n_out = net.sizes[-1]
-    if net.loss == "cross_entropy":
+    if net.loss in ("cross_entropy", "kullback_leibler"):
         return rng.integers(n_out, size=rows) if classes else rng.multinomial(64, np.ones(n_out) / n_out, rows) / 64
     if net.loss == "binary_cross_entropy":
         return rng.integers(0, 65, (rows, n_out)) / 64
-    return _exact(rng.uniform(-1, 1, (rows, n_out)))
+    if net.loss == "hinge":
+        return rng.choice([-1.0, 1.0], (rows, n_out))
+    if net.loss == "poisson":
+        return rng.integers(0, 5, (rows, n_out))
+    return _exact(rng.uniform(-1, 1, (rows, columns(net))))
 
 
-def _kink_distance(net, theta, X):
-    z, _ = forward(net, theta, X)
+def _kink_distance(net, theta, X, y):
+    z, a = forward(net, theta, X)
+    of_loss = LOSSES[net.loss].kinks(a[-1], targets(net, y)).min()
     kinks = [(z[i], at) for i, name in enumerate(net.activations) for at in KINKS.get(name, ())]
-    return min([np.abs(z_i - at).min() for z_i, at in kinks], default=np.inf)
+    return min([of_loss, *(np.abs(z_i - at).min() for z_i, at in kinks)])
 
 
 def _is_alive(net, theta, X, y):

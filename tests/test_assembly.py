@@ -21,6 +21,7 @@ from fastbp.core import (
     dropout,
     embed,
     examples,
+    loss_kernels,
     losses,
     optimizers,
     penalty,
@@ -45,12 +46,16 @@ ELEMENTWISE = {
 } | {"drop": dropout.drop}
 UPDATES = {f"{rule} update": lambda size, rule=rule: optimizers.update(rule, size) for rule in optimizers.RULES}
 LOSSES = {
-    **{f"{name} loss": lambda size, name=name: losses.elementwise(name, size) for name in losses.LOSSES},
+    **{  # of the losses of differences the one with the longest formula
+        f"{name} loss": lambda size, name=name: losses.loss_kernel(name, "identity", 4, False, size)[0]
+        for name in ("squared_error", "cross_entropy", "binary_cross_entropy", "log_cosh", "hinge", "gaussian_nll")
+    },
     "softmax and cross-entropy": cross_entropy.of_probabilities,
+    "softmax and divergence": lambda size: cross_entropy.of_probabilities(size, divergence=True),
     "softmax and cross-entropy of few classes": cross_entropy.narrow_classes,
     "softmax and cross-entropy of many classes": cross_entropy.wide_classes,
-    "cross-entropy of classes": losses.of_classes,
-    "sigmoid and cross-entropy": lambda size: losses.elementwise("binary_cross_entropy", size, fused=True),
+    "cross-entropy of classes": loss_kernels.of_classes,
+    "sigmoid and cross-entropy": lambda size: losses.loss_kernel("binary_cross_entropy", "sigmoid", 4, False, size)[0],
     "softmax": activations.softmax,
     "softmax backward": activations.softmax_backward,
 }

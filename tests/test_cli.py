@@ -157,6 +157,34 @@ def test_the_task_follows_the_targets_or_the_option(run):
     assert "regression" in train([0, 1, 2, 0, 1, 2], "--task", "regression")
 
 
+def test_the_loss_sets_the_output_and_the_task(run):
+    X = np.random.default_rng(0).uniform(-1, 1, (120, 2))
+    targets = {
+        "huber": X[:, 0],
+        "gaussian_nll": X[:, :1],
+        "binary_cross_entropy": (X > 0).astype(int),
+        "poisson": np.round(4 + 4 * X[:, 0]),
+        "hinge": np.where(X > 0, 1, -1),
+        "cross_entropy": (X[:, 0] > 0).astype(int),
+    }
+    for loss, y in targets.items():
+        np.savez("table.npz", X=X, y=y)
+        out = run("train", "table.npz", *QUICK[:2], 40, *QUICK[3:], "--loss", loss, "--output", "model")
+        model = fastbp.Model.load("model")
+        outputs, output = {
+            "huber": (1, "identity"),
+            "poisson": (1, "exponential"),
+            "gaussian_nll": (2, "identity"),
+            "binary_cross_entropy": (2, "sigmoid"),
+            "hinge": (2, "identity"),
+            "cross_entropy": (2, "softmax"),
+        }[loss]
+        assert (model.network.n_outputs, model.network.output) == (outputs, output)
+        assert getattr(model.loss, "name", model.loss) == loss
+        assert ("accuracy" in out) == (loss in ("binary_cross_entropy", "hinge", "cross_entropy"))
+        assert ("regression" in out) == (loss != "cross_entropy")
+
+
 def test_options_reach_the_model(run):
     save_table("data.npz")
     run(
@@ -241,6 +269,8 @@ def test_help_and_version(capsys):
         ("train digits --momentum 0.9", "--momentum"),
         ("train digits --optimizer sgd --momentum -1", "momentum"),
         ("train digits --dtype float16", "float16"),
+        ("train digits --loss mse", "--loss must be one of"),
+        ("train digits --loss huber --task classification", "--loss huber is for --task regression"),
         ("train digits --test-size 1", "--test-size"),
         ("train digits --test-size nan", "--test-size"),
         ("train digits --test-size 0.0001", "leaves no row"),

@@ -19,6 +19,7 @@ DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu"]  # with every loss, depth and width; all others are rows alike
 EVERY = [name for name in twin.ACTIVATIONS if name != "softmax"]
 OUTPUTS = [*ACTIVATIONS, "softmax"]
+LOSSES = ["squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy"]  # others: test_losses.py
 WIDTHS = [*range(1, 71), 100, 130]
 DEPTHS = {1: (5, 3), 2: (5, 7, 3), 3: (5, 7, 6, 3), 4: (5, 7, 6, 4, 3)}
 SMALL_DEPTHS = {1: (3, 2), 2: (3, 4, 2), 3: (2, 4, 3, 2), 4: (2, 3, 4, 3, 2)}
@@ -83,7 +84,7 @@ def numeric_gradient(model, theta, X, y):
 
 
 @DTYPES
-@pytest.mark.parametrize("loss", twin.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_gradient_is_the_twins_for_all_activations_losses_and_depths(output, loss, dtype):
     for hidden in ACTIVATIONS:
@@ -91,7 +92,7 @@ def test_gradient_is_the_twins_for_all_activations_losses_and_depths(output, los
             check(twin.Net(sizes, hidden, output, loss), 6, dtype)
 
 
-@pytest.mark.parametrize("loss", twin.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_gradient_is_the_signed_slope_of_the_cost(output, loss):
     for hidden in ACTIVATIONS:
@@ -102,7 +103,7 @@ def test_gradient_is_the_signed_slope_of_the_cost(output, loss):
 
 
 @DTYPES
-@pytest.mark.parametrize("loss", twin.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_check_gradient_passes_and_shows_both_sides(output, loss, dtype):
     """It works in float64 whatever the model's dtype, and leaves the parameters alone."""
@@ -241,7 +242,7 @@ def test_gradient_of_wide_layers_is_the_signed_slope_of_the_cost(sizes):
 
 @DTYPES
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("loss", twin.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_sample_weights_and_reduction(loss, reduction, dtype):
     for output in OUTPUTS:
         for rows in (1, 6, 33, 70):
@@ -298,7 +299,7 @@ def test_forward_and_predict_show_the_twins_z_and_a(output, dtype):
 
 @DTYPES
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("loss", twin.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_backward_shows_the_twins_derivatives(output, loss, reduction, dtype):
     weight = np.array([1.0, 0.5, 0.0, 2.0, 0.25, 1.0])

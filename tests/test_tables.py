@@ -1,4 +1,4 @@
-"""Every row of the core's tables, value and derivatives, is the formula of the slow twin."""
+"""Every row of the activations' table, value and derivatives, is the formula of the slow twin."""
 
 import functools
 
@@ -9,7 +9,6 @@ import reference
 from formulas import values_of
 
 from fastbp.core.activations import ACTIVATIONS
-from fastbp.core.losses import LOSSES
 
 DTYPES = {4: np.float32, 8: np.float64}
 TOLERANCE = {4: 2e-5, 8: 1e-13}
@@ -75,16 +74,3 @@ def test_activations_of_infinity_are_their_limits_and_nan_stays_nan(size):
         assert np.isnan(value[2]), name
         if name != "sin":
             assert not np.isnan([value[:2], *(slope[:2] for slope in slopes)]).any(), name
-
-
-@pytest.mark.parametrize("size", DTYPES)
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_and_its_derivatives_are_those_of_the_twin(name, part, size):
-    rng = np.random.default_rng(1)
-    a, y = rng.uniform(0.1, 0.9, (2, 64)).astype(DTYPES[size])
-    found = values_of((getattr(LOSSES[name], part),), a, y)[0]
-    twin = reference.LOSSES[name]
-    columns = a.astype(float)[:, None], y.astype(float)[:, None]
-    expected = getattr(twin, "delta" if part == "derivative" else part)(*columns)
-    np.testing.assert_allclose(found, np.reshape(expected, a.shape), rtol=TOLERANCE[size])

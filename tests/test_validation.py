@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fastbp import validation
+from fastbp.losses import Huber
+from fastbp.targets import as_targets
 from fastbp.validation import (
     as_inputs,
     as_shape,
-    as_targets,
     as_vector,
     as_weights,
     boolean,
@@ -256,7 +257,7 @@ def test_the_name_is_the_callers() -> None:
 
 # Targets ----------------------------------------------------------------------------------------------------
 
-LOSSES = ("squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy")
+LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy", "poisson")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -368,6 +369,54 @@ def test_binary_targets_lie_between_0_and_1(bad: float, got: str) -> None:
     with pytest.raises(ValueError, match=f"^{says(f'y must lie in [0, 1], got {got} in row 4, column 1')}$"):
         as_targets(y, 6, "binary_cross_entropy", 2, "float32")
     assert as_targets(y, 6, "squared_error", 2, "float64") is y
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "message"),
+    [
+        ("poisson", [[0, 3], [2, -1]], "y must not be negative for the loss poisson, got -1.0 in row 1, column 1"),
+        (
+            "hinge",
+            [[1, -1], [1, 0]],
+            "y must be -1 or 1 for the loss hinge (2 y - 1 of classes 0 and 1), got 0.0 in row",
+        ),
+        (
+            "hinge",
+            [[1, -1], [1, -2]],
+            "y must be -1 or 1 for the loss hinge (2 y - 1 of classes 0 and 1), got -2.0 in ",
+        ),
+        (
+            "kullback_leibler",
+            [[0.5, 0.5], [0.5, 0.4]],
+            "y must hold probabilities that sum to 1 in each row, got a sum",
+        ),
+        (
+            "kullback_leibler",
+            [[0.5, 0.5], [-1, 2]],
+            "y must hold probabilities, not negative, got -1.0 in row 1, column",
+        ),
+        ("kullback_leibler", [0, 1], "y must have shape (2, 2), one column per output, got shape (2,)"),
+    ],
+)
+def test_targets_that_a_loss_does_not_take_are_refused(loss: str, y: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{says(message)}"):
+        as_targets(y, 2, loss, 2, "float64")
+
+
+def test_gaussian_nll_has_a_column_for_each_pair_of_outputs() -> None:
+    y = np.zeros((5, 2), np.float32)
+    assert as_targets(y, 5, "gaussian_nll", 4, "float32") is y
+    assert as_targets([1, 2, 3], 3, "gaussian_nll", 2, "float32").tolist() == [[1], [2], [3]]
+    message = (
+        "y must have shape (5, 2), one column per mean (of the 4 outputs, half are log variances), got shape (5, 4)"
+    )
+    with pytest.raises(ValueError, match=f"^{says(message)}$"):
+        as_targets(np.zeros((5, 4)), 5, "gaussian_nll", 4, "float32")
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "log_cosh", "quantile", Huber(0.1)])
+def test_losses_of_differences_take_every_finite_number(loss: Any) -> None:
+    assert as_targets([-1e30, 1e30], 2, loss, 1, "float32").tolist() == [[np.float32(-1e30)], [np.float32(1e30)]]
 
 
 @pytest.mark.parametrize("loss", LOSSES)

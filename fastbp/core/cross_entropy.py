@@ -1,6 +1,7 @@
 """Softmax and cross-entropy in one stable form: C_n = Σ_j y_j (log Σ_i e^z_i - z_j), dz_j = p_j Σ_i y_i - y_j.
 
-p is the softmax of z; see losses.py for the kernels' signature. With class numbers, y_j = [j = c].
+p is the softmax of z; see loss_kernels.py for the kernels' signature. With class numbers, y_j = [j = c]. The divergence
+of Kullback and Leibler is the cross-entropy and Σ_j y_j log y_j.
 """
 
 import functools
@@ -15,11 +16,21 @@ from .transpose import transpose_edge
 logarithm = traced(log)
 
 
+def y_log_y(y):
+    """y log y, and 0 where y = 0"""
+    return select(y == 0.0, 0.0, y * log(y))
+
+
 def softmax_cross_entropy(classes, width, size):
     """The kernel for `width` outputs and class numbers, or rows of probabilities."""
     if not classes:
         return of_probabilities(size)
     return narrow_classes(size) if width <= lanes_of(size) else wide_classes(size)
+
+
+def softmax_divergence(classes, width, size):
+    """The kernel of the divergence, for rows of probabilities."""
+    return of_probabilities(size, divergence=True)
 
 
 @functools.cache
@@ -93,13 +104,17 @@ def wide_classes(size):
 
 
 @functools.cache
-def of_probabilities(size):
+def of_probabilities(size, divergence=False):
     """A row of probabilities for each example."""
     lanes = lanes_of(size)
     delta = traced(lambda e, y, share, factor: (e * share - y) * factor)
-    add_cost = traced(lambda y, z, top, log_total, total: total + y * (log_total - (z - top)))
 
-    @kernel(loss_signature(size), size)
+    @traced
+    def add_cost(y, z, top, log_total, total):
+        total = total + y * (log_total - (z - top))
+        return total + y_log_y(y) if divergence else total
+
+    @kernel(loss_signature(size), size, divergence)
     def of_probabilities(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
         one = fill(x, 1.0, lanes)

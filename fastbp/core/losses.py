@@ -1,37 +1,38 @@
-"""Losses: cost and delta of the outputs from one function, one table; and the kernels made from a row of it.
+"""Losses: value, first and second derivative side by side, one table; and which kernel a row is made into.
 
-A kernel has the C signature (d, costs, spare, x, y, weights, w_row, rows, width, stride, scale) and, for each
-example n, overwrites costs[n] = w_n C_n and d (rows, width; rows `stride` apart), scaled by w_n · scale:
+    C_n = Σ_j c(a_j, y_j)        d_j = ∂C_n/∂a_j, or ∂C_n/∂z_j from a stable form in z with a loss's own output
 
-    elementwise     x = a:  C_n = Σ_j c(a_j, y_j)    d = ∂C_n/∂a     then the output's backward makes dz of it
-    fused           x = z:  a stable form of C_n in z     d = ∂C_n/∂z     for a loss with its own output
-
-y holds `width` numbers a row, or one class number a row for the kernels of classes; weights are w_row (0 or 1) apart.
-`spare` has room for `rows` numbers. An example of weight 0 counts for nothing, also where its loss is infinite.
-
-With other outputs than its own, a loss is its formula in a as it stands: a cross-entropy of an a_j <= 0 is then
-infinite or NaN where y_j is not 0.
+With other outputs than its own, a loss is its formula in a as it stands: a logarithm of an a_j <= 0 is then infinite or
+NaN where y_j is not 0. Constants that depend on y alone are left out (log y! of poisson, ½ log 2π of gaussian_nll), but
+for kullback_leibler, which is 0 where a = y. At a kink the derivative is 0.
 """
 
-import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .activations import add
-from .compile import kernel, lanes_of, loss_signature, wide_vectors
-from .cross_entropy import logarithm, softmax_cross_entropy
-from .elementary import exp, log, log1p_bounded, sigmoid
-from .memory import every, fill, first, load, on_stack, rounded, shift, store
-from .traced import absolute, select, traced
-from .transpose import transpose_tile
+from .cross_entropy import softmax_cross_entropy, softmax_divergence, y_log_y
+from .elementary import exp, expm1, log, log1p_bounded, sigmoid, tanh
+from .loss_kernels import elementwise, of_classes, of_pairs
+from .traced import absolute, select
 
 
 class Loss(NamedTuple):
-    """A row of the table: c(a, y), ∂c/∂a, ∂²c/∂a²."""
+    """A row of the table: c(a, y), ∂c/∂a, ∂²c/∂a², with the loss's parameters behind, as numbers.
+
+    own_output, fused: the output with which it has a stable form in z, and what makes that kernel from (classes, width,
+    size). classes: what makes the kernel of class numbers, for any output. outputs: a_j for each number in y. kernel:
+    what makes the kernel from (value, derivative, size, parameters).
+    """
 
     value: Callable
     derivative: Callable
     second: Callable
+    own_output: str | None = None
+    fused: Callable | None = None
+    classes: Callable | None = None
+    outputs: int = 1
+    kernel: Callable = elementwise
 
 
 def squared_error(a, y):
@@ -84,29 +85,6 @@ def binary_cross_entropy_second(a, y):
     return cross_entropy_second(a, y) + cross_entropy_second(1.0 - a, 1.0 - y)
 
 
-LOSSES = {
-    "squared_error": Loss(squared_error, squared_error_derivative, squared_error_second),
-    "half_squared_error": Loss(half_squared_error, half_squared_error_derivative, half_squared_error_second),
-    "cross_entropy": Loss(cross_entropy, cross_entropy_derivative, cross_entropy_second),
-    "binary_cross_entropy": Loss(binary_cross_entropy, binary_cross_entropy_derivative, binary_cross_entropy_second),
-}
-
-OWN_OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
-"""The output with which a loss has a fused, stable form."""
-
-
-def loss_kernel(name, output, width, classes, size, fused=True):
-    """(kernel, whether it is fused) for a loss on `width` outputs; fused=False asks for the chain rule as it stands."""
-    if fused and OWN_OUTPUT.get(name) == output:
-        if name == "cross_entropy":
-            return softmax_cross_entropy(classes, width, size), True
-        return elementwise("binary_cross_entropy", size, fused=True), True
-    return (of_classes(size) if classes else elementwise(name, size)), False
-
-
-# --- sums over the outputs ------------------------------------------------------------------------------------------
-
-
 def sigmoid_cross_entropy(z, y):
     """max(z, 0) - y z + log(1 + e^-|z|): the binary cross-entropy of a = sigmoid(z)"""
     return select(z < 0.0, 0.0, z) - y * z + log1p_bounded(exp(-absolute(z)))
@@ -116,68 +94,169 @@ def sigmoid_cross_entropy_derivative(z, y):
     return sigmoid(z) - y
 
 
-@functools.cache
-def elementwise(name, size, fused=False):
-    """The kernel of a row of the table, for any output; fused: binary_cross_entropy from z of a sigmoid output."""
-    lanes = lanes_of(size)
-    value, derivative = sigmoid_cross_entropy, sigmoid_cross_entropy_derivative
-    if not fused:
-        value, derivative, _ = LOSSES[name]
-    add_value = traced(lambda mask, x, y, total: total + select(mask, value(x, y), 0.0))
-    delta = traced(lambda x, y, factor: select(x.spread(factor) == 0.0, 0.0, derivative(x, y) * factor))
-    weigh = traced(lambda x, weight: select(x.spread(weight) == 0.0, 0.0, x * weight))
-    square = lanes * lanes
-
-    @kernel(loss_signature(size), name, size, fused)
-    def elementwise(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
-        wide_vectors()
-        parts = on_stack(x, square)  # c(a_j, y_j) summed to one vector, for as many examples as it has lanes
-        columns = width if width < lanes else lanes
-        for begin in range(0, rows, lanes):
-            count = rows - begin if rows - begin < lanes else lanes
-            for i in range(count):
-                weight = weights[(begin + i) * w_row]
-                total = fill(x, 0.0, lanes)
-                for j in range(0, width, lanes):
-                    mask = first(width - j, lanes)
-                    x_j, y_j = load(shift(x, j), mask), load(shift(y, j), mask)
-                    total = add_value(mask, x_j, y_j, total)
-                    store(shift(d, j), delta(x_j, y_j, weight * scale), mask)
-                store(shift(parts, i * lanes), weigh(total, weight), every(lanes))
-                d, x, y = shift(d, stride), shift(x, stride), shift(y, width)
-            transpose_tile(parts, lanes, parts, lanes, lanes)
-            total = load(parts, every(lanes))
-            for j in range(1, columns):
-                total = add(total, load(shift(parts, j * lanes), every(lanes)))
-            store(shift(costs, begin), total, first(count, lanes))
-
-    return elementwise
+def kullback_leibler(a, y):
+    """y log(y / a), and 0 where y = 0 whatever a is"""
+    return cross_entropy(a, y) + y_log_y(y)
 
 
-# --- one class for each example -------------------------------------------------------------------------------------
+def poisson(a, y):
+    """a - y log a: of a Poisson distribution with the mean a, but for log y!"""
+    return a + cross_entropy(a, y)
 
 
-@functools.cache
-def of_classes(size):
-    """Cross-entropy of class numbers with any output: C_n = -log a_c, da_c = -1 / a_c, the other da_j = 0."""
-    lanes = lanes_of(size)
+def poisson_derivative(a, y):
+    return 1.0 + cross_entropy_derivative(a, y)
 
-    @kernel(loss_signature(size), size)
-    def of_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
-        wide_vectors()
-        for n in range(rows):
-            c, weight = int(y[n]), weights[n * w_row]
-            for j in range(0, width, lanes):
-                store(shift(d, j), fill(d, 0.0, lanes), first(width - j, lanes))
-            costs[n] = x[c]
-            if weight != 0.0:
-                d[c] = rounded(-(weight * scale) / x[c], d)
-            d, x = shift(d, stride), shift(x, stride)
-        for n in range(0, rows, lanes):
-            mask = first(rows - n, lanes)
-            store(shift(costs, n), logarithm(load(shift(costs, n), mask)), mask)
-        for n in range(rows):
-            weight = weights[n * w_row]
-            costs[n] = -weight * costs[n] if weight != 0.0 else weight
 
-    return of_classes
+def exponential_poisson(z, y):
+    """e^z - y z: of a = e^z"""
+    return exp(z) - y * z
+
+
+def exponential_poisson_derivative(z, y):
+    return exp(z) - y
+
+
+def absolute_error(a, y):
+    return absolute(a - y)
+
+
+def absolute_error_derivative(a, y):
+    """-1, 0 or 1"""
+    return select(a > y, a.constant(1.0), select(a < y, a.constant(-1.0), 0.0))
+
+
+def absolute_error_second(a, y):
+    return a.constant(0.0)
+
+
+def quantile(a, y, q):
+    """q (y - a) above a, (1 - q) (a - y) below (Koenker and Bassett, Econometrica 1978)"""
+    return select(a > y, (1.0 - q) * (a - y), q * (y - a))
+
+
+def quantile_derivative(a, y, q):
+    return select(a > y, a.constant(1.0 - q), select(a < y, a.constant(-q), 0.0))
+
+
+def quantile_second(a, y, q):
+    return a.constant(0.0)
+
+
+def huber(a, y, delta):
+    """½ e² for e = |a - y| <= δ, δ (e - ½ δ) beyond (Huber, Annals of Mathematical Statistics 1964)"""
+    e = absolute(a - y)
+    return select(e > delta, delta * (e - 0.5 * delta), 0.5 * (e * e))
+
+
+def huber_derivative(a, y, delta):
+    """a - y, within -δ and δ"""
+    e = a - y
+    return select(e > delta, delta, select(e < -delta, -delta, e))
+
+
+def huber_second(a, y, delta):
+    return select(absolute(a - y) > delta, 0.0, a.constant(1.0))
+
+
+def log_cosh(a, y):
+    """log cosh(a - y) = e - log 2 + log(1 + e^-2e) of e = |a - y|; near 0, log(1 + (e^e - 1)² / 2e^e)"""
+    e = absolute(a - y)
+    u = expm1(e)
+    return select(e < 1.0, log1p_bounded(u * u / (2.0 + 2.0 * u)), e + (log1p_bounded(exp(-2.0 * e)) - math.log(2.0)))
+
+
+def log_cosh_derivative(a, y):
+    return tanh(a - y)
+
+
+def log_cosh_second(a, y):
+    t = tanh(a - y)
+    return 1.0 - t * t
+
+
+def hinge(a, y):
+    """max(0, 1 - y a) for y = -1 or 1 (Cortes and Vapnik, Machine Learning 1995); NaN stays NaN"""
+    margin = 1.0 - y * a
+    return select(margin < 0.0, 0.0, margin)
+
+
+def hinge_derivative(a, y):
+    return select(y * a < 1.0, -y, 0.0)
+
+
+def hinge_second(a, y):
+    return a.constant(0.0)
+
+
+def scaled(e, s):
+    """e exp(-s / 2), and 0 where e = 0 whatever s is: its square does not overflow where e² e^-s does not"""
+    return select(e == 0.0, 0.0, e * exp(-0.5 * s))
+
+
+def gaussian_nll(m, s, y):
+    """½ (s + (y - m)² e^-s): of a normal distribution with mean m and log variance s, but for ½ log 2π"""
+    e = scaled(m - y, s)
+    return 0.5 * (s + e * e)
+
+
+def gaussian_nll_derivative(m, s, y):
+    """∂c/∂m, ∂c/∂s"""
+    e = scaled(m - y, s)
+    return scaled(e, s), 0.5 * (1.0 - e * e)
+
+
+def gaussian_nll_second(m, s, y):
+    """∂²c/∂m², ∂²c/∂m∂s, ∂²c/∂s²"""
+    e = scaled(m - y, s)
+    return exp(-s), -scaled(e, s), 0.5 * (e * e)
+
+
+def in_z(value, derivative):
+    """What makes the kernel of a stable form, summed over the outputs."""
+    return lambda classes, width, size: elementwise(value, derivative, size)
+
+
+LOSSES = {
+    "squared_error": Loss(squared_error, squared_error_derivative, squared_error_second),
+    "half_squared_error": Loss(half_squared_error, half_squared_error_derivative, half_squared_error_second),
+    "cross_entropy": Loss(
+        cross_entropy, cross_entropy_derivative, cross_entropy_second, "softmax", softmax_cross_entropy, of_classes
+    ),
+    "binary_cross_entropy": Loss(
+        binary_cross_entropy,
+        binary_cross_entropy_derivative,
+        binary_cross_entropy_second,
+        "sigmoid",
+        in_z(sigmoid_cross_entropy, sigmoid_cross_entropy_derivative),
+    ),
+    "kullback_leibler": Loss(
+        kullback_leibler, cross_entropy_derivative, cross_entropy_second, "softmax", softmax_divergence
+    ),
+    "poisson": Loss(
+        poisson,
+        poisson_derivative,
+        cross_entropy_second,
+        "exponential",
+        in_z(exponential_poisson, exponential_poisson_derivative),
+    ),
+    "absolute_error": Loss(absolute_error, absolute_error_derivative, absolute_error_second),
+    "quantile": Loss(quantile, quantile_derivative, quantile_second),
+    "huber": Loss(huber, huber_derivative, huber_second),
+    "log_cosh": Loss(log_cosh, log_cosh_derivative, log_cosh_second),
+    "hinge": Loss(hinge, hinge_derivative, hinge_second),
+    "gaussian_nll": Loss(gaussian_nll, gaussian_nll_derivative, gaussian_nll_second, outputs=2, kernel=of_pairs),
+}
+
+OWN_OUTPUT = {name: row.own_output for name, row in LOSSES.items() if row.own_output}
+"""The output with which a loss has a fused, stable form."""
+
+
+def loss_kernel(name, output, width, classes, size, fused=True, parameters=()):
+    """(kernel, whether it is fused) for a loss on `width` outputs; fused=False asks for the chain rule as it stands."""
+    row = LOSSES[name]
+    if fused and row.own_output == output:
+        return row.fused(classes, width, size), True
+    if classes:
+        return row.classes(size), False
+    return row.kernel(row.value, row.derivative, size, parameters), False

@@ -1,0 +1,418 @@
+"""Every loss: the twin's with every output, right up to |z| = 10,000, at its minimum where it should be; smoothing."""
+
+import copy
+import pickle
+from functools import cache
+
+import mpmath as mp
+import numpy as np
+import pytest
+import reference as twin
+
+from fastbp import SGD, Huber, Model, Quantile
+from fastbp.core.compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
+from fastbp.core.losses import LOSSES
+from fastbp.core.memory import every, load, shift, store
+from fastbp.core.traced import select, traced
+from fastbp.data import load_digits
+
+DTYPES = {"float32": np.float32, "float64": np.float64}
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+BASIC = ("squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy")  # see test_gradients.py
+PARAMETRIC = {"huber(0.3)": Huber(0.3), "quantile(0.8)": Quantile(0.8)}
+OTHERS = [name for name in twin.LOSSES if name not in (*BASIC, "huber", "quantile")]
+OUTPUTS = ["identity", "sigmoid", "tanh", "relu", "exponential", "softmax"]
+
+
+def model_of(net, theta, dtype="float64", **more):
+    loss = PARAMETRIC.get(net.loss, net.loss)
+    return Model(net.sizes, net.hidden, net.output, loss, net.bias, dtype, initial=theta.astype(dtype), **more)
+
+
+def off(found, expected):
+    """The largest difference, relative to the largest number."""
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+# The table -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_row_of_the_table_is_the_formula_of_the_twin(dtype):
+    """Value, first and second derivatives: all formulas in one kernel, which is told the number of one."""
+    rng = np.random.default_rng(1)
+    m, s, y = rng.uniform(0.1, 0.9, (3, 64)).astype(dtype)
+    column = {name: values.astype(float)[:, None] for name, values in (("m", m), ("s", s), ("y", y))}
+    formulas, expected = [], []
+    for name, row in LOSSES.items():
+        parameters = {"huber": (0.3,), "quantile": (0.8,)}.get(name, ())
+        its_twin = twin.LOSSES[{"huber": "huber(0.3)", "quantile": "quantile(0.8)"}.get(name, name)]
+        a = np.hstack([column["m"], column["s"]]) if name == "gaussian_nll" else column["m"]
+        pairs = name == "gaussian_nll"
+        inputs = (lambda m, s, y: (m, s, y)) if pairs else (lambda m, s, y: (m, y))
+        parts = [(row.value, 0), (row.derivative, 0), (row.second, 0)]
+        if pairs:
+            parts = [(row.value, 0), (row.derivative, 0), (row.derivative, 1), (row.second, 0), (row.second, 2)]
+        columns = [part(a, column["y"]).reshape(64, -1).T for part in (its_twin.value, its_twin.delta, its_twin.second)]
+        formulas += [
+            lambda m, s, y, part=part, i=i, inputs=inputs, parameters=parameters: of(
+                part(*inputs(m, s, y), *parameters), i
+            )
+            for part, i in parts
+        ]
+        expected += [*np.vstack(columns)]
+    found = computed(formulas, m, s, y)
+    assert len(found) == 3 * len(LOSSES) + 2
+    np.testing.assert_allclose(found, expected, rtol={"float32": 3e-5, "float64": 1e-13}[dtype], atol=1e-7)
+
+
+def of(result, i):
+    """The i-th number of a formula that has several."""
+    return result[i] if isinstance(result, tuple) else result
+
+
+def computed(formulas, m, s, y):
+    """Each formula of each (m, s, y): an array (formulas, len(m))."""
+    size = m.itemsize
+    lanes, P = lanes_of(size), POINTERS[size]
+
+    @traced
+    def switch(number, m, s, y):
+        value = m.constant(np.nan)
+        for i, formula in enumerate(formulas):
+            value = select(number == float(i), formula(m, s, y), value)
+        return value
+
+    @kernel(VOID(P, P, P, P, P, INT), "test-losses", size)
+    def all_formulas(out, number, m, s, y, count):
+        wide_vectors()
+        whole = every(lanes)
+        for i in range(0, count, lanes):
+            value = switch(
+                load(shift(number, i), whole),
+                load(shift(m, i), whole),
+                load(shift(s, i), whole),
+                load(shift(y, i), whole),
+            )
+            store(shift(out, i), value, whole)
+
+    number = np.repeat(np.arange(len(formulas)), len(m)).astype(m.dtype)
+    arrays = [np.empty_like(number), number, *(np.tile(values, len(formulas)) for values in (m, s, y))]
+    all_formulas.ctypes(*(array.ctypes.data for array in arrays), len(number))
+    return arrays[0].reshape(len(formulas), -1)
+
+
+# With every output ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", OTHERS)
+def test_cost_and_gradient_are_the_twins_and_the_signed_slope_with_every_output(loss, dtype):
+    for output in OUTPUTS:
+        net = twin.Net((3, 4, 4), "tanh", output, loss)
+        theta, X, y = twin.problem(net, rows=6)
+        model, weight = model_of(net, theta, dtype), np.array([1.0, 0.5, 0.0, 2.0, 0.25, 1.0])
+        expected_cost, expected = twin.value_and_gradient(net, theta, X, y, weight)
+        cost, gradient = model.value_and_gradient(X, y, weight)
+        assert np.any(gradient)
+        assert abs(cost - expected_cost) <= TOLERANCE[dtype] * max(1, abs(expected_cost)), net
+        assert off(gradient, expected) <= TOLERANCE[dtype], net
+        assert model.evaluate(X, y, weight)["cost"] == pytest.approx(cost, rel=1e-6)
+        for found, wanted in zip(
+            model.backward(X, y, weight).dz, twin.backward(net, theta, X, y, weight)[0], strict=True
+        ):
+            assert off(found, wanted) <= TOLERANCE[dtype], net
+        if dtype == "float64":
+            assert model.check_gradient(X, y, weight).passed, net
+
+
+def test_wide_outputs_and_many_rows_are_the_twins():
+    for loss, output, width in [
+        ("gaussian_nll", "identity", 70),
+        ("kullback_leibler", "softmax", 33),
+        ("huber", "identity", 41),
+    ]:
+        net = twin.Net((3, width), output=output, loss=loss)
+        theta, X, y = twin.problem(net, rows=70)
+        cost, gradient = model_of(net, theta).value_and_gradient(X, y)
+        expected_cost, expected = twin.value_and_gradient(net, theta, X, y)
+        assert cost == pytest.approx(expected_cost, rel=1e-12)
+        assert off(gradient, expected) <= 1e-10
+
+
+@pytest.mark.parametrize(("output", "loss"), [pair for pair in twin.FUSED if pair[0] in OUTPUTS])
+def test_a_loss_with_its_own_output_agrees_with_the_chain_rule_of_the_two(output, loss):
+    net = twin.Net((3, 4), output=output, loss=loss)
+    theta, X, y = twin.problem(net, rows=7)
+    model = model_of(net, theta)
+    fused = model.value_and_gradient(X, y)[1]
+    dz = model.backward(X, y).dz[0]  # by the chain rule, step by step
+    assert off(fused, np.concatenate([(dz.T @ X).T.ravel(), dz.sum(axis=0)])) <= 1e-13
+
+
+# Far out -------------------------------------------------------------------------------------------------------------
+
+FAR = [-1e4, -300.0, -20.0, -0.7, -1e-3, 0.0, 1e-3, 1.1, 20.0, 300.0, 1e4]
+FEW = [-1e4, -20.0, 0.0, 1e-3, 300.0, 1e4]
+PAIRS = [(a, b) for a in FEW for b in FEW]
+
+
+def log_of(y, a):
+    return y * mp.log(a) if y else 0
+
+
+def soft(z):
+    return [mp.exp(x) / mp.fsum(map(mp.exp, z)) for x in z]
+
+
+def bernoulli(z, y):
+    return -log_of(y, 1 / (1 + mp.exp(-z))) - log_of(1 - y, 1 / (1 + mp.exp(z)))
+
+
+def textbook(loss):
+    """(z's of one example, the rows of targets, C(z, y)) of the loss with its own output, else with identity."""
+    single = {
+        "squared_error": lambda e: e**2,
+        "half_squared_error": lambda e: e**2 / 2,
+        "absolute_error": abs,
+        "huber(0.3)": lambda e: e**2 / 2 if abs(e) <= mp.mpf(0.3) else mp.mpf(0.3) * (abs(e) - mp.mpf(0.3) / 2),
+        "quantile(0.8)": lambda e: mp.mpf(0.8) * -e if e < 0 else (1 - mp.mpf(0.8)) * e,
+        "log_cosh": lambda e: mp.log(mp.cosh(e)),
+    }
+    if loss in single:
+        return [(z,) for z in FAR], [(-2.5,), (0.25,)], lambda z, y: single[loss](z[0] - y[0])
+    return {
+        "hinge": ([(z,) for z in FAR], [(-1.0,), (1.0,)], lambda z, y: max(0, 1 - y[0] * z[0])),
+        "binary_cross_entropy": (
+            [(z,) for z in FAR], [(0.0,), (0.25,), (1.0,)], lambda z, y: bernoulli(z[0], y[0]),
+        ),
+        "cross_entropy": (
+            PAIRS, [(0.25, 0.75), (1.0, 0.0)], lambda z, y: -mp.fsum(map(log_of, y, soft(z))),
+        ),
+        "kullback_leibler": (
+            PAIRS, [(0.25, 0.75), (1.0, 0.0)],
+            lambda z, y: mp.fsum(log_of(p, p / a) for p, a in zip(y, soft(z), strict=True)),
+        ),
+        "poisson": ([(z,) for z in FAR], [(0.0,), (3.0,)], lambda z, y: mp.exp(z[0]) - log_of(y[0], mp.exp(z[0]))),
+        "gaussian_nll": (
+            [(m, s) for m in (-1e4, 0.25, 0.75, 1e4) for s in FAR], [(0.25,)],
+            lambda z, y: (z[1] + (y[0] - z[0]) ** 2 * mp.exp(-z[1])) / 2,
+        ),
+    }[loss]  # fmt: skip
+
+
+@cache
+def exact(loss, dtype):
+    """[(z, y, C, ∂C/∂z)] from the textbook's formula in 60 digits; the slopes are central differences in them."""
+    zs, ys, C = textbook(loss)
+    rows = []
+    with mp.workdps(60):
+        h = mp.mpf(2) ** -64
+        for z in (tuple(float(DTYPES[dtype](x)) for x in z) for z in zs):
+            for y in ys:
+                at = [mp.mpf(x) for x in z]
+                slopes = []
+                for i in range(len(z)):
+                    up, down = ([*at[:i], at[i] + step, *at[i + 1 :]] for step in (h, -h))
+                    slopes.append(rounded((C(up, y) - C(down, y)) / (2 * h), dtype))
+                rows.append((z, y, rounded(C(at, y), dtype), slopes))
+    return rows
+
+
+def rounded(x, dtype):
+    """As a number of the dtype, infinite beyond its range."""
+    if abs(x) > float(np.finfo(dtype).max):
+        return np.inf if x > 0 else -np.inf
+    return float(DTYPES[dtype](float(x)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", [*BASIC, *OTHERS])
+def test_cost_and_gradient_are_right_as_far_out_as_ten_thousand(loss, dtype):
+    eps, output = np.finfo(dtype).eps, twin_output(loss)
+    for z, y, cost, slopes in exact(loss, dtype):
+        n = len(z)
+        net = twin.Net((n, n), output=output, loss=loss)
+        model = model_of(net, np.concatenate([np.eye(n).ravel(), np.zeros(n)]), dtype)
+        found, gradient = model.value_and_gradient([z], [y])
+        np.testing.assert_allclose(found, cost, rtol=8 * eps, atol=4 * eps, err_msg=f"cost of z = {z}, y = {y}")
+        np.testing.assert_allclose(
+            gradient[-n:], slopes, rtol=8 * eps, atol=4 * eps, err_msg=f"∂C/∂z of z = {z}, y = {y}"
+        )
+
+
+def twin_output(loss):
+    return {loss: output for output, loss in twin.FUSED}.get(loss, "identity")
+
+
+def test_the_derivative_at_a_kink_is_zero():
+    for loss, y in [("absolute_error", 2.0), ("quantile", 2.0), (Quantile(0.8), 2.0), ("hinge", 1.0)]:
+        cost, gradient = Model((1, 1), loss=loss).value_and_gradient([[1.0]], [[y]], theta=[y / 2, y / 2])
+        assert cost == 0
+        assert gradient.tolist() == [0, 0]
+
+
+# What they are for ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "best"),
+    [
+        ("squared_error", np.mean),
+        ("poisson", np.mean),
+        ("absolute_error", np.median),
+        (Quantile(0.8), lambda y: np.quantile(y, 0.8)),
+        ("quantile", np.median),
+    ],
+)
+def test_the_best_constant_is_the_statistic_that_the_loss_is_for(loss, best):
+    y = np.random.default_rng(0).gamma(2, size=101)
+    model = Model((1, 1), loss=loss, dtype="float64")
+    assert best(y) - 0.01 < best(y) < best(y) + 0.01
+    below, above = (model.value_and_gradient(np.zeros((101, 1)), y, theta=[0, best(y) + d])[1] for d in (-0.01, 0.01))
+    assert below[1] < 0 < above[1]
+
+
+def test_gaussian_nll_is_least_at_the_mean_and_the_logarithm_of_the_variance():
+    y = np.random.default_rng(0).normal(3, 2, 100)
+    model = Model((1, 2), loss="gaussian_nll", dtype="float64")
+    cost, gradient = model.value_and_gradient(np.zeros((100, 1)), y, theta=[0, 0, y.mean(), np.log(y.var())])
+    np.testing.assert_allclose(gradient, 0, atol=1e-14)
+    assert cost == pytest.approx((1 + np.log(y.var())) / 2)
+
+
+def test_kullback_leibler_is_zero_where_the_outputs_are_the_targets():
+    y = np.random.default_rng(0).dirichlet(np.ones(5), 1)
+    model = Model((1, 5), output="softmax", loss="kullback_leibler", dtype="float64")
+    cost, gradient = model.value_and_gradient([[0.0]], y, theta=np.concatenate([np.zeros(5), np.log(y[0])]))
+    assert cost == pytest.approx(0, abs=1e-15)
+    np.testing.assert_allclose(gradient, 0, atol=1e-15)
+
+
+# Several labels at once, and signs -----------------------------------------------------------------------------------
+
+
+def test_many_labels_at_once_are_learned_and_right_only_if_all_are():
+    """The binary digits of a handwritten digit."""
+    X, digit = load_digits()
+    X, y = X / 16, (digit[:, None] >> np.arange(4)) & 1
+    model = Model((64, 32, 4), output="sigmoid")
+    assert model.loss == "binary_cross_entropy"
+    model.fit(X[:1400], y[:1400], epochs=30)
+    right = (model.predict(X[1400:]) >= 0.5) == y[1400:]
+    assert model.evaluate(X[1400:], y[1400:])["accuracy"] == pytest.approx(right.all(axis=1).mean())
+    assert right.all(axis=1).mean() > 0.7
+    assert right.mean() > right.all(axis=1).mean()
+
+
+def test_hinge_counts_the_signs_that_are_right():
+    X, digit = load_digits()
+    X, y = X / 16, np.where(digit < 5, 1, -1)
+    model = Model((64, 32, 1), loss="hinge")
+    model.fit(X[:1400], y[:1400], epochs=20)
+    accuracy = model.evaluate(X[1400:], y[1400:])["accuracy"]
+    assert accuracy == pytest.approx(np.mean(np.sign(model.predict(X[1400:])[:, 0]) == y[1400:]))
+    assert accuracy > 0.9
+
+
+# Label smoothing -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("output", "loss", "classes"),
+    [
+        ("softmax", "cross_entropy", True),
+        ("softmax", "cross_entropy", False),
+        ("sigmoid", "cross_entropy", True),
+        ("sigmoid", "binary_cross_entropy", False),
+    ],
+)
+def test_label_smoothing_trains_on_smoothed_targets_and_evaluates_on_true_ones(output, loss, classes, dtype):
+    net = twin.Net((4, 5, 3), "tanh", output, loss)
+    theta, X, y = twin.problem(net, rows=12, classes=classes)
+    rows = np.eye(3)[y] if classes else y
+    smooth = 0.8 * rows + 0.2 / (3 if loss == "cross_entropy" else 2)
+    model, given_y = model_of(net, theta, dtype, label_smoothing=0.2), y.copy()
+    cost, gradient = model.value_and_gradient(X, y)
+    expected_cost, expected = twin.value_and_gradient(net, theta, X, smooth)
+    assert cost == pytest.approx(expected_cost, rel=TOLERANCE[dtype])
+    assert off(gradient, expected) <= TOLERANCE[dtype]
+    assert off(model.backward(X, y).dz[0], twin.backward(net, theta, X, smooth)[0][0]) <= TOLERANCE[dtype]
+    assert model.check_gradient(X, y).passed
+    assert model.evaluate(X, y)["cost"] == pytest.approx(twin.cost(net, theta, X, y), rel=TOLERANCE[dtype])
+    thetas, costs = twin.trajectory(
+        net, theta, X, smooth, lambda t, g, state: twin.sgd_step(t, g, state, 0.05), epochs=2, batch_size=5
+    )
+    history = model.fit(X, y, epochs=2, batch_size=5, optimizer=SGD(0.05), shuffle=False, validation_data=(X, y))
+    assert off(model.parameters, thetas[-1]) <= TOLERANCE[dtype]
+    assert off(history.cost, costs) <= TOLERANCE[dtype]
+    assert history.validation_cost[-1] == pytest.approx(model.evaluate(X, y)["cost"])
+    np.testing.assert_array_equal(y, given_y)
+
+
+def test_label_smoothing_is_a_share_for_losses_of_classes():
+    with pytest.raises(ValueError, match=r"^label_smoothing must lie in \[0, 1\), got 1$"):
+        Model((2, 2), output="softmax", label_smoothing=1)
+    with pytest.raises(
+        ValueError, match=r"^label_smoothing is for the losses cross_entropy and binary_cross_entropy, "
+    ):
+        Model((2, 2), label_smoothing=0.1)
+    assert Model((2, 2), label_smoothing=0).label_smoothing == 0
+
+
+# Names and objects ---------------------------------------------------------------------------------------------------
+
+
+def test_names_mean_the_default_parameters_and_the_model_shows_them():
+    assert Model((2, 2), loss="huber").loss == Huber() == Huber(delta=1.0)
+    assert Model((2, 2), loss="quantile").loss == Quantile() == Quantile(q=0.5)
+    assert "loss=Huber(delta=0.3)" in repr(Model((2, 2), loss=Huber(0.3)))
+    assert Model((2, 2), output="softmax").loss == "cross_entropy"
+    assert Model((2, 2), output="sigmoid").loss == "binary_cross_entropy"
+    assert Model((2, 2), output="exponential").loss == "poisson"
+    assert Model((2, 2), output="tanh").loss == "squared_error"
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Huber(0), ValueError, "delta must be finite and positive, got 0"),
+        (lambda: Huber(np.inf), ValueError, "delta must be finite and positive, got inf"),
+        (lambda: Huber("1"), TypeError, "delta must be a number, got '1'"),
+        (lambda: Quantile(0.0), ValueError, "q must be finite and positive, got 0.0"),
+        (lambda: Quantile(1), ValueError, "q must lie between 0 and 1, got 1"),
+        (lambda: Model((2, 2), loss=Huber(1e-60)), ValueError, "loss must have parameters that fit in float32"),
+        (lambda: Model((2, 2), loss=Huber(1e60)), ValueError, "loss must have parameters that fit in float32"),
+        (lambda: Model((2, 3), loss="gaussian_nll"), ValueError, "loss 'gaussian_nll' needs an even number of outputs"),
+        (lambda: Model((2, 2), loss="mse"), ValueError, "loss must be one of squared_error, half_squared_error, "),
+        (lambda: Model((2, 2), loss=Huber), TypeError, "loss must be one of squared_error, "),
+    ],
+)
+def test_wrong_losses_are_refused(make, error, message):
+    with pytest.raises(error) as caught:
+        make()
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gaussian_nll", Huber(0.3), Quantile(0.8)])
+def test_a_model_keeps_its_loss_in_a_file_a_pickle_and_a_copy(loss, tmp_path):
+    model = Model((2, 2), loss=loss, seed=3)
+    model.save(tmp_path / "model")
+    for other in (Model.load(tmp_path / "model"), pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert other.loss == loss
+        np.testing.assert_array_equal(other.parameters, model.parameters)
+
+
+def test_a_model_keeps_its_label_smoothing(tmp_path):
+    Model((2, 2), output="softmax", label_smoothing=0.1).save(tmp_path / "model")
+    assert Model.load(tmp_path / "model").label_smoothing == 0.1
+
+
+def test_models_with_different_parameters_have_kernels_of_their_own():
+    X, y, theta = np.zeros((1, 1)), [[2.0]], [0.0, 0.0]
+    costs = [
+        Model((1, 1), loss=Huber(delta), dtype="float64").value_and_gradient(X, y, theta=theta)[0]
+        for delta in (0.5, 1, 4)
+    ]
+    assert costs == [0.875, 1.5, 2.0]
