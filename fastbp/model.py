@@ -64,8 +64,8 @@ class Model:
     seed: of the initial parameters, of shuffling and of dropout.
     initial: a name, or arrays (see `Network.initial`).
     reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted sum ("sum").
-    l1, l2: in training and `value_and_gradient`, l1 Σ|w| + ½ l2 Σ w² over the weights, not the biases, is added to the
-    cost of a mini-batch; `evaluate` and validation costs are of the data alone.
+    l1, l2: in `fit`, its History and `value_and_gradient`, l1 Σ|w| + ½ l2 Σ w² over the weights, not the biases, is
+    added to the cost of a mini-batch; `evaluate` and validation costs are of the data alone.
     dropout: the fraction p of units, in [0, 1), that a hidden layer drops while `fit` runs, or one for each hidden
     layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch
     (Srivastava et al., JMLR 2014). Everything but `fit` and the cost in its History is of the network with all units.

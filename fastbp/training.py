@@ -245,13 +245,16 @@ class Run:
     def state(self) -> State:
         """What callbacks see."""
         last = {name: values[-1] for name, values in self.columns.items() if values}
+        rate = last.get("learning_rate", np.nan)  # the schedule has heard of the epoch's cost, and may be further
+        if self.steps_done % self.job.per_epoch or not last:
+            rate = self.plan.rate(self.plan.updates_before + max(self.steps_done - 1, 0))
         return State(
             epoch=self.plan.epochs_before + self.epochs_done,
             steps=self.steps_done,
             cost=self._cost() if self.steps_done % self.job.per_epoch else last.get("cost", np.nan),
             validation_cost=last.get("validation_cost"),
             metrics=MappingProxyType({name: last[name] for name in self.plan.metrics if name in last}),
-            learning_rate=self.plan.rate(self.plan.updates_before + max(self.steps_done - 1, 0)),
+            learning_rate=rate,
             seconds=self.seconds,
             model=self.plan.model,
         )

@@ -93,7 +93,8 @@ def test_fit_follows_the_schedule_through_fits_and_files(schedule, tmp_path):
     model = model_of(NET, theta, "float64")
     model.fit(X, y, epochs=2, batch_size=5, optimizer=SGD(slower, 0.5), shuffle=False)
     assert_close(model.parameters, thetas[10], 1e-12)
-    model.fit(X, y, epochs=3, batch_size=5, shuffle=False)
+    history = model.fit(X, y, epochs=3, batch_size=5, shuffle=False)
+    np.testing.assert_allclose(history.learning_rate, [FORMULAS[schedule](t) / 10 for t in (14, 19, 24)], rtol=1e-13)
     model.save(tmp_path / "model")
     model = Model.load(tmp_path / "model")
     assert model.optimizer == SGD(slower, 0.5)
@@ -157,7 +158,10 @@ def test_on_plateau_reduces_after_epochs_without_a_better_cost(validation, tmp_p
     held_out = (X[:9] * 1.5, y[:9] + 0.2) if validation else None
     model, expected = model_of(NET, theta, "float64"), model_of(NET, theta, "float64")
     options = {"batch_size": 5, "validation_data": held_out}
-    first = model.fit(X, y, epochs=13, optimizer=SGD(PLATEAU), **options)
+    told = []
+    callbacks = [lambda state: told.append(state.learning_rate)]
+    first = model.fit(X, y, epochs=13, optimizer=SGD(PLATEAU), callbacks=callbacks, **options)
+    np.testing.assert_array_equal(told, first.learning_rate)
     model.save(tmp_path / "model")
     model = Model.load(tmp_path / "model")
     second = model.fit(X, y, epochs=27, optimizer=SGD(PLATEAU), **options)
@@ -168,6 +172,27 @@ def test_on_plateau_reduces_after_epochs_without_a_better_cost(validation, tmp_p
     for rate in rates:
         expected.fit(X, y, epochs=1, optimizer=SGD(rate), **options)
     np.testing.assert_array_equal(model.parameters, expected.parameters)
+    np.testing.assert_array_equal([*first.learning_rate, *second.learning_rate], rates)
+
+
+@pytest.mark.parametrize("schedule", [PLATEAU, Cosine(0.2, steps=150, warm_up=9)])
+def test_a_run_that_was_cut_off_goes_on_with_its_schedule(schedule, tmp_path):
+    theta, X, y = twin.problem(NET, rows=23)
+    options = {"epochs": 30, "batch_size": 5, "optimizer": SGD(schedule)}
+    whole, part = model_of(NET, theta, "float64"), model_of(NET, theta, "float64")
+    history = whole.fit(X, y, **options)
+
+    def cut(state):
+        if state.epoch == 17:
+            raise RuntimeError("cut off")
+
+    with pytest.raises(RuntimeError, match="cut off"):
+        part.fit(X, y, checkpoint=tmp_path / "run", callbacks=[cut], **options)
+    part = Model.resume(tmp_path / "run")
+    resumed = part.fit(X, y, callbacks=[lambda state: None])
+    np.testing.assert_array_equal(part.parameters, whole.parameters)
+    np.testing.assert_array_equal(resumed.learning_rate, history.learning_rate)
+    assert len(set(history.learning_rate)) > 3
 
 
 def test_a_cost_that_is_not_finite_is_no_epoch_of_a_plateau():
