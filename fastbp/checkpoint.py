@@ -74,8 +74,11 @@ def interrupted(path: str | os.PathLike[str], tensors: Tensors, metadata: Mappin
     """The run in a file that was read. ValueError if there is none."""
     if "run" not in metadata:
         raise ValueError(f"{os.fspath(path)} holds a model and no run of fit: Model.load reads it")
-    kept = with_arrays(json.loads(metadata["run"]), tensors)
-    return Interrupted(os.fspath(path), kept["arguments"], kept["fingerprint"], kept["state"])
+    try:
+        kept = with_arrays(json.loads(metadata["run"]), tensors)
+        return Interrupted(os.fspath(path), kept["arguments"], kept["fingerprint"], kept["state"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise files.not_a_model(path, error) from error
 
 
 # --- the arguments of fit ---------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from safetensors.numpy import save as to_bytes
 FORMAT = 2
 """The version of the format that this module writes, and the newest that it reads; older ones it reads as well.
 
-1: a model has the fields `saving.FIRST`; 2: it may have further ones.
+1: a model has no fields of `saving.ABSENT`; 2: it may have them.
 """
 
 DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}

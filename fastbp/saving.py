@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, NDArray[Any]]
 
-FIRST = ("sizes", "hidden", "output", "bias", "loss", "reduction", "dtype", "seed", "optimizer", "updates", "epochs")
-"""The fields that every description has. Later ones may be missing in an older file, and then have the defaults of
-`Model` and of the optimizers."""
+ABSENT: dict[str, Any] = {"l1": 0.0, "l2": 0.0, "dropout": 0.0, "label_smoothing": 0.0, "schedule": asdict(START)}
+"""What files of format 1 do not say, and mean; see `files.FORMAT`."""
 
 
 def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
@@ -50,17 +49,18 @@ def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
 def put_together(
     kind: "type[Model]", description: dict[str, Any], tensors: Tensors, custom: Sequence[object] = ()
 ) -> "Model":
-    """The model that was taken apart, by this version or an older one, with the user's own objects.
+    """The model that was taken apart, with the user's own objects. KeyError, TypeError or ValueError for anything else.
 
-    LookupError if a custom object is missing; KeyError, TypeError or ValueError for anything else.
+    LookupError if a custom object is missing.
     """
-    arguments = {field: description[field] for field in FIRST} | description
     theta, moments = tensors["parameters"], tensors["moments"]
+    arguments = ABSENT | description
     arguments["hidden"] = [custom_activation.from_data(data, custom) for data in arguments["hidden"]]
     arguments["output"] = custom_activation.from_data(arguments["output"], custom)
     arguments["loss"] = losses.from_data(arguments["loss"], custom)
-    optimizer = optimizers.from_dict(arguments.pop("optimizer"))
-    progress = Progress(**arguments.pop("schedule", asdict(START)))
+    optimizer = optimizers.from_dict(arguments["optimizer"])
+    del arguments["optimizer"]
+    progress = Progress(**arguments.pop("schedule"))
     updates, epochs = (nonnegative_int(name, arguments.pop(name)) for name in ("updates", "epochs"))
     if theta.dtype != arguments["dtype"] or moments.dtype != theta.dtype:
         raise ValueError(f"parameters must be {arguments['dtype']}, got {theta.dtype}")
@@ -72,13 +72,7 @@ def put_together(
     model.optimizer, model._updates, model._epochs, model._progress = optimizer, updates, epochs, progress
     model._moments = aligned_zeros(moments.size, model.dtype)
     model._moments[:] = moments.ravel()
-    if not _said(description, taken_apart(model)[0]):
-        raise ValueError("its description is not that of a model")
+    complete = ABSENT | {"dropout": model.dropout} | description | {"optimizer": optimizers.to_dict(optimizer)}
+    if json.dumps(taken_apart(model)[0], sort_keys=True) != json.dumps(complete, sort_keys=True):
+        raise ValueError("its description is not complete")
     return model
-
-
-def _said(part: Any, whole: Any) -> bool:
-    """Whether `whole` has all that `part` says: dictionaries may have more, other values are equal and of one type."""
-    if isinstance(part, dict) and isinstance(whole, dict):
-        return all(key in whole and _said(value, whole[key]) for key, value in part.items())
-    return json.dumps(part) == json.dumps(whole)

@@ -351,6 +351,18 @@ def test_label_smoothing_trains_on_smoothed_targets_and_evaluates_on_true_ones(o
     np.testing.assert_array_equal(y, given_y)
 
 
+def test_metrics_see_the_true_classes_of_a_training_on_smoothed_ones():
+    seen = []
+
+    def note(y, outputs):
+        seen.append(y.tolist())
+        return 0.0
+
+    model = Model((1, 2), output="softmax", label_smoothing=0.2)
+    model.fit([[0.0], [1.0]], [0, 1], epochs=1, metrics=[note, "accuracy"])
+    assert seen == [[0, 1]]
+
+
 def test_label_smoothing_is_a_share_for_losses_of_classes():
     with pytest.raises(ValueError, match=r"^label_smoothing must lie in \[0, 1\), got 1$"):
         Model((2, 2), output="softmax", label_smoothing=1)

@@ -13,6 +13,7 @@ import fastbp
 from fastbp import SGD, Adagrad, Adam, AdamW, Model, NAdam, RMSprop, Rprop, files, optimizers, schedules
 from fastbp.core import table as slots
 from fastbp.job import Examples, Job
+from fastbp.saving import ABSENT
 
 NET = twin.Net((4, 9, 6, 3), "tanh", "softmax", "cross_entropy")
 PLAIN, PENALISED = NET, twin.Net((4, 9, 6, 3), "tanh", "softmax", "cross_entropy", l1=0.01, l2=0.1)
@@ -118,7 +119,7 @@ def test_files_from_before_penalties_clipping_and_schedules_mean_none_of_them(tm
     model.save(tmp_path / "model")
     tensors, metadata = files.read(tmp_path / "model")
     description = json.loads(metadata["model"])
-    for name in ("l1", "l2", "dropout", "schedule"):
+    for name in ABSENT:
         del description[name]
     del description["optimizer"]["clip_norm"]
     files.write(tmp_path / "old", tensors, {"model": json.dumps(description)})

@@ -166,6 +166,38 @@ def test_it_does_not_matter_to_dropout_nor_to_wide_first_layers_how_rows_are_rea
         assert results(X, shuffle, 2, **options) == results(numbers.astype("f4"), shuffle, 1, **options)
 
 
+@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("name", ["memmap", "CSR matrix", "polars frame of several dtypes"])
+def test_rows_can_be_held_out_weighted_and_resumed_from(name: str, tmp_path: Path) -> None:
+    X, options = KINDS[name][1](NUMBERS, tmp_path / "X"), {"validation_fraction": 0.2, "class_weight": "balanced"}
+
+    def trained(X: Any, interrupt: bool) -> Any:
+        model, path = Model(SIZES, output="softmax", seed=4), tmp_path / f"{interrupt}.safetensors"
+
+        def stop(state: Any) -> None:
+            if interrupt and state.epoch == 2:
+                raise KeyboardInterrupt
+
+        more: dict[str, Any] = {
+            "callbacks": [stop],
+            "metrics": ["accuracy"],
+            "epochs": 4,
+            "checkpoint": path,
+            **options,
+        }
+        try:
+            history = model.fit(X, CLASSES, **more)
+        except KeyboardInterrupt:
+            interrupt = False
+            model = Model.resume(path)
+            history = model.fit(X, CLASSES, callbacks=[stop], metrics=["accuracy"])
+        return model.parameters.tobytes(), history.cost.tolist(), history.metrics["accuracy"].tolist()
+
+    expected = trained(NUMBERS, interrupt=False)
+    assert trained(X, interrupt=False) == expected
+    assert trained(X, interrupt=True) == expected
+
+
 def test_small_inputs_are_read_at_once(tmp_path: Path) -> None:
     for _, make in KINDS.values():
         inputs = as_inputs(make(NUMBERS, tmp_path / "X"), COLUMNS, "float32")

@@ -50,7 +50,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_TRAIN,
     NET_ROWS,  # of weights and biases: a row holds what all neurons of a layer have from one input
     NET_PENALTY,  # 0 without l1 and l2
-    NET_L1,  # float64
+    NET_L1,  # float64: see `number_at`
     NET_L2,  # float64
     HEADER,
 ) = range(44)
