@@ -116,8 +116,9 @@ def resumed(options: "Options", run: Interrupted) -> "Options":
     for name in GIVEN_AGAIN:
         if (getattr(options, name) is not None) != kept[name]:
             raise ValueError(f"{name} must be given {'again' if kept[name] else 'neither'}: the run is to be resumed")
-    if len(options.callbacks) != kept["callbacks"]:
-        raise ValueError(f"callbacks must be the {kept['callbacks']} of the run, again, got {len(options.callbacks)}")
+    callbacks = len(options.callbacks)
+    if callbacks != kept["callbacks"] and (callbacks or any(run.state["callbacks"][: kept["callbacks"]])):
+        raise ValueError(f"callbacks must be the {kept['callbacks']} of the run, again, got {callbacks}")
     weights = kept["class_weight"]
     found["class_weight"] = dict(weights) if isinstance(weights, list) else weights
     if options.class_weight not in (None, found["class_weight"]):
@@ -141,7 +142,7 @@ def default_of(options: "Options", name: str) -> Any:
 def check_same(run: Interrupted, arguments: dict[str, Any], fingerprint: str) -> None:
     """ValueError unless these are the arguments and the data of the interrupted run."""
     for name, value in arguments.items():
-        if value != run.arguments[name]:
+        if value != run.arguments[name] and name != "callbacks":  # they may be left out if they remember nothing
             raise ValueError(f"{name} must be as in the run that is resumed: {run.arguments[name]}, got {value}")
     if fingerprint != run.fingerprint:
         raise ValueError("X, y and weights must be those of the run that is resumed; these are others")

@@ -296,5 +296,6 @@ class Run:
         self.columns = {name: values.tolist() for name, values in state["columns"].items()}
         self._sums, self._epoch_seconds = np.array(state["sums"]), state["epoch_seconds"]
         self.seconds = state["seconds"]
-        for callback, its in zip(self.plan.callbacks, state["callbacks"], strict=True):
+        left_out = len(state["callbacks"]) - len(self.plan.callbacks)
+        for callback, its in zip(self.plan.callbacks, state["callbacks"][left_out:], strict=True):
             callback.load_state(its)

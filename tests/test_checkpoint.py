@@ -52,8 +52,22 @@ def killed_in_epoch(epoch):
     return callback
 
 
-class Nothing(Callback):
-    """In the place of the callback that killed."""
+class Counting(Callback):
+    """Remembers how often it was called."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def after_epoch(self, state):
+        self.calls += 1
+        if self.calls == 3:
+            raise Killed
+
+    def state_dict(self):
+        return {"calls": self.calls}
+
+    def load_state(self, state):
+        self.calls = state["calls"] + 10
 
 
 RUNS = {
@@ -85,7 +99,7 @@ def test_a_resumed_run_ends_in_the_bits_of_the_uninterrupted_one(name, tmp_path)
     model = Model.resume(path)
     assert 0 < model._epochs < len(expected)
     again = {key: options[key] for key in TO_GIVE_AGAIN if key in options}
-    history = model.fit(X, Y, callbacks=[Nothing()], **again)
+    history = model.fit(X, Y, **again)
     same_history(history, expected)
     same_model(model, alone)
 
@@ -105,7 +119,7 @@ def test_a_run_is_resumed_from_its_very_beginning_and_from_its_end(tmp_path):
         model.fit(X, Y, epochs=3, checkpoint=path, every=100, callbacks=[AtOnce()])
     for _ in range(3):  # begins anew, and then finds the end
         model = Model.resume(path)
-        same_history(model.fit(X, Y, callbacks=[Nothing()]), expected)
+        same_history(model.fit(X, Y), expected)
         same_model(model, alone)
     model.fit(X, Y, epochs=1)
     alone.fit(X, Y, epochs=1)
@@ -134,7 +148,7 @@ def test_every_so_many_epochs_a_checkpoint_is_written(tmp_path, monkeypatch):
 REFUSED = {
     "epochs must be 9": {"epochs": 8},
     "batch_size must be 16": {"batch_size": 17},
-    "callbacks must be the 1": {"callbacks": []},
+    "callbacks must be the 1": {"callbacks": [print, print]},
     "optimizer must be Adam": {"optimizer": "sgd"},
     "sample_weight must be given neither": {"sample_weight": np.ones(ROWS)},
     "metrics must be as in the run": {"metrics": ("accuracy",)},
@@ -149,10 +163,20 @@ def test_another_run_is_refused_and_the_right_one_still_goes_on(message, tmp_pat
     expected = alone.fit(X, Y, epochs=9, batch_size=16)
     with pytest.raises(Killed):
         fresh().fit(X, Y, epochs=9, batch_size=16, checkpoint=path, callbacks=[killed_in_epoch(2)])
-    model, right = Model.resume(path), {"X": X, "y": Y, "callbacks": [Nothing()]}
+    model, right = Model.resume(path), {"X": X, "y": Y}
     with pytest.raises(ValueError, match=message):
         model.fit(**{**right, **REFUSED[message]})
     same_history(model.fit(**right), expected)
+
+
+def test_a_callback_gets_back_what_it_knew_and_must_be_given_again(tmp_path):
+    with pytest.raises(Killed):
+        fresh().fit(X, Y, epochs=9, checkpoint=tmp_path / "run", callbacks=[Counting()])
+    with pytest.raises(ValueError, match="callbacks must be the 1 of the run, again, got 0"):
+        Model.resume(tmp_path / "run").fit(X, Y)
+    counting = Counting()
+    Model.resume(tmp_path / "run").fit(X, Y, callbacks=[counting])
+    assert counting.calls == 2 + 10 + 7
 
 
 def test_what_holds_no_run_or_cannot_be_written_says_so(tmp_path):
