@@ -29,9 +29,9 @@ class Activation:
     """An activation made of Python functions of one number: a_j = value(z_j), for hidden layers and the output.
 
     value(z) -> σ(z); derivative(z) -> σ'(z); second(z) -> σ''(z), if it is known; name: under which it is saved (None:
-    that of the function `value`). Numba compiles them, in each process once for each dtype, for z of the model's: they
-    may use math, numpy and functions under numba.njit, must be defined for every z, should raise nothing, and keep the
-    global variables of now.
+    that of the function `value`, "custom" of a lambda). Numba compiles them, in each process once for each dtype, for z
+    of the model's: they may use math, numpy and functions under numba.njit, must be defined for every z, should raise
+    nothing, and keep the global variables of now.
 
     TypeError or ValueError if one cannot be compiled, or is not the slope of the one before at one of 40 points z from
     -9.73 to 9.73, or not finite there.
@@ -45,11 +45,11 @@ class Activation:
     def __init__(
         self, value: Function, derivative: Function, second: Function | None = None, name: str | None = None
     ) -> None:
-        chosen = getattr(value, "__name__", "") if name is None else name
+        chosen = name_of(value) if name is None else name
         if not isinstance(chosen, str):
             raise TypeError(f"name must be a string, got {name!r}")
-        if not chosen or chosen == "<lambda>" or chosen in (*ACTIVATIONS, *OUTPUT_ONLY):
-            raise ValueError(f"name must be given, and not be that of another activation, got {chosen!r}")
+        if not chosen or chosen in (*ACTIVATIONS, *OUTPUT_ONLY):
+            raise ValueError(f"name must not be empty or that of another activation, got {chosen!r}")
         for field, function in (("value", value), ("derivative", derivative), ("second", second), ("name", chosen)):
             object.__setattr__(self, field, function)
         slopes = {"value": value, "derivative": derivative} | ({} if second is None else {"second": second})
@@ -59,6 +59,12 @@ class Activation:
 
     def __repr__(self) -> str:
         return f"Activation({self.name!r})"
+
+
+def name_of(function: object) -> str:
+    """Under which what is made of the function is saved."""
+    name = str(getattr(function, "__name__", "<lambda>"))
+    return "custom" if name == "<lambda>" else name
 
 
 def on_points(argument: str, function: object) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:

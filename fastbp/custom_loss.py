@@ -8,6 +8,7 @@ from itertools import pairwise, product
 
 from fastbp.core.custom_loss import of_two_numbers
 from fastbp.core.losses import LOSSES
+from fastbp.custom_activation import name_of
 
 Function = Callable[[float, float], float]
 
@@ -25,9 +26,9 @@ class Loss:
     """A loss made of Python functions of two numbers: C_n = Σ_j value(a_j, y_j) over the outputs j.
 
     value(a, y) -> c; derivative(a, y) -> ∂c/∂a; second(a, y) -> ∂²c/∂a², if it is known; name: under which it is saved
-    (None: that of the function `value`). Numba compiles them, once in a process, for float64 numbers (of float32 models
-    as well): they may use math, numpy and functions under numba.njit, should raise nothing, and keep the global
-    variables of now. Of a model's y they take every finite number.
+    (None: that of the function `value`, "custom" of a lambda). Numba compiles them, once in a process, for float64
+    numbers (of float32 models as well): they may use math, numpy and functions under numba.njit, should raise nothing,
+    and keep the global variables of now. Of a model's y they take every finite number.
 
     TypeError or ValueError if one cannot be compiled, or is not the slope of the one before at one of 48 points (a, y)
     where central differences of that are finite.
@@ -43,11 +44,11 @@ class Loss:
     ) -> None:
         slopes = {"value": value, "derivative": derivative} | ({} if second is None else {"second": second})
         functions = {argument: compiled(argument, function) for argument, function in slopes.items()}
-        chosen = getattr(value, "__name__", "") if name is None else name
+        chosen = name_of(value) if name is None else name
         if not isinstance(chosen, str):
             raise TypeError(f"name must be a string, got {name!r}")
-        if not chosen or chosen == "<lambda>" or chosen in LOSSES:
-            raise ValueError(f"name must be given, and not be that of another loss, got {chosen!r}")
+        if not chosen or chosen in LOSSES:
+            raise ValueError(f"name must not be empty or that of another loss, got {chosen!r}")
         for of, argument in pairwise(functions):
             check_slope(argument, functions[argument], of, functions[of])
         for field, given in (("value", value), ("derivative", derivative), ("second", second), ("name", chosen)):

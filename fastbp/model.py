@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -32,7 +32,7 @@ from fastbp.program import (
     embedded_table,
     training_table,
 )
-from fastbp.saving import put_together, taken_apart
+from fastbp.saving import custom_objects, put_together, taken_apart
 from fastbp.schedules import START
 from fastbp.targets import as_targets, smoothed
 from fastbp.team import run_once, workers_for
@@ -51,6 +51,7 @@ from fastbp.validation import (
 
 Array = NDArray[Any]
 REDUCTIONS = ("mean", "sum")
+Custom = Activation | Loss | Sequence[Activation | Loss] | Mapping[str, Activation | Loss]
 
 
 class Model:
@@ -281,15 +282,16 @@ class Model:
         files.write(path, tensors, {"model": json.dumps(description)})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], custom: Sequence[Activation | Loss] = ()) -> "Model":
+    def load(cls, path: str | os.PathLike[str], custom: Custom = ()) -> "Model":
         """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file.
 
-        custom: the model's own objects of the user's, of which the file has the names; LookupError if one is missing.
+        custom: the user's own activations and losses in the model, of which the file has the names: one, several, or a
+        dict of them. LookupError if one is missing.
         """
         return cls._read(path, custom)[0]
 
     @classmethod
-    def resume(cls, path: str | os.PathLike[str], custom: Sequence[Activation | Loss] = ()) -> "Model":
+    def resume(cls, path: str | os.PathLike[str], custom: Custom = ()) -> "Model":
         """The model of a checkpoint, whose next `fit` goes on with the interrupted run: to the bits that it would have.
 
         That fit is given the same data, validation data, sample weights and callbacks; it returns the History of the
@@ -301,12 +303,11 @@ class Model:
         return model
 
     @classmethod
-    def _read(
-        cls, path: str | os.PathLike[str], custom: Sequence[Activation | Loss]
-    ) -> tuple["Model", dict[str, Array], dict[str, str]]:
+    def _read(cls, path: str | os.PathLike[str], custom: Custom) -> tuple["Model", dict[str, Array], dict[str, str]]:
         tensors, metadata = files.read(path)
         try:
-            return put_together(cls, dict(json.loads(metadata["model"])), tensors, custom), tensors, metadata
+            model = put_together(cls, dict(json.loads(metadata["model"])), tensors, custom_objects(custom))
+            return model, tensors, metadata
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise files.not_a_model(path, error) from error
 

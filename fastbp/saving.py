@@ -1,7 +1,7 @@
 """A model as plain data, and back: a description that JSON can hold, the parameters, the optimizer's moments."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,13 @@ def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
         "schedule": asdict(model._progress),
     }
     return description, {"parameters": np.array(model._theta), "moments": np.array(model._moments)}
+
+
+def custom_objects(custom: object) -> Sequence[object]:
+    """One object of the user's, several, or a dict of them, as a sequence."""
+    if isinstance(custom, Mapping):
+        return list(custom.values())
+    return custom if isinstance(custom, Sequence) else [custom]
 
 
 def put_together(

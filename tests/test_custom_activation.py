@@ -135,9 +135,9 @@ def test_wrong_functions_are_refused_with_where_and_why(functions, message):
         ),
         ((bump, "relu"), TypeError, "derivative must be a Python function of one number z, got 'relu'"),
         ((bump, bump_slope, None, 3), TypeError, "name must be a string, got 3"),
-        ((bump, bump_slope, None, "relu"), ValueError, "name must be given, and not be that of another .* 'relu'"),
-        ((bump, bump_slope, None, "softmax"), ValueError, "name must be given, and not be that of another"),
-        ((lambda z: z, lambda z: 1.0), ValueError, "name must be given"),
+        ((bump, bump_slope, None, "relu"), ValueError, "name must not be empty or that of another .* 'relu'"),
+        ((bump, bump_slope, None, "softmax"), ValueError, "name must not be empty or that of another"),
+        ((bump, bump_slope, None, ""), ValueError, "name must not be"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, kind, message):
@@ -198,3 +198,13 @@ def test_pickling_a_model_with_functions_that_have_no_place_in_a_module_says_so(
     local = Activation(lambda z: 2 * z, lambda z: 2.0, name="twice")
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(Model((2, 1), output=local))
+
+
+def test_lambdas_need_no_name_and_load_takes_one_object_several_or_a_dict(tmp_path):
+    square, X = Activation(lambda z: z * z, lambda z: 2 * z), np.eye(3)
+    model = Model((3, 4, 2), hidden=square)
+    model.save(tmp_path / "model")
+    for custom in (square, [square], (square,), {"custom": square}):
+        assert Model.load(tmp_path / "model", custom=custom).predict(X).tobytes() == model.predict(X).tobytes()
+    with pytest.raises(LookupError, match="the model has the custom activation 'custom'"):
+        Model.load(tmp_path / "model", custom=Activation(lambda z: z * z, lambda z: 2 * z, name="other"))
