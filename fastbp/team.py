@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastbp.core import step
 from fastbp.core import table as slots
 from fastbp.core.compile import interrupt_afterwards
+from fastbp.share import share_of
 
 FLOPS_A_WORKER = 16e6
 """Work in one step, in floating-point operations, that pays for one more worker: about 150 us of one core."""
@@ -33,11 +34,11 @@ def usleep_address() -> int:
 
 
 def available_cores() -> int:
-    """Cores that this process may use: its affinity mask, the cgroup's quota, at least 1."""
+    """Cores that this call may use: the affinity mask, the cgroup's quota, a share of them in a worker of joblib's."""
+    cores = os.cpu_count() or 1
     with contextlib.suppress(AttributeError):
         cores = len(os.sched_getaffinity(0))
-        return max(1, min(cores, cgroup_quota() or cores))
-    return os.cpu_count() or 1
+    return max(1, share_of(min(cores, cgroup_quota() or cores)))
 
 
 @functools.cache
