@@ -1,0 +1,221 @@
+"""MLPClassifier."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn import neural_network
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from fastbp.sklearn.base import CONSTRAINTS, Perceptron, whole_or_not_at_all
+from fastbp.sklearn.convert import to_sklearn
+from fastbp.sklearn.split import Rows
+from fastbp.sklearn.targets import ClassWeights, Labels
+
+Array = NDArray[Any]
+
+
+class MLPClassifier(ClassifierMixin, Perceptron):
+    """A classifier by a fully connected network: scikit-learn's MLPClassifier, trained by fastbp.
+
+    All parameters, methods and attributes of scikit-learn's, with the same defaults and meaning, and besides:
+
+    activation: any activation of fastbp, or a list of one for each hidden layer. solver: any optimizer of fastbp by
+    its name (at learning_rate_init, otherwise with its own defaults) or as an object (with its own learning rate).
+    learning_rate: any schedule of fastbp, too, by its name (from learning_rate_init, over max_iter epochs) or as an
+    object, for any solver by name but lbfgs. dropout: the share of hidden units that each example leaves out in
+    training, or one share for each hidden layer. class_weight: "balanced", a dict {class: weight}, or a list of dicts
+    for several labels; with partial_fit "balanced" counts all examples seen so far. scoring: what early stopping looks
+    at: None for accuracy, "loss", or any scorer of scikit-learn. initial: a name of fastbp's initial weights, or
+    (coefs, intercepts) in the shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64.
+    n_threads: None for what pays, within joblib's share. callbacks: functions of a `fastbp.State`, called after each
+    epoch, or `fastbp.Callback` objects; one that returns True stops the training; scikit-learn's own go through
+    set_callbacks. verbose="progress": a bar instead of lines.
+
+    After fit, model_ is the fastbp Model, of whose parameters coefs_ and intercepts_ are live views. With a
+    validation set (early_stopping, or X_val and y_val) validation_loss_curve_ holds its loss after each epoch.
+    A call that raises leaves the estimator as it was. Results are the same bits for any number of threads.
+    """
+
+    loss = "log_loss"
+    _parameter_constraints = CONSTRAINTS | {"class_weight": [StrOptions({"balanced"}), dict, list, None]}
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        class_weight: Any = None,
+        dropout: Any = 0.0,
+        scoring: Any = None,
+        initial: Any = None,
+        dtype: Any = None,
+        n_threads: int | None = None,
+        callbacks: Any = None,
+    ) -> None:
+        self._keep(locals())
+
+    @whole_or_not_at_all
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> "MLPClassifier":
+        """Train on X (n, n_features), dense or CSR, and y: (n,) classes, or (n, labels) of 0 and 1; returns self.
+
+        X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True sets
+        validation_fraction aside.
+        """
+        fitted: MLPClassifier = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        return fitted
+
+    @available_if(lambda self: self._check_solver())
+    @whole_or_not_at_all
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> "MLPClassifier":
+        """One epoch on X and y, from the state that the calls before have left; returns self.
+
+        classes: all that will ever come, needed in the first call. With early_stopping=True each call is judged on
+        X_val, y_val, and stopped_ tells whether n_iter_no_change calls have brought nothing; the best weights are
+        back then.
+        """
+        if not hasattr(self, "classes_"):
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            self._set_labels(
+                Labels.of(y) if "multilabel" in type_of_target(y) else Labels.named(unique_labels(classes))
+            )
+        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
+            )
+        fitted: MLPClassifier = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        return fitted
+
+    # --- targets ------------------------------------------------------------------------------------------------
+
+    def _set_labels(self, labels: Labels) -> None:
+        self._labels, self.classes_ = labels, labels.classes
+        self.n_outputs_ = labels.n_outputs
+
+    def _targets(self, y: Any, incremental: bool | None) -> tuple[Array, Array]:
+        """(y for the Model, y): classes are found, or compared with those that are known.
+
+        incremental None: a validation set, which need not have them all.
+        """
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or (incremental is False and not self.warm_start):
+            self._set_labels(Labels.of(y))
+        else:
+            classes = unique_labels(y)
+            if self.warm_start and incremental is not None and set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                    f"Previously got {self.classes_}, `y` has {classes}"
+                )
+            if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+                raise ValueError(
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+                )
+        return self._labels.encode(y), y
+
+    def _weighted(self, rows: Rows, incremental: bool | None) -> Rows:
+        """The rows with class_weight in their weights. incremental None: a validation set, which is not counted."""
+        if self.class_weight is None:
+            return rows
+        if incremental is not None:
+            known = getattr(self, "_class_weights", None) if incremental else None
+            before = ClassWeights.none_seen(self.class_weight, self._labels) if known is None else known
+            self._class_weights = before.after(rows.y)
+        weights = self._class_weights.of(rows.y).astype(rows.X.dtype)
+        return Rows(rows.X, rows.y, weights if rows.weights is None else weights * rows.weights, rows.labels)
+
+    def _output(self) -> str:
+        return "softmax" if self._labels.kind == "multiclass" else "logistic"
+
+    def _loss(self) -> str:
+        return "cross_entropy" if self.out_activation_ == "softmax" else "binary_cross_entropy"
+
+    def _score_of(self, y: Array, outputs: Array, weights: Array | None) -> float:
+        """The accuracy, as `score` has it, without all the checks."""
+        hits = self._meant(outputs) == y
+        return float(np.average(hits.all(axis=1) if hits.ndim == 2 else hits, weights=weights))
+
+    def _meant(self, outputs: Array) -> Array:
+        return self._labels.decode(outputs)
+
+    # --- predictions --------------------------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> Array:
+        """The classes of X: (n,), or (n, labels) of 0 and 1."""
+        return self._meant(self._outputs(self._inputs(X)))
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class, (n, classes), in the order of classes_."""
+        outputs = self._outputs(self._inputs(X))
+        return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """log(predict_proba(X))."""
+        probabilities = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.log(probabilities, out=probabilities)
+
+    def decision_function(self, X: Any) -> Array:
+        """The outputs z before their activation: (n,) for two classes, else (n, classes or labels)."""
+        z = self._outputs(self._inputs(X), raw=True)
+        return z.ravel() if self.n_outputs_ == 1 else z
+
+    def to_sklearn(self) -> neural_network.MLPClassifier:
+        """scikit-learn's estimator with the same parameters and weights, whose predictions are the same up to rounding.
+
+        Parameters and values that scikit-learn does not have are left out; ValueError if it has no such activation.
+        """
+        return to_sklearn(self, neural_network.MLPClassifier)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,77 @@
+"""From scikit-learn's estimators to fastbp's and back: the same parameters, and the same weights if fitted."""
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import LabelBinarizer
+
+from fastbp.sklearn import networks
+from fastbp.sklearn.targets import Labels
+
+FITTED = (
+    "loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "t_", "n_iter_", "n_layers_",
+    "n_outputs_", "out_activation_", "classes_", "n_features_in_", "feature_names_in_", "_no_improvement_count",
+)  # fmt: skip
+"""What both have after fit, beside the weights."""
+
+THEIRS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+"""fastbp's activations that scikit-learn has, by its names."""
+
+KNOWN = {
+    "solver": ("lbfgs", "sgd", "adam"),
+    "learning_rate": ("constant", "invscaling", "adaptive"),
+    "loss": ("squared_error", "poisson"),
+}
+"""Parameters of which scikit-learn knows some values only."""
+
+
+def from_sklearn(estimator: Any, kind: Any) -> Any:
+    """fastbp's estimator of this kind, with the parameters of scikit-learn's, and its weights if it is fitted."""
+    converted = kind(**estimator.get_params(deep=False))
+    if hasattr(estimator, "coefs_"):
+        take(converted, estimator)
+        if hasattr(converted, "classes_"):
+            several = converted.out_activation_ == "logistic" and converted.n_outputs_ > 1
+            classes = converted.classes_
+            converted._set_labels(Labels("multilabel-indicator", classes) if several else Labels.named(classes))
+        converted._model()
+    return converted
+
+
+def to_sklearn(estimator: Any, kind: type) -> Any:
+    """scikit-learn's estimator of this kind with the weights and parameters of fastbp's.
+
+    Parameters and values that scikit-learn does not have are left out; ValueError if it has no such activation.
+    """
+    valid = kind().get_params(deep=False)
+    parameters = {
+        name: value
+        for name, value in estimator.get_params(deep=False).items()
+        if name in valid and (name not in KNOWN or value in KNOWN[name])
+    }
+    used = set(networks.hidden_activations(estimator, len(networks.hidden_sizes(estimator))))
+    if len(used) > 1 or not used <= THEIRS.keys():
+        raise ValueError(
+            f"scikit-learn has one activation of {', '.join(THEIRS.values())}, got {estimator.activation!r}"
+        )
+    parameters["activation"] = THEIRS[used.pop()] if used else "identity"
+    converted = kind(**parameters)
+    if hasattr(estimator, "coefs_"):
+        estimator._model()
+        take(converted, estimator)
+        if hasattr(estimator, "classes_"):
+            several = estimator._labels.kind == "multilabel-indicator"
+            converted._label_binarizer = LabelBinarizer().fit(
+                np.eye(len(estimator.classes_), dtype=int) if several else estimator.classes_
+            )
+    return converted
+
+
+def take(converted: Any, estimator: Any) -> None:
+    """Copy the weights and the other fitted attributes."""
+    for name in (*FITTED, "coefs_", "intercepts_"):
+        if hasattr(estimator, name):
+            setattr(converted, name, copy.deepcopy(getattr(estimator, name)))
+    converted.coefs_ = [np.array(w) for w in estimator.coefs_]
+    converted.intercepts_ = [np.array(b) for b in estimator.intercepts_]
