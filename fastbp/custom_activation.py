@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +45,7 @@ class Activation:
     def __init__(
         self, value: Function, derivative: Function, second: Function | None = None, name: str | None = None
     ) -> None:
-        chosen = name_of(value) if name is None else name
-        if not isinstance(chosen, str):
-            raise TypeError(f"name must be a string, got {name!r}")
-        if not chosen or chosen in (*ACTIVATIONS, *OUTPUT_ONLY):
-            raise ValueError(f"name must not be empty or that of another activation, got {chosen!r}")
+        chosen = name_for("activation", value, name, (*ACTIVATIONS, *OUTPUT_ONLY))
         for field, function in (("value", value), ("derivative", derivative), ("second", second), ("name", chosen)):
             object.__setattr__(self, field, function)
         slopes = {"value": value, "derivative": derivative} | ({} if second is None else {"second": second})
@@ -61,10 +57,29 @@ class Activation:
         return f"Activation({self.name!r})"
 
 
-def name_of(function: object) -> str:
-    """Under which what is made of the function is saved."""
-    name = str(getattr(function, "__name__", "<lambda>"))
-    return "custom" if name == "<lambda>" else name
+def name_for(kind: str, value: object, name: object, taken: Collection[str]) -> str:
+    """Under which an activation or loss (the kind) of the function `value` is saved. TypeError or ValueError."""
+    if name is None:
+        name = getattr(value, "__name__", "<lambda>")
+        name = "custom" if name == "<lambda>" else name
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, got {name!r}")
+    if not name or name in taken:
+        raise ValueError(f"name must not be empty or that of another {kind}, got {name!r}")
+    return name
+
+
+Custom = TypeVar("Custom")
+
+
+def named(kind: type[Custom], name: str, custom: Sequence[object]) -> Custom:
+    """The object of this kind and name in `custom`; LookupError if there is none."""
+    for each in custom:
+        if isinstance(each, kind) and getattr(each, "name", None) == name:
+            return each
+    raise LookupError(
+        f"the model has the custom {kind.__name__.lower()} {name!r}: give it as Model.load(path, custom=[...])"
+    )
 
 
 def on_points(argument: str, function: object) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
@@ -122,11 +137,4 @@ def to_data(activation: AnyActivation) -> str | dict[str, str]:
 
 def from_data(data: str | dict[str, str], custom: Sequence[object] = ()) -> AnyActivation:
     """What `to_data` gave; a custom activation is the one of that name in `custom`."""
-    if isinstance(data, str):
-        return data
-    for activation in custom:
-        if isinstance(activation, Activation) and activation.name == data["custom"]:
-            return activation
-    raise LookupError(
-        f"the model has the custom activation {data['custom']!r}: give it as Model.load(path, custom=[...])"
-    )
+    return data if isinstance(data, str) else named(Activation, data["custom"], custom)

@@ -8,7 +8,7 @@ from itertools import pairwise, product
 
 from fastbp.core.custom_loss import of_two_numbers
 from fastbp.core.losses import LOSSES
-from fastbp.custom_activation import name_of
+from fastbp.custom_activation import name_for
 
 Function = Callable[[float, float], float]
 
@@ -44,11 +44,7 @@ class Loss:
     ) -> None:
         slopes = {"value": value, "derivative": derivative} | ({} if second is None else {"second": second})
         functions = {argument: compiled(argument, function) for argument, function in slopes.items()}
-        chosen = name_of(value) if name is None else name
-        if not isinstance(chosen, str):
-            raise TypeError(f"name must be a string, got {name!r}")
-        if not chosen or chosen in LOSSES:
-            raise ValueError(f"name must not be empty or that of another loss, got {chosen!r}")
+        chosen = name_for("loss", value, name, LOSSES)
         for of, argument in pairwise(functions):
             check_slope(argument, functions[argument], of, functions[of])
         for field, given in (("value", value), ("derivative", derivative), ("second", second), ("name", chosen)):

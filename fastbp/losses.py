@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from fastbp.core import custom_loss
 from fastbp.core.losses import LOSSES, OWN_OUTPUT, loss_kernel
+from fastbp.custom_activation import named
 from fastbp.custom_loss import Loss
 from fastbp.validation import choice, fraction, positive_float
 
@@ -121,7 +122,4 @@ def from_data(data: str | dict[str, Any], custom: Sequence[object] = ()) -> AnyL
     data = dict(data)
     if "custom" not in data:
         return PARAMETRIC[choice("loss", data.pop("name"), PARAMETRIC)](**data)
-    for loss in custom:
-        if isinstance(loss, Loss) and loss.name == data["custom"]:
-            return loss
-    raise LookupError(f"the model has the custom loss {data['custom']!r}: give it as Model.load(path, custom=[...])")
+    return named(Loss, data["custom"], custom)

@@ -43,6 +43,11 @@ def hits(network: Network, loss: AnyLoss, y: Array, outputs: Array) -> Array | N
     return None
 
 
+def has_classes(network: Network, loss: AnyLoss) -> bool:
+    """Whether the outputs are classes, which are right or wrong."""
+    return hits(network, loss, np.empty((0, 1)), np.empty((0, network.n_outputs))) is not None
+
+
 @IGNORE
 def mean_absolute_error(y: Array, outputs: Array, weights: Array | None) -> float:
     """The mean of |y - ŷ| over examples and outputs."""
@@ -81,7 +86,7 @@ def _metric(metric: object, network: Network, loss: AnyLoss, y: Array) -> Metric
         return _of_function(metric)
     name = choice("metrics", metric, NAMES)
     if name == "accuracy":
-        if hits(network, loss, y[:0], np.empty((0, network.n_outputs))) is None:
+        if not has_classes(network, loss):
             raise ValueError(
                 "metrics: accuracy needs classes (softmax, or sigmoid with binary_cross_entropy), "
                 f"got output {network.output!r} with {loss}"

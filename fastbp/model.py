@@ -191,13 +191,14 @@ class Model:
         return evaluation.predict(self.network, self._theta, as_inputs(X, self.network.n_inputs, self.dtype))
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
-        """{"cost": …} over the examples, and "accuracy" for classes: see `fastbp.evaluation.accuracy`."""
+        """{"cost": …} over the examples, and "accuracy" for classes: see `fastbp.metrics.hits`."""
         examples = self._examples(X, y, sample_weight)
         cost = {"cost": self._cost(examples)}
-        hits = metrics.hits(
-            self.network, self.loss, examples.y, evaluation.predict(self.network, self._theta, examples.X)
-        )
-        return cost if hits is None else cost | {"accuracy": float(np.average(hits, weights=examples.weights))}
+        if not metrics.has_classes(self.network, self.loss):
+            return cost
+        outputs = evaluation.predict(self.network, self._theta, examples.X)
+        hits = metrics.hits(self.network, self.loss, examples.y, outputs)
+        return cost | {"accuracy": float(np.average(np.asarray(hits), weights=examples.weights))}
 
     def plot(self, X: ArrayLike, y: ArrayLike, axes: Any = None) -> Any:
         """Draw a confusion matrix where y holds classes, else predictions over truth; return matplotlib's axes.

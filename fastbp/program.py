@@ -24,7 +24,7 @@ from fastbp.core import (
     step,
     transpose,
     workspace,
-)  # fmt: skip
+)
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
 from fastbp.losses import AnyLoss, kernel_of, outputs_of

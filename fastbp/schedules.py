@@ -99,17 +99,10 @@ class Step(Schedule):
 
 
 @dataclass(frozen=True)
-class Exponential(Schedule):
+class Exponential(Step):
     """η(t) = rate · factor^(t / every): as Step, but smoothly. 0 <= factor <= 1."""
 
     name: ClassVar[str] = "exponential"
-    every: int = 1000
-    factor: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive_int("every", self.every)
-        number_in("factor", self.factor, 0, 1)
 
     def _rates(self, t: Floats, progress: Progress) -> Floats:
         return self.rate * self.factor ** (t / self.every)

@@ -45,10 +45,6 @@ class Plan:
     progress: bool = False
     checkpoint: Checkpoint | None = None
 
-    def rate(self, updates: int) -> float:
-        """The learning rate of the step that follows so many updates."""
-        return self.course.rate(updates)
-
     @property
     def each_epoch(self) -> bool:
         """Whether there is something to do after each epoch; if not, a slice may hold many."""
@@ -247,7 +243,7 @@ class Run:
         last = {name: values[-1] for name, values in self.columns.items() if values}
         rate = last.get("learning_rate", np.nan)  # the schedule has heard of the epoch's cost, and may be further
         if self.steps_done % self.job.per_epoch or not last:
-            rate = self.plan.rate(self.plan.updates_before + max(self.steps_done - 1, 0))
+            rate = self.plan.course.rate(self.plan.updates_before + max(self.steps_done - 1, 0))
         return State(
             epoch=self.plan.epochs_before + self.epochs_done,
             steps=self.steps_done,
