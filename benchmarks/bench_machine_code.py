@@ -21,14 +21,14 @@ def kernels(size: int) -> dict[str, Kernel]:
     """All kernels of a training step with numbers of `size` bytes, and those of `fastbp.jit`."""
     found = {f"panel of {columns}": dense.panel(size, columns, 0) for columns in COLUMNS}
     for name in activations.ACTIVATIONS:
-        found |= {name: activations.forward(name, size), f"{name} backward": activations.backward(name, size)}
+        found |= {name: activations.forward(name, size, 16), f"{name} backward": activations.backward(name, size)}
     for name, loss, output, classes in TASKS:
         found[name] = losses.loss_kernel(loss, output, 10, classes, size)[0]
     found |= {rule: optimizers.update(rule, size) for rule in optimizers.RULES}
     makers = (
-        activations.softmax, dense.dense, transpose.transpose, backprop.forward, backprop.backward, backprop.sums,
-        examples.halves, examples.examples, step.gradient_share, step.update_share, step.train, embed.predict,
-        embed.gradient,
+        activations.narrow_softmax, activations.wide_softmax, dense.dense, transpose.transpose, backprop.forward,
+        backprop.backward, backprop.sums, examples.halves, examples.examples, step.gradient_share, step.update_share,
+        step.train, embed.predict, embed.gradient,
     )  # fmt: skip
     return found | {maker.__name__: maker(size) for maker in makers}
 

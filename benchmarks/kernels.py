@@ -158,7 +158,7 @@ def activation(width: int, dtype: str, name: str) -> Work:
     if name != "softmax":
         each = operations(activations.ACTIVATIONS[name].value, 1)
     arguments = (a.ctypes.data, z.ctypes.data, EXAMPLES, width, stride_of(width, np.dtype(dtype).itemsize))
-    return Work(activations.forward(name, z.itemsize).address, arguments, each * EXAMPLES * width, (z, a))
+    return Work(activations.forward(name, z.itemsize, width).address, arguments, each * EXAMPLES * width, (z, a))
 
 
 def slope(width: int, dtype: str, name: str) -> Work:

@@ -21,7 +21,7 @@ from fastbp.team import available_cores
 Array = NDArray[Any]
 Result = TypeVar("Result")
 
-FEWEST_FLOPS, MOST_FLOPS = 32e6, 1e9
+FEWEST_FLOPS, MOST_FLOPS = 16e6, 1e9
 """Work of a piece, in floating-point operations: worth a thread's attention; for which Ctrl-C can wait."""
 
 PIECES = 16
@@ -75,24 +75,27 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
     return [results[i] for i in range(len(parts))]
 
 
-def predict(network: Network, theta: Array, X: Array | Source, job: NDArray[np.int64] | None = None) -> Array:
-    """The outputs for checked inputs X: a new (n, n_outputs) array; not all filled if `job` is told to stop."""
+def predict(
+    network: Network, theta: Array, X: Array | Source, job: NDArray[np.int64] | None = None
+) -> tuple[Array, bool]:
+    """The outputs for X, a new (n, n_outputs) array, and whether all of X is finite.
+
+    Not all filled if `job` is told to stop.
+    """
     net = inference(network, theta.itemsize)
     out = np.empty((len(X), network.n_outputs), theta.dtype)
     theta_at, out_at = address(theta), address(out)
     if len(X) == 1 and isinstance(X, np.ndarray):  # who asks for single rows counts microseconds
-        net.kernel(net.address, theta_at, out_at, address(X), 1, scratch(net.scratch))
-        return out
+        return out, not net.kernel(net.address, theta_at, out_at, address(X), 1, scratch(net.scratch))
     out_row = network.n_outputs * theta.itemsize
 
-    def part(begin: int, end: int) -> None:
+    def part(begin: int, end: int) -> bool:
         if job is not None and job[slots.JOB_STOP]:
-            return
-        x = between(X, begin, end, theta.dtype)
-        net.kernel(net.address, theta_at, out_at + begin * out_row, address(x), end - begin, scratch(net.scratch))
+            return True
+        x, memory = between(X, begin, end, theta.dtype), scratch(net.scratch)
+        return not net.kernel(net.address, theta_at, out_at + begin * out_row, address(x), end - begin, memory)
 
-    each(part, pieces(net.net, len(X), 2.0 * network.n_parameters))
-    return out
+    return out, all(each(part, pieces(net.net, len(X), 2.0 * network.n_parameters)))
 
 
 def total_cost(

@@ -199,7 +199,7 @@ def _score(
         values = {} if validation is None else {"validation_cost": model._cost(validation, job)}
         if not metrics:
             return values
-        outputs = evaluation.predict(model.network, model._theta, examples.X, job)
+        outputs, _ = evaluation.predict(model.network, model._theta, examples.X, job)
         if job[slots.JOB_STOP]:  # they are not complete
             return values
         return values | {metric.name: metric.value(examples.y, outputs, examples.weights) for metric in metrics}

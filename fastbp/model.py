@@ -188,7 +188,11 @@ class Model:
 
     def predict(self, X: ArrayLike) -> Array:
         """The outputs a(L) for X (n, n_inputs): a new (n, n_outputs) array of the model's dtype."""
-        return evaluation.predict(self.network, self._theta, as_inputs(X, self.network.n_inputs, self.dtype))
+        inputs = as_inputs(X, self.network.n_inputs, self.dtype, finite=False)
+        outputs, finite = evaluation.predict(self.network, self._theta, inputs)
+        if not finite:
+            as_inputs(X, self.network.n_inputs, self.dtype)  # says where
+        return outputs
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
         """{"cost": …} over the examples, and "accuracy" for classes: see `fastbp.metrics.hits`."""
@@ -196,7 +200,7 @@ class Model:
         cost = {"cost": self._cost(examples)}
         if not metrics.has_classes(self.network, self.loss):
             return cost
-        outputs = evaluation.predict(self.network, self._theta, examples.X)
+        outputs, _ = evaluation.predict(self.network, self._theta, examples.X)
         hits = metrics.hits(self.network, self.loss, examples.y, outputs)
         return cost | {"accuracy": float(np.average(np.asarray(hits), weights=examples.weights))}
 

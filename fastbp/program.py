@@ -196,7 +196,7 @@ def make_table(
     for l, activation in enumerate(network.activations):
         needed = (activation != "identity" or keep) and not (l == network.n_layers - 1 and fused)
         if needed:
-            layers[l, slots.LAYER_FORWARD] = activations.forward(activation, size).address
+            layers[l, slots.LAYER_FORWARD] = activations.forward(activation, size, network.sizes[l + 1]).address
         if needed and objective is not None:
             layers[l, slots.LAYER_BACKWARD] = activations.backward(activation, size).address
     return net

@@ -26,11 +26,12 @@ CHUNK_BYTES = 1 << 20
 # Arrays ---------------------------------------------------------------------------------------------------
 
 
-def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X") -> Array | Source:
+def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X", *, finite: bool = True) -> Array | Source:
     """X as a C-contiguous (n, n_inputs) array of dtype with n >= 1; not copied if it is one already.
 
     A source instead where that would be large: for a sparse matrix or a memmap more than 32 MB, for a frame or an array
-    of another dtype or layout more than 512 MB. It is checked in pieces, too.
+    of another dtype or layout more than 512 MB. It is checked in pieces, too. finite=False: who asks finds out whether
+    all is finite.
     """
     dtype = np.dtype(dtype)
     opened = sources.opened(X, name)
@@ -38,10 +39,12 @@ def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X") ->
     _check_inputs(rows.shape, n_inputs, name)
     source = sources.over(rows, dtype) if isinstance(rows, np.ndarray) else rows
     if isinstance(source, np.ndarray):
-        return _converted(source, dtype, name)
+        return _converted(source, dtype, name, finite)
     numbers = range(len(source))
     if source.is_small(dtype):
         return _taken(source, numbers, dtype, name)
+    if not finite:
+        return source
     step = max(1, sources.PIECE_BYTES // (n_inputs * dtype.itemsize))
     for begin in numbers[::step]:
         _taken(source, numbers[begin : begin + step], dtype, name)
@@ -130,14 +133,14 @@ def _real_array(value: ArrayLike, name: str) -> Array:
     return array
 
 
-def _converted(array: Array, dtype: np.dtype[Any], name: str) -> Array:
-    """The array C-contiguous, aligned and of dtype, every value finite; itself if it is so already."""
+def _converted(array: Array, dtype: np.dtype[Any], name: str, finite: bool = True) -> Array:
+    """The array C-contiguous, aligned and of dtype; itself if it is so already. finite: every value is to be."""
     result = array
     if array.dtype != dtype or not array.flags.c_contiguous or not array.flags.aligned:
         result = np.empty(array.shape, dtype)
         with np.errstate(all="ignore"):  # an overflow becomes infinite, and is found below
             np.copyto(result, array, casting="unsafe")
-    if array.dtype.kind == "f":  # the largest integer fits in float32
+    if finite and array.dtype.kind == "f":  # the largest integer fits in float32
         index = None if _all_finite(result) else _first(lambda c: ~np.isfinite(c), result)
         if index is not None:
             raise _not_finite(array[index], index, dtype, name)

@@ -38,9 +38,13 @@ TILES = dense.TILES[registers()[1]]
 SIZES = {4: "s", 8: "d"}  # bytes of a number: the letter of its instructions
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # kernel by kernel; the formulas of all others in one
-PARTS = ("forward", "backward", "second")
+PARTS = {
+    "forward": lambda name, size: activations.forward(name, size, 16),
+    "backward": activations.backward,
+    "second": activations.second,
+}
 ELEMENTWISE = {
-    f"{name} {part}": lambda size, name=name, part=part: getattr(activations, part)(name, size)
+    f"{name} {part}": lambda size, name=name, part=part: PARTS[part](name, size)
     for name in ACTIVATIONS
     for part in PARTS
 } | {"drop": dropout.drop}
@@ -56,7 +60,8 @@ LOSSES = {
     "softmax and cross-entropy of many classes": cross_entropy.wide_classes,
     "cross-entropy of classes": loss_kernels.of_classes,
     "sigmoid and cross-entropy": lambda size: losses.loss_kernel("binary_cross_entropy", "sigmoid", 4, False, size)[0],
-    "softmax": activations.softmax,
+    "softmax of few classes": activations.narrow_softmax,
+    "softmax of many classes": activations.wide_softmax,
     "softmax backward": activations.softmax_backward,
 }
 STRUCTURE = {

@@ -144,3 +144,16 @@ def test_a_table_with_a_rival():
 def test_no_other_command_imports_it():
     program = "import sys, fastbp.cli; fastbp.cli.main(['info']); sys.exit('fastbp.bench' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], env=ENV, stdout=subprocess.DEVNULL, check=True)
+
+
+def test_what_is_divided_by_is_what_was_done(monkeypatch):
+    """A round of predictions makes as many calls as its time is divided by."""
+    from fastbp.bench.rivals import fastbp_
+
+    for case in cases.predictions(cases.own((3, 4, 2), 8, "cross_entropy", "float32", "adam"))[:2]:
+        X, y = cases.data(case)
+        task = fastbp_.tasks[case.task](case, X, y, cases.initial(case))
+        calls = []
+        monkeypatch.setattr(fastbp.Model, "predict", lambda self, X, calls=calls: calls.append(X))
+        task.run()
+        assert len(calls) == case.steps * case.epochs

@@ -32,7 +32,7 @@ HEAD = """
     def forward(name, size=4):
         z = np.linspace(-2, 2, 16).astype(f"f{size}")
         a = np.empty_like(z)
-        activations.forward(name, size).ctypes(a.ctypes.data, z.ctypes.data, 1, 16, 16)
+        activations.forward(name, size, 16).ctypes(a.ctypes.data, z.ctypes.data, 1, 16, 16)
         return a.tolist()
 
     def report(**more):

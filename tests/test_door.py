@@ -124,6 +124,19 @@ def test_bad_inputs_are_refused(method: str, bad: str) -> None:
         call(model, value)
 
 
+def test_predict_finds_what_is_not_finite_wherever_it_is() -> None:
+    """In the first and the last of many pieces, in a row of its own, and beside a block's other rows."""
+    model, rows = Model((4, 6, 3), output="softmax"), 200_000
+    for dtype in ("float32", "float64"):
+        X = np.zeros((rows, 4), dtype)
+        for row in (0, 95, 96, rows - 1):
+            X[row, 3] = np.nan
+            with pytest.raises(ValueError, match=f"^X must be finite, got nan in row {row}, column 3$"):
+                model.predict(X)
+            X[row, 3] = 0
+        assert np.isfinite(model.predict(X)).all()
+
+
 @pytest.mark.parametrize("method", TAKES_X)
 def test_a_double_model_takes_what_overflows_a_single_one(method: str) -> None:
     model = Model((4, 6, 3), hidden="tanh", output="softmax", dtype="float64")

@@ -208,7 +208,7 @@ def test_activations(name: str, size: int, side: Side) -> None:
             z, a, da, dz = (guard.empty((rows, stride), DTYPES[size]) for _ in range(4))
             z[:, :width] = rng.normal(size=(rows, width))
             da[:, :width] = rng.normal(size=(rows, width))
-            run(activations.forward(name, size), a, z, rows, width, stride)
+            run(activations.forward(name, size, width), a, z, rows, width, stride)
             run(activations.backward(name, size), dz, z, a, da, rows, width, stride)
         z8, a8, da8 = (x[:, :width].astype("f8") for x in (z, a, da))
         close(a8, ACTIVATION[name](z8), size)

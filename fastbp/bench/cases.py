@@ -88,7 +88,7 @@ def own(sizes: tuple[int, ...], batch: int, loss: str, dtype: str, optimizer: st
 
 def predictions(case: Case) -> list[Case]:
     """Of a network: throughput of many rows, latency of one row from Python and from compiled code."""
-    return [replace(case, task=task, batch=rows, steps=calls, goal=None)
+    return [replace(case, task=task, batch=rows, steps=calls, epochs=1, goal=None)
             for task, (rows, calls) in PREDICTIONS.items()]  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from . import custom_activation
 from .activation_rows import ACTIVATIONS
 from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from .elementary import exp
-from .memory import every, fill, first, load, shift, store
-from .traced import max_lanes, maximum, select, sum_lanes, traced
+from .memory import every, fill, first, load, on_stack, shift, store
+from .traced import max_lanes, maximum, minimum, select, sum_lanes, traced
+from .transpose import transpose_edge
 
 OUTPUT_ONLY = ("softmax",)
 """Activations over a whole row: a_j = e^z_j / Σ_i e^z_i."""
@@ -26,14 +27,14 @@ def reads_z(activation):
 
 
 @functools.cache
-def forward(activation, size):
+def forward(activation, size, width):
     """Kernel (a, z, rows, width, stride). Overwrites a (rows, width; rows `stride` apart): a = σ(z); a may be z.
 
     The elements between width and stride are computed too: rows end at whole vectors. Of a name in the table, or of an
     object with the user's own functions (see custom_activation.py).
     """
     if activation == "softmax":
-        return softmax(size)
+        return narrow_softmax(size) if width <= lanes_of(size) else wide_softmax(size)
     if not isinstance(activation, str):
         return custom_activation.forward(activation.value, size)
     lanes, P = lanes_of(size), POINTERS[size]
@@ -120,12 +121,41 @@ def exponentials(e, z, width, lanes):
 
 
 @functools.cache
-def softmax(size):
-    """`forward` of softmax: a_j = e^(z_j - max z) / Σ_i e^(z_i - max z)."""
+def narrow_softmax(size):
+    """As `wide_softmax`, of outputs that fit into a vector: as many examples as it has lanes go side by side."""
+    lanes, square, P = lanes_of(size), lanes_of(size) ** 2, POINTERS[size]
+    larger = traced(maximum)
+    shifted_exp = traced(lambda z, top: exp(z - top))
+
+    @kernel(VOID(P, P, INT, INT, INT), size)
+    def narrow_softmax(a, z, rows, width, stride):
+        wide_vectors()
+        tile = on_stack(z, square)
+        whole = every(lanes)
+        for n in range(0, rows, lanes):
+            count = minimum(rows - n, lanes)
+            transpose_edge(tile, lanes, shift(z, n * stride), stride, count, width, lanes)
+            top, total = load(tile, whole), fill(z, 0.0, lanes)
+            for j in range(1, width):
+                top = larger(top, load(shift(tile, j * lanes), whole))
+            for j in range(width):
+                e = shifted_exp(load(shift(tile, j * lanes), whole), top)
+                total = add(total, e)
+                store(shift(tile, j * lanes), e, whole)
+            for j in range(width):
+                store(shift(tile, j * lanes), divide(load(shift(tile, j * lanes), whole), total), whole)
+            transpose_edge(shift(a, n * stride), stride, tile, lanes, width, count, lanes)
+
+    return narrow_softmax
+
+
+@functools.cache
+def wide_softmax(size):
+    """`forward` of softmax, example by example: a_j = e^(z_j - max z) / Σ_i e^(z_i - max z)."""
     lanes, P = lanes_of(size), POINTERS[size]
 
     @kernel(VOID(P, P, INT, INT, INT), size)
-    def softmax(a, z, rows, width, stride):
+    def wide_softmax(a, z, rows, width, stride):
         wide_vectors()
         for n in range(rows):
             a_n = shift(a, n * stride)
@@ -134,7 +164,7 @@ def softmax(size):
                 mask = first(width - j, lanes)
                 store(shift(a_n, j), divide(load(shift(a_n, j), mask), total), mask)
 
-    return softmax
+    return wide_softmax
 
 
 @functools.cache

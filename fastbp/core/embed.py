@@ -9,8 +9,8 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from .backprop import layer_of
-from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, call_int, kernel, lanes_of, wide_vectors
-from .memory import address_of, copy, doubles_at, floats_at, integers_at, shift, total
+from .compile import DOUBLE, INT, INTEGERS, POINTERS, call, call_int, kernel, lanes_of, wide_vectors
+from .memory import address_of, copy, doubles_at, floats_at, integers_at, not_finite, shift, total
 from .table import (
     JOB_BATCH,
     JOB_COSTS,
@@ -56,11 +56,15 @@ from .workspace import ONE, divide, embedded_size, few_of, halves_of, job_size, 
 
 @functools.cache
 def predict(size):
-    """Overwrites out (rows, outputs): the last layer's a for the inputs x, a block of examples at a time."""
+    """Overwrites out (rows, outputs): the last layer's a for the inputs x, a block of examples at a time.
+
+    Returns 1 if an input is NaN or infinite, else 0: found here the check is almost free, as the block comes to the
+    caches in any case.
+    """
     P = POINTERS[size]
     lanes = lanes_of(size)
 
-    @kernel(VOID(INTEGERS, P, P, P, INT, P), size)
+    @kernel(INT(INTEGERS, P, P, P, INT, P), size)
     def predict(net, theta, out, x, rows, workspace):
         wide_vectors()
         for i in range(net[NET_WIDEST]):
@@ -69,13 +73,15 @@ def predict(size):
         block, n_in, n_out = net[NET_BLOCK], net[NET_INPUTS], net[NET_OUTPUTS]
         layer = layer_of(net, net[NET_LAYERS] - 1)
         a, stride = shift(work, block * layer[LAYER_A]), layer[LAYER_STRIDE]
+        bad = 0
         for begin in range(0, rows, block):
             count = minimum(block, rows - begin)
-            call(
-                net[NET_FORWARD], net, theta, theta, 0, zeros, shift(x, begin * n_in), n_in, 0, work, block, 0, count, 1
-            )
+            inputs = shift(x, begin * n_in)
+            bad |= not_finite(inputs, count * n_in, lanes)
+            call(net[NET_FORWARD], net, theta, theta, 0, zeros, inputs, n_in, 0, work, block, 0, count, 1)
             for n in range(count):
                 copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
+        return bad
 
     return predict
 
