@@ -6,8 +6,8 @@ capacity * LAYER_Z + row * LAYER_STRIDE, and so on. Inputs are rows x_row apart.
 
 import functools
 
-from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, kernel
-from .memory import shift
+from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, inline, kernel, lanes_of, wide_vectors
+from .memory import fill, first, load, shift, store
 from .table import (
     HEADER,
     LAYER_A,
@@ -141,19 +141,37 @@ def elements_of_share(layer, rank, workers):
 
 
 share, range_of_share = traced(rows_of_share), traced(elements_of_share)
+plus = traced(lambda x, y: x + y)
+
+
+@inline
+def add_rows(out, init, x, x_row, rows, width, lanes):
+    """Overwrites out (width): out_j = init_j + Σ_n x_nj, four sums side by side: one would wait for each addition."""
+    for j in range(0, width, lanes):
+        mask = first(width - j, lanes)
+        x_j, s_0, s_1 = shift(x, j), load(shift(init, j), mask), fill(x, 0.0, lanes)
+        s_2, s_3 = s_1, s_1
+        for _ in range(rows // 4):
+            s_0, s_1 = plus(s_0, load(x_j, mask)), plus(s_1, load(shift(x_j, x_row), mask))
+            s_2, s_3 = plus(s_2, load(shift(x_j, 2 * x_row), mask)), plus(s_3, load(shift(x_j, 3 * x_row), mask))
+            x_j = shift(x_j, 4 * x_row)
+        for _ in range(rows % 4):
+            s_0, x_j = plus(s_0, load(x_j, mask)), shift(x_j, x_row)
+        store(shift(out, j), plus(plus(s_0, s_1), plus(s_2, s_3)), mask)
 
 
 @functools.cache
 def sums(size):
     """dw_jk = Σ_n a_nk dz_nj, db_j = Σ_n dz_nj over the examples 0 … count - 1, for one worker's share of the rows.
 
-    Overwrites the gradient, or with add = 1 adds to it; overwrites scratch; `one` points to the number 1. Where the
-    lanes over j would be mostly empty they run over k instead, by whole panels (LAYER_UNIT).
+    Overwrites the gradient, or with add = 1 adds to it; overwrites scratch. Where the lanes over j would be mostly
+    empty they run over k instead, by whole panels (LAYER_UNIT).
     """
-    P = POINTERS[size]
+    lanes, P = lanes_of(size), POINTERS[size]
 
-    @kernel(VOID(INTEGERS, P, INT, P, P, P, P, INT, P, INT, INT, INT, INT), size)
-    def sums(net, gradient, add, zeros, one, scratch, x, x_row, work, capacity, count, rank, workers):
+    @kernel(VOID(INTEGERS, P, INT, P, P, P, INT, P, INT, INT, INT, INT), size)
+    def sums(net, gradient, add, zeros, scratch, x, x_row, work, capacity, count, rank, workers):
+        wide_vectors()
         for l in range(net[NET_LAYERS]):
             layer = layer_of(net, l)
             n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
@@ -174,8 +192,7 @@ def sums(size):
                 call(net[NET_DENSE], net, dw, n_out, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
             if high > n_in:
                 db = shift(gradient, layer[LAYER_B])
-                init = db if add else zeros
-                call(net[NET_DENSE], net, db, n_out, init, 0, one, 0, 0, dz, stride, 1, n_out, count)
+                add_rows(db, db if add else zeros, dz, stride, count, n_out, lanes)
             x, x_row = place(work, capacity, 0, layer, LAYER_DROPPED), stride
 
     return sums

@@ -19,7 +19,7 @@ from .memory import load_lanes, shift, store_lanes
 from .simd import Mask, Vector, first_lanes, float_function, spread
 from .table import NET_PANEL_FULL, NET_PANEL_TAIL
 
-CHAIN = 4  # rows of S whose addresses follow from each other, one addition after the other
+GROUP = 4  # rows of S that one pointer serves
 
 # Rows of the register tiles, tall to single, by number of SIMD registers and of vectors in a row of the tile:
 # rows x vectors accumulators, the vectors of V and one element of S fill the registers.
@@ -27,6 +27,15 @@ TILES = {
     32: {1: (24, 8, 1), 2: (12, 4, 1), 3: (8, 3, 1), 4: (6, 2, 1)},
     16: {1: (12, 4, 1), 2: (6, 2, 1), 3: (4, 2, 1)},
 }
+
+
+def unrelated(builder, pointer):
+    """The same pointer, of which LLVM does not know where it comes from.
+
+    It would otherwise find each row's address by an addition to that of the row before: a chain as long as the loop.
+    """
+    same = ir.FunctionType(pointer.type, [pointer.type])
+    return builder.asm(same, "", "=r,0", [pointer], side_effect=False)
 
 
 @intrinsic(prefer_literal=True)
@@ -61,10 +70,11 @@ def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, rows
             sums.append([cgutils.alloca_once_value(builder, value) for value in load_row(init)])
             init = step(init, i_row)
         s_at = []
-        for _ in range(0, rows, CHAIN):
+        for _ in range(0, rows, GROUP):
             s_at.append(cgutils.alloca_once_value(builder, S))
-            S = step(S, builder.mul(ir.IntType(64)(CHAIN), s_row))
+            S = step(S, builder.mul(ir.IntType(64)(GROUP), s_row))
         v_at = cgutils.alloca_once_value(builder, V)
+        within = [builder.mul(ir.IntType(64)(m), s_row) for m in range(GROUP)]
         multiply_add = float_function(builder, "fmuladd", vector.llvm, 3)
 
         with cgutils.for_range(builder, R):
@@ -72,11 +82,10 @@ def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, rows
             builder.store(step(v, v_row), v_at)
             v_row_n = load_row(v)
             for m, sums_m in enumerate(sums):
-                if m % CHAIN == 0:
-                    s = builder.load(s_at[m // CHAIN])
-                    builder.store(step(s, s_sum), s_at[m // CHAIN])
-                s_m = spread(builder, builder.load(s), vector.lanes)
-                s = step(s, s_row)
+                if m % GROUP == 0:
+                    s = unrelated(builder, builder.load(s_at[m // GROUP]))
+                    builder.store(step(s, s_sum), s_at[m // GROUP])
+                s_m = spread(builder, builder.load(step(s, within[m % GROUP])), vector.lanes)
                 for sum_mn, v_n in zip(sums_m, v_row_n, strict=True):
                     builder.store(builder.call(multiply_add, [s_m, v_n, builder.load(sum_mn)]), sum_mn)
 

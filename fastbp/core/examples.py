@@ -189,7 +189,7 @@ def examples(size):
                 call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, shift(spare, begin), y, w, weighted,
                      scale, region, capacity, row, rows)  # fmt: skip
                 if shards > 1:
-                    call(net[NET_SUMS], net, shard, added, zeros, one, scratch, x, x_row, region, capacity, rows, 0, 1)
+                    call(net[NET_SUMS], net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)
                 if job[JOB_UPDATE] != 0 and not_finite(loss, rows, lanes):
                     atomic_store(job, JOB_OUTCOME, DIVERGED)
                 if atomic_load(job, JOB_STOP) != 0:

@@ -98,8 +98,8 @@ def gradient_share(size):
             if job[JOB_ORDER] == 0:
                 x, x_row = shift(floats_at(job[JOB_X], size), position * net[NET_INPUTS]), net[NET_INPUTS]
             scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
-            call(net[NET_SUMS], net, gradient, 0, floats_at(job[JOB_ZEROS], size), floats_at(job[JOB_ONE], size),
-                 scratch, x, x_row, region, capacity, count, rank, workers)  # fmt: skip
+            zeros = floats_at(job[JOB_ZEROS], size)
+            call(net[NET_SUMS], net, gradient, 0, zeros, scratch, x, x_row, region, capacity, count, rank, workers)
         for l in range(net[NET_LAYERS]):
             begin, end = range_of_share(layer_of(net, l), rank, workers)
             if shards > 1:
