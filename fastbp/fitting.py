@@ -16,7 +16,7 @@ from fastbp.history import History
 from fastbp.job import Examples, Job
 from fastbp.metrics import Metric, as_metrics
 from fastbp.optimizers import Optimizer
-from fastbp.pace import Pace
+from fastbp.pace import pace_of
 from fastbp.program import aligned_zeros
 from fastbp.team import stop_on_interrupt, workers_for
 from fastbp.training import Plan, Run
@@ -104,7 +104,8 @@ def prepared(
     job = Job(net, model._theta, gradient, learned, batch_size, workers)
     job.drop_by(model.seed)
     job.update_by(update(new.rule, model.dtype.itemsize).address, model._moments, new.clip_norm)
-    run = Run(job, plan, Pace(workers, adaptive=n_threads is None))
+    pace = pace_of(model.network, model.dtype.itemsize, job.batch, workers, adaptive=n_threads is None)
+    run = Run(job, plan, pace)
     if earlier is not None:
         run.load_state(earlier.state)
     return run

@@ -1,5 +1,9 @@
 """How fast fit goes: how long a slice is, and how many workers the next one has."""
 
+import functools
+
+from fastbp.network import Network
+
 SLICE_SECONDS = 0.1
 FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
 FIRST_STEP = 5e-6  # seconds that a step takes at least
@@ -25,7 +29,9 @@ class Pace:
         self._slices = 0
 
     def first_steps(self, flops: float) -> int:
-        """Steps of the first slice, each of so many operations."""
+        """Steps of a run's first slice, each of so many operations."""
+        if known := self._seconds[self.workers()]:
+            return max(1, int(self.slice_seconds / known))
         meetings = FIRST_STEP if self.choices == [1] else FIRST_TEAM_STEP
         return max(1, int(0.2 * SLICE_SECONDS / (flops / FIRST_FLOPS_PER_SECOND + meetings)))
 
@@ -53,3 +59,9 @@ class Pace:
     def _trial(self) -> bool:
         """Whether the next slice tries the number of workers that may be slower."""
         return self._slices in EARLY_TRIALS or self._slices % RETRY_SLICES == 0
+
+
+@functools.lru_cache(maxsize=256)
+def pace_of(network: Network, size: int, batch: int, workers: int, adaptive: bool) -> Pace:
+    """The pace of all runs like this in the process: what one of them has learned, the next need not try."""
+    return Pace(workers, adaptive)

@@ -1,6 +1,7 @@
 """How fit chooses between its team and one worker alone, from what their slices took."""
 
-from fastbp.pace import RETRY_SLICES, SLICE_SECONDS, TRIAL_SECONDS, Pace
+from fastbp.network import Network
+from fastbp.pace import RETRY_SLICES, SLICE_SECONDS, TRIAL_SECONDS, Pace, pace_of
 
 
 def slices(pace, count, seconds):
@@ -51,3 +52,15 @@ def test_an_explicit_number_of_workers_is_kept_and_needs_no_trials():
     pace = Pace(2, adaptive=False)
     assert pace.slice_seconds == SLICE_SECONDS
     assert set(slices(pace, 2 * RETRY_SLICES, {2: 9.0})) == {2}
+
+
+def test_what_a_run_has_learned_the_next_one_like_it_knows():
+    network = Network((3, 5, 2), "relu", "identity", True)
+    pace = pace_of(network, 4, 7, 2, True)
+    assert pace.first_steps(1e9) == 1
+    slices(pace, 3, {2: 1e-3, 1: 0.5e-3})
+    again = pace_of(network, 4, 7, 2, True)
+    assert again.workers() == 1
+    assert again.first_steps(1e9) == SLICE_SECONDS / 0.5e-3
+    for others in ((network, 8, 7, 2, True), (network, 4, 8, 2, True), (network, 4, 7, 2, False)):
+        assert pace_of(*others).first_steps(1e9) == 1
