@@ -11,8 +11,7 @@ FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
 SECOND_SLICE_SECONDS = 0.02
 TRIAL_SECONDS = 0.005  # of a slice that tries the number of workers that may be slower
 FIRST_TRIAL = 2  # slices before it
-EARLY_TRIALS = (FIRST_TRIAL, 8, 16)
-RETRY_SLICES = 32  # between later ones
+FIRST_WAIT, LONGEST_WAIT = 0.1, 3.2  # seconds until the next trial: twice as long each time that it changes nothing
 
 
 class Pace:
@@ -27,6 +26,7 @@ class Pace:
         self.choices = [workers, 1] if adaptive and workers > 1 else [workers]
         self._seconds = dict.fromkeys(self.choices, 0.0)  # for a step
         self._slices = 0
+        self._wait, self._waited = FIRST_WAIT, 0.0
 
     def first_steps(self, flops: float) -> int:
         """Steps of a run's first slice, each of so many operations."""
@@ -39,13 +39,18 @@ class Pace:
         team, alone = self.choices[0], self.choices[-1]
         if self._slices <= FIRST_TRIAL:
             return alone if self._slices == FIRST_TRIAL else team
-        faster, slower = sorted((team, alone), key=lambda workers: self._seconds[workers])
-        return slower if self._trial else faster
+        return self._slower if self._trial else self._faster
 
-    def note(self, workers: int, seconds_a_step: float) -> None:
-        """What the slice took; how long the next one should be is then `slice_seconds`."""
+    def note(self, workers: int, seconds_a_step: float, seconds: float) -> None:
+        """What the slice took, per step and in all; how long the next one should be is then `slice_seconds`."""
+        trial, faster = self._trial, self._faster
         self._seconds[workers] = seconds_a_step
         self._slices += 1
+        self._waited += seconds
+        if self._faster != faster:
+            self._wait, self._waited = FIRST_WAIT, 0.0
+        elif trial:
+            self._wait, self._waited = min(2 * self._wait, LONGEST_WAIT), 0.0
 
     @property
     def slice_seconds(self) -> float:
@@ -56,9 +61,17 @@ class Pace:
         return TRIAL_SECONDS if self._trial else SLICE_SECONDS
 
     @property
+    def _faster(self) -> int:
+        return min(self.choices, key=lambda workers: self._seconds[workers])
+
+    @property
+    def _slower(self) -> int:
+        return max(reversed(self.choices), key=lambda workers: self._seconds[workers])
+
+    @property
     def _trial(self) -> bool:
         """Whether the next slice tries the number of workers that may be slower."""
-        return self._slices in EARLY_TRIALS or self._slices % RETRY_SLICES == 0
+        return self._slices == FIRST_TRIAL or (self._slices > FIRST_TRIAL and self._waited >= self._wait)
 
 
 @functools.lru_cache(maxsize=256)

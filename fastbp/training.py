@@ -172,7 +172,7 @@ class Run:
             self.steps_done = before + job.done
             self.count()
         elapsed = time.perf_counter() - start
-        self.pace.note(workers, elapsed / max(job.done, 1))
+        self.pace.note(workers, elapsed / max(job.done, 1), elapsed)
         self._steps_a_slice = max(1, int(max(job.done, 1) * self.pace.slice_seconds / max(elapsed, 1e-6)))
         self._record(first, elapsed)
         if slots.DIVERGED in job.outcomes:

@@ -1,7 +1,9 @@
 """How fit chooses between its team and one worker alone, from what their slices took."""
 
+from itertools import pairwise
+
 from fastbp.network import Network
-from fastbp.pace import RETRY_SLICES, SLICE_SECONDS, TRIAL_SECONDS, Pace, pace_of
+from fastbp.pace import FIRST_WAIT, LONGEST_WAIT, SLICE_SECONDS, TRIAL_SECONDS, Pace, pace_of
 
 
 def slices(pace, count, seconds):
@@ -10,28 +12,52 @@ def slices(pace, count, seconds):
     for _ in range(count):
         workers = pace.workers()
         chosen.append(workers)
-        pace.note(workers, seconds[workers])
+        pace.note(workers, seconds[workers], pace.slice_seconds)
     return chosen
 
 
+def trials(pace, seconds, workers, total):
+    """The seconds of training before each slice of so many workers, in a run of `total` seconds."""
+    begins, passed = [], 0.0
+    while passed < total:
+        if pace.workers() == workers:
+            begins.append(passed)
+        passed += pace.slice_seconds
+        slices(pace, 1, seconds)
+    return begins
+
+
 def test_the_team_goes_on_where_it_is_faster():
-    assert slices(Pace(2, adaptive=True), 8, {2: 0.6, 1: 1.0}) == [2, 2, 1, 2, 2, 2, 2, 2]
+    assert slices(Pace(2, adaptive=True), 4, {2: 0.6, 1: 1.0}) == [2, 2, 1, 2]
 
 
 def test_one_alone_goes_on_where_the_cores_are_busy():
-    assert slices(Pace(2, adaptive=True), 8, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1, 1, 1, 1, 1]
+    assert slices(Pace(2, adaptive=True), 4, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1]
 
 
-def test_what_lost_is_tried_again_later_and_wins_once_the_cores_are_free():
-    pace = Pace(2, adaptive=True)
-    slices(pace, RETRY_SLICES, {2: 1.4, 1: 1.0})
-    assert slices(pace, 3, {2: 0.6, 1: 1.0}) == [2, 2, 2]
+def test_what_lost_is_tried_again_soon_and_then_less_and_less_often():
+    begins = trials(Pace(2, adaptive=True), {2: 0.6, 1: 1.0}, workers=1, total=30)
+    waits = [round((after - before - TRIAL_SECONDS) / SLICE_SECONDS) for before, after in pairwise(begins)]  # slices
+    assert waits == sorted(waits)
+    assert waits[0] == round(FIRST_WAIT / SLICE_SECONDS)
+    assert round(LONGEST_WAIT / SLICE_SECONDS) <= waits[-1] <= round(LONGEST_WAIT / SLICE_SECONDS) + 1
 
 
-def test_a_trial_that_was_disturbed_is_repeated_soon():
+def test_the_team_wins_soon_once_the_cores_are_free():
     pace = Pace(2, adaptive=True)
     slices(pace, 3, {2: 1.4, 1: 1.0})
-    assert slices(pace, 8, {2: 0.6, 1: 1.0}) == [1, 1, 1, 1, 1, 2, 2, 2]
+    chosen = slices(pace, 8, {2: 0.6, 1: 1.0})
+    assert chosen.index(2) <= 2
+    assert chosen.count(1) <= 3
+
+
+def test_one_alone_takes_over_at_once_when_the_team_becomes_slow_and_the_team_is_tried_soon():
+    pace = Pace(2, adaptive=True)
+    trials(pace, {2: 0.6, 1: 1.0}, workers=1, total=20)
+    chosen = slices(pace, 8, {2: 5.0, 1: 1.0})
+    assert chosen.index(1) <= 1 + chosen.count(2)
+    assert chosen[-1] == 1
+    assert 2 in slices(pace, 4, {2: 0.6, 1: 1.0})
 
 
 def test_a_trial_is_short():
@@ -45,13 +71,14 @@ def test_a_trial_is_short():
 def test_the_first_slice_is_not_counted_it_finds_cold_caches():
     pace = Pace(2, adaptive=True)
     slices(pace, 1, {2: 100.0})
-    assert slices(pace, 4, {2: 0.6, 1: 1.0}) == [2, 1, 2, 2]
+    assert slices(pace, 3, {2: 0.6, 1: 1.0}) == [2, 1, 2]
 
 
 def test_an_explicit_number_of_workers_is_kept_and_needs_no_trials():
     pace = Pace(2, adaptive=False)
     assert pace.slice_seconds == SLICE_SECONDS
-    assert set(slices(pace, 2 * RETRY_SLICES, {2: 9.0})) == {2}
+    assert set(slices(pace, 100, {2: 9.0})) == {2}
+    assert pace.slice_seconds == SLICE_SECONDS
 
 
 def test_what_a_run_has_learned_the_next_one_like_it_knows():
