@@ -11,6 +11,7 @@ from fastbp import checkpoint, evaluation, optimizers, schedules
 from fastbp.callbacks import as_callbacks
 from fastbp.classes import class_weights, classes_of, held_out
 from fastbp.core import table as slots
+from fastbp.core import workspace
 from fastbp.core.optimizers import update
 from fastbp.history import History
 from fastbp.job import Examples, Job
@@ -76,7 +77,10 @@ def prepared(
     shuffle, progress = boolean("shuffle", options.shuffle), boolean("progress", options.progress)
     flops = model._flops(batch_size)
     n_threads = options.n_threads
-    workers = workers_for(flops) if n_threads is None else positive_int("n_threads", n_threads)
+    learned = model._smoothed(training)
+    net = model._net(learned, batch_size, model.dropout if any(model.dropout) else ())
+    shards = int(workspace.shards_of(net, min(batch_size, len(training))))
+    workers = workers_for(flops, shards) if n_threads is None else positive_int("n_threads", n_threads)
     metrics = as_metrics(options.metrics, model.network, model.loss, training.y)
     callbacks = as_callbacks(options.callbacks, options.early_stopping)
     keeper = _keeper(options, training, validation, metrics, earlier)
@@ -99,8 +103,6 @@ def prepared(
         checkpoint=keeper,
     )
     gradient = np.empty_like(model._theta)
-    learned = model._smoothed(training)
-    net = model._net(learned, batch_size, model.dropout if any(model.dropout) else ())
     job = Job(net, model._theta, gradient, learned, batch_size, workers)
     job.drop_by(model.seed)
     job.update_by(update(new.rule, model.dtype.itemsize).address, model._moments, new.clip_norm)

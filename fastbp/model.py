@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -362,7 +361,5 @@ class Model:
         return total / examples.total_weight if self.reduction == "mean" else total
 
     def _flops(self, batch: int) -> float:
-        """Floating-point operations of a training step: forward, deltas (not for the inputs), weight gradients."""
-        sizes = self.network.sizes
-        products = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
-        return float(batch * (6 * products - 2 * sizes[0] * sizes[1]))
+        """Floating-point operations of a training step."""
+        return float(batch * self.network.flops)

@@ -99,6 +99,14 @@ class Network:
         """Length of theta."""
         return self.offsets[-1]
 
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of a training step for one example: forward, deltas (not for the inputs), weights'
+        gradients.
+        """
+        products = sum(n_in * n_out for n_in, n_out in pairwise(self.sizes))
+        return 6 * products - 2 * self.sizes[0] * self.sizes[1]
+
     def weights(self, theta: Array) -> tuple[Array, ...]:
         """w_jk of each layer: views into theta, shape (n_out, n_in)."""
         return tuple(

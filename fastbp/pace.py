@@ -1,16 +1,16 @@
 """How fast fit goes: how long a slice is, and how many workers the next one has."""
 
 import functools
+import math
 
 from fastbp.network import Network
 
 SLICE_SECONDS = 0.1
+SECOND_SLICE_SECONDS = 0.02
 FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
 FIRST_STEP = 5e-6  # seconds that a step takes at least
 FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
-SECOND_SLICE_SECONDS = 0.02
-TRIAL_SECONDS = 0.005  # of a slice that tries the number of workers that may be slower
-FIRST_TRIAL = 2  # slices before it
+WARM_UP_SECONDS, TRIAL_SECONDS = 0.001, 0.005  # of the two slices that try the number of workers that may be slower
 FIRST_WAIT, LONGEST_WAIT = 0.1, 3.2  # seconds until the next trial: twice as long each time that it changes nothing
 
 
@@ -19,59 +19,60 @@ class Pace:
 
     On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits. The
     team begins; its first slice finds cold caches, its second counts, then one alone has a short try. Whichever
-    loses is tried again, soon at first.
+    loses is tried again, soon at first. A trial has a slice for the caches, and one that counts.
     """
 
     def __init__(self, workers: int, adaptive: bool) -> None:
         self.choices = [workers, 1] if adaptive and workers > 1 else [workers]
-        self._seconds = dict.fromkeys(self.choices, 0.0)  # for a step
+        self._seconds: dict[int, float] = {}  # for a step
         self._slices = 0
-        self._wait, self._waited = FIRST_WAIT, 0.0
-
-    def first_steps(self, flops: float) -> int:
-        """Steps of a run's first slice, each of so many operations."""
-        if known := self._seconds[self.workers()]:
-            return max(1, int(self.slice_seconds / known))
-        meetings = FIRST_STEP if self.choices == [1] else FIRST_TEAM_STEP
-        return max(1, int(0.2 * SLICE_SECONDS / (flops / FIRST_FLOPS_PER_SECOND + meetings)))
+        self._trial = 0  # slices of a trial that are still to come
+        self._tried = self.choices[-1]
+        self._wait, self._waited = FIRST_WAIT / 2, 0.0
 
     def workers(self) -> int:
-        team, alone = self.choices[0], self.choices[-1]
-        if self._slices <= FIRST_TRIAL:
-            return alone if self._slices == FIRST_TRIAL else team
-        return self._slower if self._trial else self._faster
+        return self._tried if self._trial else self._faster
+
+    def steps(self, flops: float) -> int:
+        """Of the next slice, if each has so many operations."""
+        known = min(self.step_seconds, max(self._seconds.values(), default=math.inf))
+        meetings = FIRST_STEP if self.workers() == 1 else FIRST_TEAM_STEP
+        guess = flops / FIRST_FLOPS_PER_SECOND + meetings
+        return max(1, int(self.slice_seconds / (guess if known == math.inf else known)))
+
+    @property
+    def step_seconds(self) -> float:
+        """What a step of the next slice takes; infinite as long as that is not known."""
+        return self._seconds.get(self.workers(), math.inf)
 
     def note(self, workers: int, seconds_a_step: float, seconds: float) -> None:
-        """What the slice took, per step and in all; how long the next one should be is then `slice_seconds`."""
-        trial, faster = self._trial, self._faster
-        self._seconds[workers] = seconds_a_step
+        """What the slice took, per step and in all."""
+        faster, warm_up = self._faster, self._trial == 2
+        if not warm_up or workers not in self._seconds:
+            self._seconds[workers] = seconds_a_step
         self._slices += 1
-        self._waited += seconds
-        if self._faster != faster:
+        if self._trial:
+            self._trial -= 1
+            if self._trial == 0:
+                self._wait, self._waited = min(2 * self._wait, LONGEST_WAIT), 0.0
+        else:
+            self._waited += seconds
+        if self._faster != faster and not warm_up:
             self._wait, self._waited = FIRST_WAIT, 0.0
-        elif trial:
-            self._wait, self._waited = min(2 * self._wait, LONGEST_WAIT), 0.0
+        if len(self.choices) > 1 and not self._trial and (self._slices == 2 or self._waited >= self._wait):
+            self._trial, self._tried = 2, sum(self.choices) - self._faster
 
     @property
     def slice_seconds(self) -> float:
-        if len(self.choices) == 1:
-            return SLICE_SECONDS
-        if self._slices < FIRST_TRIAL:
-            return SECOND_SLICE_SECONDS
-        return TRIAL_SECONDS if self._trial else SLICE_SECONDS
+        """How long the next slice should be."""
+        if self._trial:
+            return WARM_UP_SECONDS if self._trial == 2 else TRIAL_SECONDS
+        return SECOND_SLICE_SECONDS if self._slices < 2 else SLICE_SECONDS
 
     @property
     def _faster(self) -> int:
-        return min(self.choices, key=lambda workers: self._seconds[workers])
-
-    @property
-    def _slower(self) -> int:
-        return max(reversed(self.choices), key=lambda workers: self._seconds[workers])
-
-    @property
-    def _trial(self) -> bool:
-        """Whether the next slice tries the number of workers that may be slower."""
-        return self._slices == FIRST_TRIAL or (self._slices > FIRST_TRIAL and self._waited >= self._wait)
+        """The team, as long as nothing is known of one alone."""
+        return min(self.choices, key=lambda workers: self._seconds.get(workers, workers == 1 and math.inf))
 
 
 @functools.lru_cache(maxsize=256)

@@ -159,6 +159,7 @@ def make_table(
         slots.NET_SCRATCH: scratch,
         slots.NET_ROW: row,
         slots.NET_BLOCK: block_of(network, row * size, size),
+        slots.NET_FLOPS: network.flops,
         slots.NET_DENSE: dense.dense(size).address,
         slots.NET_FORWARD: backprop.forward(size).address,
     }

@@ -4,8 +4,10 @@ import contextlib
 import ctypes
 import functools
 import os
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 import numpy as np
@@ -22,8 +24,11 @@ FLOPS_A_WORKER = 16e6
 POLL_SECONDS = 0.05
 """How often the waiting thread looks up: a signal that another thread has received does not wake it."""
 
-LONG_FLOPS = 1e9
-"""Work, in floating-point operations, for which Ctrl-C should not have to wait."""
+SHORT_SECONDS = 0.05
+"""For which Ctrl-C can wait, and a thread would cost too much."""
+
+SLOWEST = 20e9
+"""Floating-point operations in a second that a core does at least."""
 
 
 @functools.cache
@@ -52,9 +57,47 @@ def cgroup_quota() -> int | None:
     return None
 
 
-def workers_for(flops: float) -> int:
-    """The number of workers that a step of so many floating-point operations pays for."""
-    return max(1, min(available_cores(), int(flops / FLOPS_A_WORKER)))
+def workers_for(flops: float, shards: int = 1) -> int:
+    """The number of workers that a step of so many floating-point operations, in so many shards, pays for."""
+    return max(1, min(available_cores(), max(int(flops / FLOPS_A_WORKER), shards)))
+
+
+class Places:
+    """The cores of a run's workers, each of which keeps one for itself as long as there are any.
+
+    Linux may start a thread on the core of the thread that made it, and move one of them 10 ms later: longer than many
+    runs. Nothing elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[int] = set()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Within the block the calling thread stays on a core of its own."""
+        where = current_core()
+        if where is None:
+            yield
+            return
+        allowed = os.sched_getaffinity(0)
+        with self._lock:
+            free = allowed - self._taken
+            if where() in free:
+                free = {where()}
+            if free:
+                os.sched_setaffinity(0, {min(free)})
+                self._taken.add(min(free))
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, allowed)
+
+
+@functools.cache
+def current_core() -> Callable[[], int] | None:
+    """The C library's sched_getcpu; None where there is none."""
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 class Team:
@@ -76,16 +119,20 @@ class Team:
     ) -> None:
         self._threads.shutdown(wait=True)
 
-    def run(self, job: NDArray[np.int64], memory: object) -> None:
+    def run(self, job: NDArray[np.int64], memory: object, seconds: float) -> None:
         """As many workers as the job says run through it; a signal handler or another thread may set its JOB_STOP.
 
         memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
+        seconds: what it will take, more or less. If it is short, this thread is the first worker.
         """
         workers = int(job[slots.JOB_WORKERS])
+        here, places = seconds <= SHORT_SECONDS, Places() if workers > 1 else None
         futures: list[Future[None]] = []  # not a comprehension: if one submit fails, the others are waited for
         try:
-            for rank in range(workers):
-                futures.append(self._threads.submit(self._work, rank, job, memory))  # noqa: PERF401
+            for rank in range(int(here), workers):
+                futures.append(self._threads.submit(self._work, rank, job, places, memory))  # noqa: PERF401
+            if here:
+                self._work(0, job, places, memory)
             while wait(futures, POLL_SECONDS).not_done:
                 pass
         except BaseException:
@@ -95,17 +142,15 @@ class Team:
         for future in futures:
             future.result()
 
-    def _work(self, rank: int, job: NDArray[np.int64], memory: object) -> None:
-        self._train(rank, job.ctypes.data)
+    def _work(self, rank: int, job: NDArray[np.int64], places: Places | None, memory: object) -> None:
+        with places.place() if places is not None else nullcontext():
+            self._train(rank, job.ctypes.data)
 
 
 def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, flops: float) -> None:
-    """One job outside of fit: a short one without threads, which cost more than it."""
-    if workers == 1 and flops < LONG_FLOPS:
-        step.train(size).ctypes(0, job.ctypes.data)
-        return
+    """One job outside of fit."""
     with stop_on_interrupt(job), Team(workers, size) as team:
-        team.run(job, memory)
+        team.run(job, memory, seconds=flops / SLOWEST)
 
 
 def stop_on_interrupt(job: NDArray[np.int64]) -> AbstractContextManager[None]:

@@ -80,7 +80,6 @@ class Run:
         self._sums = np.zeros(2)  # over the epoch under way: cost (times weight) and weight
         self._epoch_seconds = 0.0
         self._order: tuple[int, int, NDArray[np.int64]] | None = None
-        self._steps_a_slice = pace.first_steps(plan.flops)
 
     def go(self) -> None:
         """Train to the end, or until Ctrl-C or a cost that is not finite; what is done is kept either way."""
@@ -148,17 +147,17 @@ class Run:
         """One run of the team: some mini-batches of an epoch, or some whole epochs."""
         job, plan = self.job, self.plan
         epoch, first = divmod(self.steps_done, job.per_epoch)
+        workers, worthwhile = self.pace.workers(), self.pace.steps(plan.flops)
         epochs = 1
         if first == 0 and not plan.each_epoch and job.buffer is None:
             most = max(1, min(EPOCHS_A_SLICE, ORDER_BYTES // (8 * len(job.examples))))
             if plan.checkpoint is not None:
                 most = min(most, plan.checkpoint.epochs_left(epoch))
-            epochs = max(1, min(self._steps_a_slice // job.per_epoch, most, plan.epochs - epoch))
-        steps = min(max(self._steps_a_slice, epochs), epochs * job.per_epoch - first)
+            epochs = max(1, min(worthwhile // job.per_epoch, most, plan.epochs - epoch))
+        steps = min(max(worthwhile, epochs), epochs * job.per_epoch - first)
         steps = min(steps, job.most_steps)
         if epochs > 1:
             steps = epochs * job.per_epoch
-        workers = self.pace.workers()
         updates = plan.updates_before + self.steps_done
         job.prepare(
             first, steps, self._order_of(epoch, epochs), updates, workers, plan.epochs_before + epoch,
@@ -167,13 +166,12 @@ class Run:
         before, start = self.steps_done, time.perf_counter()
         job.gather()
         try:
-            team.run(job.slots, job)
+            team.run(job.slots, job, seconds=steps * self.pace.step_seconds)
         finally:  # steps that are done count, whatever ended the run
             self.steps_done = before + job.done
             self.count()
         elapsed = time.perf_counter() - start
-        self.pace.note(workers, elapsed / max(job.done, 1), elapsed)
-        self._steps_a_slice = max(1, int(max(job.done, 1) * self.pace.slice_seconds / max(elapsed, 1e-6)))
+        self.pace.note(workers, max(elapsed, 1e-6) / max(job.done, 1), elapsed)
         self._record(first, elapsed)
         if slots.DIVERGED in job.outcomes:
             raise self._divergence()

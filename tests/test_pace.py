@@ -1,9 +1,19 @@
 """How fit chooses between its team and one worker alone, from what their slices took."""
 
+import math
 from itertools import pairwise
 
 from fastbp.network import Network
-from fastbp.pace import FIRST_WAIT, LONGEST_WAIT, SLICE_SECONDS, TRIAL_SECONDS, Pace, pace_of
+from fastbp.pace import (
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    SECOND_SLICE_SECONDS,
+    SLICE_SECONDS,
+    TRIAL_SECONDS,
+    WARM_UP_SECONDS,
+    Pace,
+    pace_of,
+)
 
 
 def slices(pace, count, seconds):
@@ -17,27 +27,30 @@ def slices(pace, count, seconds):
 
 
 def trials(pace, seconds, workers, total):
-    """The seconds of training before each slice of so many workers, in a run of `total` seconds."""
-    begins, passed = [], 0.0
+    """The seconds of training before each run of slices of so many workers, in a run of `total` seconds."""
+    begins, passed, before = [], 0.0, None
     while passed < total:
-        if pace.workers() == workers:
+        now = pace.workers()
+        if now == workers != before:
             begins.append(passed)
+        before = now
         passed += pace.slice_seconds
         slices(pace, 1, seconds)
     return begins
 
 
 def test_the_team_goes_on_where_it_is_faster():
-    assert slices(Pace(2, adaptive=True), 4, {2: 0.6, 1: 1.0}) == [2, 2, 1, 2]
+    assert slices(Pace(2, adaptive=True), 5, {2: 0.6, 1: 1.0}) == [2, 2, 1, 1, 2]
 
 
 def test_one_alone_goes_on_where_the_cores_are_busy():
-    assert slices(Pace(2, adaptive=True), 4, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1]
+    assert slices(Pace(2, adaptive=True), 5, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1, 1]
 
 
 def test_what_lost_is_tried_again_soon_and_then_less_and_less_often():
     begins = trials(Pace(2, adaptive=True), {2: 0.6, 1: 1.0}, workers=1, total=30)
-    waits = [round((after - before - TRIAL_SECONDS) / SLICE_SECONDS) for before, after in pairwise(begins)]  # slices
+    trial = WARM_UP_SECONDS + TRIAL_SECONDS
+    waits = [round((after - before - trial) / SLICE_SECONDS) for before, after in pairwise(begins)]  # slices
     assert waits == sorted(waits)
     assert waits[0] == round(FIRST_WAIT / SLICE_SECONDS)
     assert round(LONGEST_WAIT / SLICE_SECONDS) <= waits[-1] <= round(LONGEST_WAIT / SLICE_SECONDS) + 1
@@ -45,7 +58,7 @@ def test_what_lost_is_tried_again_soon_and_then_less_and_less_often():
 
 def test_the_team_wins_soon_once_the_cores_are_free():
     pace = Pace(2, adaptive=True)
-    slices(pace, 3, {2: 1.4, 1: 1.0})
+    slices(pace, 4, {2: 1.4, 1: 1.0})
     chosen = slices(pace, 8, {2: 0.6, 1: 1.0})
     assert chosen.index(2) <= 2
     assert chosen.count(2) >= 4
@@ -54,29 +67,53 @@ def test_the_team_wins_soon_once_the_cores_are_free():
 def test_one_alone_takes_over_at_once_when_the_team_becomes_slow_and_the_team_is_tried_soon():
     pace = Pace(2, adaptive=True)
     trials(pace, {2: 0.6, 1: 1.0}, workers=1, total=20)
-    chosen = slices(pace, 8, {2: 5.0, 1: 1.0})
-    assert chosen.index(1) <= 1 + chosen.count(2)
-    assert chosen[-1] == 1
-    assert 2 in slices(pace, 4, {2: 0.6, 1: 1.0})
+    spent = {1: 0.0, 2: 0.0}
+    for _ in range(8):
+        spent[pace.workers()] += pace.slice_seconds
+        slices(pace, 1, {2: 5.0, 1: 1.0})
+    assert spent[1] > 2 * spent[2]
+    assert 2 in slices(pace, 6, {2: 0.6, 1: 1.0})
 
 
 def test_a_trial_is_short():
     pace = Pace(2, adaptive=True)
-    slices(pace, 2, {2: 0.6, 1: 1.0})
-    assert pace.slice_seconds == TRIAL_SECONDS
-    slices(pace, 1, {2: 0.6, 1: 1.0})
-    assert pace.slice_seconds == SLICE_SECONDS
+    lengths = []
+    for _ in range(5):
+        lengths.append(pace.slice_seconds)
+        slices(pace, 1, {2: 0.6, 1: 1.0})
+    assert lengths[1:] == [SECOND_SLICE_SECONDS, WARM_UP_SECONDS, TRIAL_SECONDS, SLICE_SECONDS]
 
 
 def test_the_first_slice_is_not_counted_it_finds_cold_caches():
     pace = Pace(2, adaptive=True)
     slices(pace, 1, {2: 100.0})
-    assert slices(pace, 3, {2: 0.6, 1: 1.0}) == [2, 1, 2]
+    assert slices(pace, 4, {2: 0.6, 1: 1.0}) == [2, 1, 1, 2]
+
+
+def test_the_first_slice_of_a_trial_is_not_counted_either():
+    pace = Pace(2, adaptive=True)
+    slices(pace, 4, {2: 1.4, 1: 1.0})
+    while pace.workers() == 1:
+        slices(pace, 1, {1: 1.0})
+    slices(pace, 1, {2: 100.0})
+    assert slices(pace, 2, {2: 0.6, 1: 1.0}) == [2, 2]
+
+
+def test_a_step_takes_as_long_as_it_did_or_nobody_knows():
+    pace = Pace(2, adaptive=True)
+    assert pace.step_seconds == math.inf
+    slices(pace, 2, {2: 0.25, 1: 0.5})
+    assert pace.workers() == 1
+    assert pace.step_seconds == math.inf
+    slices(pace, 1, {2: 0.25, 1: 0.5})
+    assert pace.step_seconds == 0.5
+    slices(pace, 1, {2: 0.25, 1: 0.5})
+    assert pace.workers() == 2
+    assert pace.step_seconds == 0.25
 
 
 def test_an_explicit_number_of_workers_is_kept_and_needs_no_trials():
     pace = Pace(2, adaptive=False)
-    assert pace.slice_seconds == SLICE_SECONDS
     assert set(slices(pace, 100, {2: 9.0})) == {2}
     assert pace.slice_seconds == SLICE_SECONDS
 
@@ -84,10 +121,10 @@ def test_an_explicit_number_of_workers_is_kept_and_needs_no_trials():
 def test_what_a_run_has_learned_the_next_one_like_it_knows():
     network = Network((3, 5, 2), "relu", "identity", True)
     pace = pace_of(network, 4, 7, 2, True)
-    assert pace.first_steps(1e9) == 1
-    slices(pace, 3, {2: 1e-3, 1: 0.5e-3})
+    assert pace.steps(1e9) == 1
+    slices(pace, 4, {2: 1e-3, 1: 0.5e-3})
     again = pace_of(network, 4, 7, 2, True)
     assert again.workers() == 1
-    assert again.first_steps(1e9) == SLICE_SECONDS / 0.5e-3
+    assert again.steps(1e9) == SLICE_SECONDS / 0.5e-3
     for others in ((network, 8, 7, 2, True), (network, 4, 8, 2, True), (network, 4, 7, 2, False)):
-        assert pace_of(*others).first_steps(1e9) == 1
+        assert pace_of(*others).steps(1e9) == 1

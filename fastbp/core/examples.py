@@ -50,6 +50,7 @@ from .table import (
     NET_FUSED,
     NET_INPUT_STRIDE,
     NET_INPUTS,
+    NET_PARAMETERS,
     NET_ROW,
     NET_SCRATCH,
     NET_SUMS,
@@ -60,13 +61,9 @@ from .traced import chosen, larger_of, minimum, traced
 
 
 @traced
-def rows_of_block(left, block, shards):
-    """The next examples to pass through all layers: a block, or all that are left instead of one and a small one.
-
-    The region of a shard has no more room than a block.
-    """
-    most = block + chosen(shards == 1, block // 2, 0)
-    return chosen(most < left, block, left)
+def rows_of_block(left, block):
+    """The next examples to pass through all layers: a block, or all that are left instead of one and a small one."""
+    return chosen(block + block // 2 < left, block, left)
 
 
 add = traced(lambda x, y: x + y)
@@ -156,7 +153,7 @@ def examples(size):
             shard = shift(floats_at(job[JOB_SHARD], size), unit * job[JOB_SHARD_SIZE])
             added = 0
             while added == 0 or begin < end:
-                rows = rows_of_block(end - begin, block, shards)
+                rows = rows_of_block(end - begin, block)
                 row = begin if shards == 1 else 0
                 at = position + begin
                 if ordered:
@@ -196,5 +193,7 @@ def examples(size):
                     atomic_store(job, JOB_OUTCOME, STOPPED)
                     return
                 begin, added = begin + rows, 1
+            if shards > 1 and job[JOB_UPDATE] != 0 and not_finite(shard, net[NET_PARAMETERS], lanes):
+                atomic_store(job, JOB_OUTCOME, DIVERGED)
 
     return examples

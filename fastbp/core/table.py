@@ -27,6 +27,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_ROW,  # elements of z, a, dz (and da, and dropout's two) of all layers for one example
     NET_INPUT_STRIDE,  # elements between the rows of gathered inputs
     NET_BLOCK,  # examples that pass through all layers together
+    NET_FLOPS,  # floating-point operations of a training step, for one example
     NET_MEAN,  # 1: the cost is the weighted average, 0: the sum
     NET_FUSED,  # 1: the loss kernel takes z of the last layer and gives dz; 0: it takes a and gives da
     NET_DENSE,
@@ -53,7 +54,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_L1,  # float64: see `number_at`
     NET_L2,  # float64
     HEADER,
-) = range(44)
+) = range(45)
 
 (
     LAYER_IN,
@@ -113,21 +114,21 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     JOB_SLEEP,  # address of usleep
 ) = range(32)
 JOB_ARRIVED = 32  # arrivals at all meetings so far; on a cache line of its own, which all workers write
-JOB_DONE = 40  # set by the workers: mini-batches completed
-JOB_OUTCOME = 41  # and the two after it: an outcome of the examples, of the sums and of the update
-JOB_FEW = 44  # 1: so few examples in a mini-batch that the weights are not transposed
-JOB_HALVES = 45  # 1: the first layer's sums are made in halves, by the workers that own the weights
-JOB_HALF = 46  # part of the workspace: the second halves
-JOB_SEED = 47  # of dropout
-JOB_EPOCH = 48  # the first epoch in order, counted over the model's life
-JOB_NUMBERS = 49  # address of the examples' row numbers in the user's X, in order, or 0: their places; for dropout
-JOB_SETTINGS_ROW = 50  # numbers in a row of the settings
-JOB_PENALTIES = 51  # part of the workspace, float64: what the penalty is in each row of weights
-JOB_CLIP_NORM = 52  # float64
-JOB_SQUARES = 53  # float64: Σ g² of each row of the gradient
-JOB_SQUARE = 54  # address of the kernel that makes them; 0: the gradient is not clipped
-JOB_CLIP = 55
-JOB_SLOTS = 56
+JOB_DONE = 40  # set by the first worker: mini-batches completed; on a cache line of its own, too
+JOB_OUTCOME = 48  # and the two after it: an outcome of the examples, of the sums and of the update
+JOB_FEW = 51  # 1: so few examples in a mini-batch that the weights are not transposed
+JOB_HALVES = 52  # 1: the first layer's sums are made in halves, by the workers that own the weights
+JOB_HALF = 53  # part of the workspace: the second halves
+JOB_SEED = 54  # of dropout
+JOB_EPOCH = 55  # the first epoch in order, counted over the model's life
+JOB_NUMBERS = 56  # address of the examples' row numbers in the user's X, in order, or 0: their places; for dropout
+JOB_SETTINGS_ROW = 57  # numbers in a row of the settings
+JOB_PENALTIES = 58  # part of the workspace, float64: what the penalty is in each row of weights
+JOB_CLIP_NORM = 59  # float64
+JOB_SQUARES = 60  # float64: Σ g² of each row of the gradient
+JOB_SQUARE = 61  # address of the kernel that makes them; 0: the gradient is not clipped
+JOB_CLIP = 62
+JOB_SLOTS = 64
 
 COMPLETE, STOPPED, DIVERGED = range(3)
 

@@ -31,6 +31,7 @@ from .table import (
     LAYER_STRIDE,
     NET_BLOCK,
     NET_DOTS,
+    NET_FLOPS,
     NET_HALVES,
     NET_INPUT_STRIDE,
     NET_PARAMETERS,
@@ -44,6 +45,9 @@ from .table import (
     NET_WIDEST,
 )
 
+SHARD_WORK = 5_000_000  # floating-point operations of a shard, at least, times the bytes of a number: about 5 us
+SHARD_EXAMPLES = 48  # at least: to add up gradients costs 2 / examples of making them
+MOST_SHARDS = 8
 FEW = 4  # examples
 MANY = 16  # examples
 ONE = 16  # elements kept for the one: what follows begins at a cache line
@@ -57,11 +61,24 @@ def padded(count):
 
 @register_jitable
 def shards_of(net, batch):
-    """Parts of a batch with gradients of their own: if these take less memory than the batch's activations."""
-    shards = min(8, batch // 256)
-    if batch >= 1024 and shards * net[NET_PARAMETERS] <= batch * net[NET_ROW]:
-        return shards
-    return 1
+    """Parts of a batch with gradients of their own: a power of 2, as many as have enough work each, if the gradients
+    take less memory than the batch's activations.
+    """
+    shards = 1
+    while (
+        shards < MOST_SHARDS
+        and 2 * shards * SHARD_EXAMPLES <= batch
+        and 2 * shards * SHARD_WORK <= batch * net[NET_FLOPS] * net[NET_SIZE]
+        and 2 * shards * net[NET_PARAMETERS] <= batch * net[NET_ROW]
+    ):
+        shards *= 2
+    return shards
+
+
+@register_jitable
+def capacity_of(net):
+    """Examples for which the region of a shard has room: a block, or one and a small one."""
+    return padded(net[NET_BLOCK] + net[NET_BLOCK] // 2)
 
 
 @register_jitable
@@ -107,7 +124,7 @@ def training_size(net, batch, shards, workers):
     common += penalties_size(net)
     if shards == 1:
         return common + half_size(net, batch, shards) + region_size(net, batch)
-    return common + shards * padded(net[NET_PARAMETERS]) + workers * region_size(net, net[NET_BLOCK])
+    return common + shards * padded(net[NET_PARAMETERS]) + workers * region_size(net, capacity_of(net))
 
 
 @register_jitable
@@ -129,8 +146,8 @@ def divide(job, net, address):
     job[JOB_CAPACITY] = batch
     if shards > 1:
         job[JOB_REGION] += shards * job[JOB_SHARD_SIZE] * size
-        job[JOB_REGION_SIZE] = region_size(net, net[NET_BLOCK])
-        job[JOB_CAPACITY] = padded(net[NET_BLOCK])
+        job[JOB_REGION_SIZE] = region_size(net, capacity_of(net))
+        job[JOB_CAPACITY] = capacity_of(net)
 
 
 @register_jitable
@@ -153,5 +170,5 @@ def embedded_size(net, rows):
 
 def largest_size(net, rows):
     """For any number of examples up to `rows`."""
-    shards = min(8, max(1, rows // 256))
+    shards = shards_of(net, rows)
     return job_size(net) + max(inference_size(net), training_size(net, rows, 1, 1), training_size(net, rows, shards, 1))
