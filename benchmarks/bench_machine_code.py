@@ -24,9 +24,10 @@ def kernels(size: int) -> dict[str, Kernel]:
         found |= {name: activations.forward(name, size, 16), f"{name} backward": activations.backward(name, size)}
     for name, loss, output, classes in TASKS:
         found[name] = losses.loss_kernel(loss, output, 10, classes, size)[0]
+    found["narrow_softmax"] = activations.narrow_softmax(size, 2)
     found |= {rule: optimizers.update(rule, size) for rule in optimizers.RULES}
     makers = (
-        activations.narrow_softmax, activations.wide_softmax, dense.dense, transpose.transpose, backprop.forward,
+        activations.wide_softmax, dense.dense, transpose.transpose, backprop.forward,
         backprop.backward, backprop.sums, examples.halves, examples.examples, step.gradient_share, step.update_share,
         step.train, embed.predict, embed.gradient,
     )  # fmt: skip

@@ -1,11 +1,8 @@
 """Predictions, and what they cost. Large ones go to several threads, piece by piece."""
 
 import threading
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +13,9 @@ from fastbp.job import Examples
 from fastbp.network import Network
 from fastbp.program import address, aligned_zeros, inference
 from fastbp.sources import PIECE_BYTES, Source, between
-from fastbp.team import available_cores
+from fastbp.team import each
 
 Array = NDArray[Any]
-Result = TypeVar("Result")
 
 FEWEST_FLOPS, MOST_FLOPS = 16e6, 1e9
 """Work of a piece, in floating-point operations: worth a thread's attention; for which Ctrl-C can wait."""
@@ -45,34 +41,6 @@ def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, i
     most = PIECE_BYTES / int(net[slots.NET_INPUTS] * net[slots.NET_SIZE])
     piece = block * max(1, int(min(work / flops, most) / block))
     return list(pairwise([*range(0, rows, piece), rows]))
-
-
-def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
-    """function(begin, end) of all parts, in their order; this thread and others, one a core, take them in turn."""
-    waiting = deque(enumerate(parts))
-    results: dict[int, Result] = {}
-
-    def work() -> None:
-        while True:
-            try:
-                i, part = waiting.popleft()
-            except IndexError:
-                return
-            results[i] = function(*part)
-
-    helpers = min(available_cores(), len(parts)) - 1
-    if helpers == 0:
-        work()
-    else:
-        with ThreadPoolExecutor(helpers, thread_name_prefix="fastbp") as pool:
-            futures = [pool.submit(work) for _ in range(helpers)]
-            try:
-                work()
-            finally:
-                waiting.clear()  # after an exception here the others end early
-            for future in futures:
-                future.result()
-    return [results[i] for i in range(len(parts))]
 
 
 def predict(

@@ -11,7 +11,7 @@ FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice 
 FIRST_STEP = 5e-6  # seconds that a step takes at least
 FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
 WARM_UP_SECONDS, TRIAL_SECONDS = 0.001, 0.005  # of the two slices that try the number of workers that may be slower
-FIRST_WAIT, LONGEST_WAIT = 0.1, 3.2  # seconds until the next trial: twice as long each time that it changes nothing
+FIRST_WAIT, LONGEST_WAIT = 0.05, 3.2  # seconds until the next trial: twice as long each time that it changes nothing
 
 
 class Pace:

@@ -5,10 +5,12 @@ import ctypes
 import functools
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from fastbp.core import step
 from fastbp.core import table as slots
 from fastbp.core.compile import interrupt_afterwards
 from fastbp.share import share_of
+
+Result = TypeVar("Result")
 
 FLOPS_A_WORKER = 16e6
 """Work in one step, in floating-point operations, that pays for one more worker: about 150 us of one core."""
@@ -145,6 +149,38 @@ class Team:
     def _work(self, rank: int, job: NDArray[np.int64], places: Places | None, memory: object) -> None:
         with places.place() if places is not None else nullcontext():
             self._train(rank, job.ctypes.data)
+
+
+def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
+    """function(begin, end) of all parts, in their order; this thread and others, one a core, take them in turn."""
+    waiting, places = deque(enumerate(parts)), Places()
+    results: dict[int, Result] = {}
+
+    def take() -> None:
+        while True:
+            try:
+                i, part = waiting.popleft()
+            except IndexError:
+                return
+            results[i] = function(*part)
+
+    def work() -> None:
+        with places.place():
+            take()
+
+    helpers = min(available_cores(), len(parts)) - 1
+    if helpers <= 0:
+        take()
+    else:
+        with ThreadPoolExecutor(helpers, thread_name_prefix="fastbp") as pool:
+            futures = [pool.submit(work) for _ in range(helpers)]
+            try:
+                work()
+            finally:
+                waiting.clear()  # after an exception here the others end early
+            for future in futures:
+                future.result()
+    return [results[i] for i in range(len(parts))]
 
 
 def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, flops: float) -> None:

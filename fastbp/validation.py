@@ -10,17 +10,21 @@ import numbers
 import operator
 import sys
 from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import sources
+from fastbp.core import embed
 from fastbp.sources import Source
+from fastbp.team import each
 
 Array = NDArray[Any]
 
 CHUNK_BYTES = 1 << 20
+PIECE_BYTES = 1 << 22  # worth a thread's attention
 
 
 # Arrays ---------------------------------------------------------------------------------------------------
@@ -155,8 +159,12 @@ def _not_finite(value: Any, index: tuple[int, ...], dtype: np.dtype[Any], name: 
 def _all_finite(array: Array) -> bool:
     if array.nbytes < CHUNK_BYTES:
         return bool(np.isfinite(array).all())
-    with np.errstate(all="ignore"):  # one quick pass: a NaN or an infinity stays in the sum, if it does not overflow
-        return bool(np.isfinite(array.sum())) or _first(lambda c: ~np.isfinite(c), array) is None
+    kernel, at, piece = embed.finite(array.itemsize).ctypes, array.ctypes.data, PIECE_BYTES // array.itemsize
+
+    def part(begin: int, end: int) -> int:
+        return int(kernel(at + begin * array.itemsize, end - begin))
+
+    return all(each(part, list(pairwise([*range(0, array.size, piece), array.size]))))
 
 
 def _check(array: Array, bad: Callable[[Array], NDArray[np.bool_]], expected: str) -> None:

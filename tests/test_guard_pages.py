@@ -113,7 +113,7 @@ def test_panels_of_the_three_sums(columns: int, full: bool, size: int, side: Sid
     rng = np.random.default_rng(columns)
     lanes = lanes_of(size)
     kernel = dense.panel(size, columns, full)
-    tall, middle, _ = dense.TILES[registers()[1]][columns]
+    tall, middle = dense.TILES[registers()[1]][columns]
     most = columns * lanes
     for N in [most] if full else range(most - lanes + 1, most + 1):
         for M in {1, 2, middle, middle + 1, tall - 1, tall, tall + middle + 1, 2 * tall + 1}:

@@ -13,7 +13,7 @@ from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from .elementary import exp
 from .memory import every, fill, first, load, on_stack, shift, store
 from .traced import max_lanes, maximum, minimum, select, sum_lanes, traced
-from .transpose import transpose_edge
+from .transpose import NARROW, columns_for, is_narrow, turn, turn_back
 
 OUTPUT_ONLY = ("softmax",)
 """Activations over a whole row: a_j = e^z_j / Σ_i e^z_i."""
@@ -34,7 +34,7 @@ def forward(activation, size, width):
     object with the user's own functions (see custom_activation.py).
     """
     if activation == "softmax":
-        return narrow_softmax(size) if width <= lanes_of(size) else wide_softmax(size)
+        return narrow_softmax(size, columns_for(width, size)) if is_narrow(width, size) else wide_softmax(size)
     if not isinstance(activation, str):
         return custom_activation.forward(activation.value, size)
     lanes, P = lanes_of(size), POINTERS[size]
@@ -121,20 +121,23 @@ def exponentials(e, z, width, lanes):
 
 
 @functools.cache
-def narrow_softmax(size):
-    """As `wide_softmax`, of outputs that fit into a vector: as many examples as it has lanes go side by side."""
-    lanes, square, P = lanes_of(size), lanes_of(size) ** 2, POINTERS[size]
+def narrow_softmax(size, columns):
+    """As `wide_softmax`, of few outputs, turned `columns` at a time: as many examples as a vector has lanes go side by
+    side.
+    """
+    lanes, square, P = lanes_of(size), NARROW * lanes_of(size) ** 2, POINTERS[size]
     larger = traced(maximum)
     shifted_exp = traced(lambda z, top: exp(z - top))
 
-    @kernel(VOID(P, P, INT, INT, INT), size)
+    @kernel(VOID(P, P, INT, INT, INT), size, columns)
     def narrow_softmax(a, z, rows, width, stride):
         wide_vectors()
         tile = on_stack(z, square)
         whole = every(lanes)
         for n in range(0, rows, lanes):
             count = minimum(rows - n, lanes)
-            transpose_edge(tile, lanes, shift(z, n * stride), stride, count, width, lanes)
+            for j in range(0, width, columns):
+                turn(shift(tile, j * lanes), shift(z, n * stride + j), stride, count, columns, lanes)
             top, total = load(tile, whole), fill(z, 0.0, lanes)
             for j in range(1, width):
                 top = larger(top, load(shift(tile, j * lanes), whole))
@@ -144,7 +147,8 @@ def narrow_softmax(size):
                 store(shift(tile, j * lanes), e, whole)
             for j in range(width):
                 store(shift(tile, j * lanes), divide(load(shift(tile, j * lanes), whole), total), whole)
-            transpose_edge(shift(a, n * stride), stride, tile, lanes, width, count, lanes)
+            for j in range(0, width, columns):
+                turn_back(shift(a, n * stride + j), stride, shift(tile, j * lanes), count, columns, lanes)
 
     return narrow_softmax
 

@@ -11,7 +11,7 @@ from .compile import kernel, lanes_of, loss_signature, wide_vectors
 from .elementary import exp, log
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
 from .traced import maximum, minimum, select, traced
-from .transpose import transpose_edge
+from .transpose import NARROW, columns_for, is_narrow, turn, turn_back
 
 logarithm = traced(log)
 
@@ -25,7 +25,7 @@ def softmax_cross_entropy(classes, width, size):
     """The kernel for `width` outputs and class numbers, or rows of probabilities."""
     if not classes:
         return of_probabilities(size)
-    return narrow_classes(size) if width <= lanes_of(size) else wide_classes(size)
+    return narrow_classes(size, columns_for(width, size)) if is_narrow(width, size) else wide_classes(size)
 
 
 def softmax_divergence(classes, width, size):
@@ -34,9 +34,9 @@ def softmax_divergence(classes, width, size):
 
 
 @functools.cache
-def narrow_classes(size):
-    """The outputs fit into a vector: as many examples as it has lanes are turned and go side by side."""
-    lanes, square = lanes_of(size), lanes_of(size) ** 2
+def narrow_classes(size, columns):
+    """Few outputs, turned `columns` at a time: as many examples as a vector has lanes go side by side."""
+    lanes, square = lanes_of(size), NARROW * lanes_of(size) ** 2
     larger = traced(maximum)
     shifted_exp = traced(lambda z, top: exp(z - top))
     picked = traced(lambda j, c, z, other: select(c == j, z, other))
@@ -44,14 +44,15 @@ def narrow_classes(size):
     share = traced(lambda total, w, scale: w * scale / total)
     delta = traced(lambda j, c, e, share, total: share * select(c == j, e - total, e))
 
-    @kernel(loss_signature(size), size)
+    @kernel(loss_signature(size), size, columns)
     def narrow_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
         tile = on_stack(x, square)
         whole = every(lanes)
         for n in range(0, rows, lanes):
             x_n, d_n, count = shift(x, n * stride), shift(d, n * stride), minimum(rows - n, lanes)
-            transpose_edge(tile, lanes, x_n, stride, count, width, lanes)
+            for j in range(0, width, columns):
+                turn(shift(tile, j * lanes), shift(x_n, j), stride, count, columns, lanes)
             mask = first(count, lanes)
             c, w = load(shift(y, n), mask), fill(x, weights[0], lanes)
             if w_row != 0:
@@ -70,7 +71,8 @@ def narrow_classes(size):
             for j in range(width):
                 e = load(shift(tile, j * lanes), whole)
                 store(shift(tile, j * lanes), delta(float(j), c, e, part, total), whole)
-            transpose_edge(d_n, stride, tile, lanes, width, count, lanes)
+            for j in range(0, width, columns):
+                turn_back(shift(d_n, j), stride, shift(tile, j * lanes), count, columns, lanes)
 
     return narrow_classes
 

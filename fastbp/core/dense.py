@@ -21,11 +21,12 @@ from .table import NET_PANEL_FULL, NET_PANEL_TAIL
 
 GROUP = 4  # rows of S that one pointer serves
 
-# Rows of the register tiles, tall to single, by number of SIMD registers and of vectors in a row of the tile:
-# rows x vectors accumulators, the vectors of V and one element of S fill the registers.
+# Rows of the two register tiles, by number of SIMD registers and of vectors in a row of the tile. Those of the tall
+# one, rows x vectors, the vectors of V and one element of S fill the registers; the other has sums enough for two
+# units that take four cycles.
 TILES = {
-    32: {1: (24, 8, 1), 2: (12, 4, 1), 3: (8, 3, 1), 4: (6, 2, 1)},
-    16: {1: (12, 4, 1), 2: (6, 2, 1), 3: (4, 2, 1)},
+    32: {1: (24, 8), 2: (12, 4), 3: (8, 3), 4: (6, 2)},
+    16: {1: (12, 8), 2: (6, 4), 3: (4, 3)},
 }
 
 
@@ -39,16 +40,18 @@ def unrelated(builder, pointer):
 
 
 @intrinsic(prefer_literal=True)
-def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, rows, columns, lanes, full):
+def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, rows, some, columns, lanes, full):
     """Overwrites `rows` rows of C: C[m, n] = init[m, n] + Σ_r S[m, r] V[r, n], all sums held in registers.
 
-    A row is `columns` vectors of `lanes`; unless `full`, the last is cut by a mask so that it has N lanes in all.
+    With `some`, perhaps only M of these rows are there; then the last is made more than once: as quickly, as the sums
+    of a few rows would wait for one another. A row is `columns` vectors of `lanes`; unless `full`, the last is cut by a
+    mask so that it has N lanes in all.
     """
-    rows, columns = rows.literal_value, columns.literal_value
+    rows, some, columns = rows.literal_value, some.literal_value, columns.literal_value
     vector = Vector(C.dtype, lanes.literal_value)
 
     def codegen(context, builder, sig, args):
-        C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N = args[:11]
+        C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R = args[:12]
         whole = Mask(vector.lanes, full=True), None
         last = whole
         if not full.literal_value:
@@ -65,16 +68,22 @@ def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, rows
         def load_row(pointer):
             return [load_lanes(builder, at, vector, *mask) for at, *mask in vectors_at(pointer)]
 
+        numbers = [ir.IntType(64)(m) for m in range(rows)]
+        if some:
+            last = builder.sub(M, ir.IntType(64)(1))
+            numbers = [builder.select(builder.icmp_signed("<", m, last), m, last) for m in numbers]
+
+        def row(m, stride):
+            return builder.mul(numbers[m], stride)
+
         sums = []
-        for _ in range(rows):
-            sums.append([cgutils.alloca_once_value(builder, value) for value in load_row(init)])
-            init = step(init, i_row)
-        s_at = []
-        for _ in range(0, rows, GROUP):
-            s_at.append(cgutils.alloca_once_value(builder, S))
-            S = step(S, builder.mul(ir.IntType(64)(GROUP), s_row))
+        for m in range(rows):
+            start = load_row(step(init, row(m, i_row)))
+            sums.append([cgutils.alloca_once_value(builder, value) for value in start])
+        groups = range(0, rows, GROUP)
+        s_at = [cgutils.alloca_once_value(builder, step(S, row(m, s_row))) for m in groups]
         v_at = cgutils.alloca_once_value(builder, V)
-        within = [builder.mul(ir.IntType(64)(m), s_row) for m in range(GROUP)]
+        within = [builder.mul(builder.sub(numbers[m], numbers[m // GROUP * GROUP]), s_row) for m in range(rows)]
         multiply_add = float_function(builder, "fmuladd", vector.llvm, 3)
 
         with cgutils.for_range(builder, R):
@@ -85,19 +94,18 @@ def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, rows
                 if m % GROUP == 0:
                     s = unrelated(builder, builder.load(s_at[m // GROUP]))
                     builder.store(step(s, s_sum), s_at[m // GROUP])
-                s_m = spread(builder, builder.load(step(s, within[m % GROUP])), vector.lanes)
+                s_m = spread(builder, builder.load(step(s, within[m])), vector.lanes)
                 for sum_mn, v_n in zip(sums_m, v_row_n, strict=True):
                     builder.store(builder.call(multiply_add, [s_m, v_n, builder.load(sum_mn)]), sum_mn)
 
-        for sums_m in sums:
-            for sum_mn, (at, *mask) in zip(sums_m, vectors_at(C), strict=True):
+        for m, sums_m in enumerate(sums):
+            for sum_mn, (at, *mask) in zip(sums_m, vectors_at(step(C, row(m, c_row))), strict=True):
                 store_lanes(builder, at, vector, builder.load(sum_mn), *mask)
-            C = step(C, c_row)
         return context.get_dummy_value()
 
     i64 = types.int64
-    literals = [types.literal(value) for value in (rows, columns, vector.lanes, full.literal_value)]
-    return types.void(C, i64, init, i64, S, i64, i64, V, i64, i64, i64, *literals), codegen
+    literals = [types.literal(value) for value in (rows, some, columns, vector.lanes, full.literal_value)]
+    return types.void(C, i64, init, i64, S, i64, i64, V, i64, i64, i64, i64, *literals), codegen
 
 
 @functools.cache
@@ -107,31 +115,30 @@ def panel(size, columns, full):
     Overwrites C (M, N): C[m * c_row + n] = init[m * i_row + n] + Σ_r S[m * s_row + r * s_sum] V[r * v_row + n].
     """
     lanes = lanes_of(size)
-    tall, middle, single = TILES[registers()[1]][columns]
+    tall, middle = TILES[registers()[1]][columns]
     P = POINTERS[size]
 
     @kernel(VOID(P, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size, columns, full)
     def panel(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         while M >= tall:
-            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, tall, columns, lanes, full)
+            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, tall, 0, columns, lanes, full)
             C, init, S, M = (
                 shift(C, tall * c_row),
                 shift(init, tall * i_row),
                 shift(S, tall * s_row),
                 M - tall,
             )
-        while M >= middle:
-            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, middle, columns, lanes, full)
+        while M > 1:
+            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, middle, 1, columns, lanes, full)
             C, init, S, M = (
                 shift(C, middle * c_row),
                 shift(init, middle * i_row),
                 shift(S, middle * s_row),
                 M - middle,
             )
-        while M >= single:
-            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, R, N, single, columns, lanes, full)
-            C, init, S, M = shift(C, c_row), shift(init, i_row), shift(S, s_row), M - single
+        if M == 1:
+            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, 1, 0, columns, lanes, full)
 
     return panel
 

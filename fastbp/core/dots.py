@@ -29,6 +29,19 @@ def emit_sums(builder, vectors):
 
 
 @intrinsic(prefer_literal=True)
+def sums_of_rows(typingctx, x, lanes):
+    """A vector whose lane i is Σ_j x[i, j]; x is (lanes, lanes)."""
+    n = lanes.literal_value
+    vector = Vector(x.dtype, n)
+
+    def codegen(context, builder, sig, args):
+        at = (builder.gep(args[0], [INT64(i * n)]) for i in range(n))
+        return emit_sums(builder, [load_lanes(builder, pointer, vector, Mask(n, full=True), None) for pointer in at])
+
+    return vector(x, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
 def dots_tile(typingctx, C, c_row, init, i_row, S, s_row, V, v_row, M, N, R, rows, lanes):
     """Overwrites at most `rows` rows and lanes / rows columns of C, of which M and N are there."""
     rows, n_lanes = rows.literal_value, lanes.literal_value

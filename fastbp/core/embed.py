@@ -166,6 +166,19 @@ def gradient(size):
 
 
 @functools.cache
+def finite(size):
+    """Returns 1 if all of the numbers are finite, else 0."""
+    lanes = lanes_of(size)
+
+    @kernel(INT(POINTERS[size], INT), size)
+    def finite(x, count):
+        wide_vectors()
+        return 1 - not_finite(x, count, lanes)
+
+    return finite
+
+
+@functools.cache
 def needed(size):
     """Elements of workspace for one prediction (rows = 1) or gradient of `rows` examples."""
 

@@ -7,10 +7,11 @@ import functools
 
 from .backprop import layer_of, place, share
 from .compile import DOUBLE, INT, INTEGERS, VOID, call, kernel, lanes_of, wide_vectors
-from .memory import every, floats_at, gather, integers_at, load, not_finite, shift, store
+from .memory import every, floats_at, gather, integers_at, load, not_finite, prefetch, shift, store
 from .sync import atomic_load, atomic_store
 from .table import (
     DIVERGED,
+    JOB_BATCH,
     JOB_CAPACITY,
     JOB_FEW,
     JOB_HALF,
@@ -22,6 +23,7 @@ from .table import (
     JOB_OUTCOME,
     JOB_REGION,
     JOB_REGION_SIZE,
+    JOB_ROWS,
     JOB_SCRATCH,
     JOB_SHARD,
     JOB_SHARD_SIZE,
@@ -58,6 +60,8 @@ from .table import (
     STOPPED,
 )
 from .traced import chosen, larger_of, minimum, traced
+
+PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU itself sees that longer ones go on
 
 
 @traced
@@ -121,7 +125,7 @@ def examples(size):
     Examples in an order are copied to the region, others are read where they are. epoch, counted from the job's first,
     is for dropout.
     """
-    lanes = lanes_of(size)
+    lanes, most_inputs = lanes_of(size), PREFETCHED_ROW // size
 
     @kernel(VOID(INT, INTEGERS, INT, INT, INT, DOUBLE), size)
     def examples(rank, job, epoch, position, count, scale):
@@ -166,6 +170,9 @@ def examples(size):
                         gather(w, 1, W, 1, 1, order, rows, lanes)
                 else:
                     x, y, w, x_row = shift(X, at * n_in), shift(Y, at * n_y), shift(W, at), n_in
+                    later = at + job[JOB_BATCH]
+                    if n_in <= most_inputs and later + rows <= job[JOB_ROWS]:
+                        prefetch(shift(X, later * n_in), rows * n_in)
                 w = w if weighted else one
                 loss = shift(losses, begin)
                 if job[JOB_HALVES] != 0:

@@ -13,12 +13,12 @@ where its loss is infinite.
 
 import functools
 
-from .activations import add, sum_of
+from .activations import sum_of
 from .compile import kernel, lanes_of, loss_signature, wide_vectors
 from .cross_entropy import logarithm
+from .dots import sums_of_rows
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
-from .traced import select, traced
-from .transpose import transpose_tile
+from .traced import minimum, select, traced
 
 # --- sums over the outputs ------------------------------------------------------------------------------------------
 
@@ -28,7 +28,9 @@ def elementwise(value, derivative, size, parameters=()):
     """The kernel of c(a, y, *parameters) or its stable form in z, and its derivative; the parameters are constants."""
     lanes = lanes_of(size)
     add_value = traced(lambda mask, x, y, total: total + select(mask, value(x, y, *parameters), 0.0))
-    delta = traced(lambda x, y, factor: select(x.spread(factor) == 0.0, 0.0, derivative(x, y, *parameters) * factor))
+    delta = traced(lambda mask, x, y, factor: (
+        select(mask & (x.spread(factor) != 0.0), derivative(x, y, *parameters) * factor, 0.0)
+    ))  # fmt: skip
     weigh = traced(lambda x, weight: select(x.spread(weight) == 0.0, 0.0, x * weight))
     square = lanes * lanes
 
@@ -36,24 +38,23 @@ def elementwise(value, derivative, size, parameters=()):
     def elementwise(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
         parts = on_stack(x, square)  # c(a_j, y_j) summed to one vector, for as many examples as it has lanes
-        columns = width if width < lanes else lanes
+        last = (width - 1) // lanes * lanes
+        mask, whole = first(width - last, lanes), every(lanes)
         for begin in range(0, rows, lanes):
-            count = rows - begin if rows - begin < lanes else lanes
+            count = minimum(rows - begin, lanes)
             for i in range(count):
                 weight = weights[(begin + i) * w_row]
                 total = fill(x, 0.0, lanes)
-                for j in range(0, width, lanes):
-                    mask = first(width - j, lanes)
-                    x_j, y_j = load(shift(x, j), mask), load(shift(y, j), mask)
-                    total = add_value(mask, x_j, y_j, total)
-                    store(shift(d, j), delta(x_j, y_j, weight * scale), mask)
-                store(shift(parts, i * lanes), weigh(total, weight), every(lanes))
+                for j in range(0, last, lanes):
+                    x_j, y_j = load(shift(x, j), whole), load(shift(y, j), whole)
+                    total = add_value(whole, x_j, y_j, total)
+                    store(shift(d, j), delta(whole, x_j, y_j, weight * scale), whole)
+                x_j, y_j = load(shift(x, last), whole), load(shift(y, last), mask)
+                total = add_value(mask, x_j, y_j, total)
+                store(shift(d, last), delta(mask, x_j, y_j, weight * scale), whole)  # rows end at whole vectors
+                store(shift(parts, i * lanes), weigh(total, weight), whole)
                 d, x, y = shift(d, stride), shift(x, stride), shift(y, width)
-            transpose_tile(parts, lanes, parts, lanes, lanes)
-            total = load(parts, every(lanes))
-            for j in range(1, columns):
-                total = add(total, load(shift(parts, j * lanes), every(lanes)))
-            store(shift(costs, begin), total, first(count, lanes))
+            store(shift(costs, begin), sums_of_rows(parts, lanes), first(count, lanes))
 
     return elementwise
 

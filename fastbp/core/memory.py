@@ -152,6 +152,17 @@ def gather(typingctx, out, o_row, x, x_row, columns, order, rows, lanes):
     return types.void(out, i64, x, i64, i64, order, i64, lanes), codegen
 
 
+@intrinsic
+def prefetch(typingctx, x, count):
+    """Ask for `count` elements that are read later."""
+
+    def codegen(context, builder, sig, args):
+        emit_prefetch(builder, *args, sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64), codegen
+
+
 @intrinsic(prefer_literal=True)
 def on_stack(typingctx, like, count):
     """Room for `count` (a literal) numbers of the pointer's type, for as long as the kernel runs; not cleared."""

@@ -84,6 +84,67 @@ def transpose_edge(typingctx, out, o_row, x, x_row, rows, columns, lanes):
     return types.void(out, i64, x, i64, i64, i64, lanes), codegen
 
 
+# --- outputs of some examples, turned so that examples go side by side ------------------------------------------------
+# A row is a whole vector in memory. Only what may be somebody else's is masked: a load has to wait for a masked store.
+
+
+def present(builder, i, count, part):
+    """A mask with all lanes on if i < count, else none."""
+    all_or_none = ir.Constant(part.llvm, [1] * part.lanes), ir.Constant(part.llvm, None)
+    return builder.select(builder.icmp_signed("<", INT64(i), count), *all_or_none)
+
+
+@intrinsic(prefer_literal=True)
+def turn(typingctx, tile, x, x_row, rows, columns, lanes):
+    """Overwrites tile (columns, lanes): tile[j, i] = x[i, j] for i < rows, at most `lanes`; columns is a literal."""
+    n, columns = lanes.literal_value, columns.literal_value
+    vector, part, whole = Vector(x.dtype, n), Mask(n), (Mask(n, full=True), None)
+
+    def codegen(context, builder, sig, args):
+        tile, x, x_row, rows = args[:4]
+        loaded = []
+        for i in range(n):
+            loaded.append(load_lanes(builder, x, vector, part, present(builder, i, rows, part)))
+            x = builder.gep(x, [x_row])
+        for j, row in enumerate(emit_transposed(builder, loaded)[:columns]):
+            store_lanes(builder, builder.gep(tile, [INT64(j * n)]), vector, row, *whole)
+        return context.get_dummy_value()
+
+    return types.void(tile, x, types.int64, types.int64, types.literal(columns), lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def turn_back(typingctx, out, o_row, tile, rows, columns, lanes):
+    """Overwrites out (rows, lanes), at most `lanes` rows: out[i, j] = tile[j, i], and 0 for j >= columns, a literal."""
+    n, columns = lanes.literal_value, columns.literal_value
+    vector, part, whole = Vector(out.dtype, n), Mask(n), (Mask(n, full=True), None)
+
+    def codegen(context, builder, sig, args):
+        out, o_row, tile, rows = args[:4]
+        loaded = [load_lanes(builder, builder.gep(tile, [INT64(j * n)]), vector, *whole) for j in range(columns)]
+        loaded += [ir.Constant(vector.llvm, None)] * (n - columns)
+        for i, row in enumerate(emit_transposed(builder, loaded)):
+            store_lanes(builder, out, vector, row, part, present(builder, i, rows, part))
+            out = builder.gep(out, [o_row])
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, tile, types.int64, types.literal(columns), lanes), codegen
+
+
+NARROW = 2
+"""Vectors of outputs up to which rows are turned, so that examples go side by side."""
+
+
+def is_narrow(width, size):
+    """Whether rows of so many outputs are turned."""
+    return width <= NARROW * lanes_of(size)
+
+
+def columns_for(width, size):
+    """The power of 2, up to the lanes of a vector, for which `turn` is made."""
+    return min(lanes_of(size), 1 << (width - 1).bit_length())
+
+
 @functools.cache
 def transpose(size):
     """Kernel (out, o_row, x, x_row, rows, columns). Overwrites out (columns, rows): out[j, i] = x[i, j]."""
