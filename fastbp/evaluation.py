@@ -17,7 +17,7 @@ from fastbp.team import each
 
 Array = NDArray[Any]
 
-FEWEST_FLOPS, MOST_FLOPS = 16e6, 1e9
+FEWEST_FLOPS, MOST_FLOPS = 8e6, 1e9
 """Work of a piece, in floating-point operations: worth a thread's attention; for which Ctrl-C can wait."""
 
 PIECES = 16

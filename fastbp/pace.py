@@ -6,29 +6,28 @@ import math
 from fastbp.network import Network
 
 SLICE_SECONDS = 0.1
-SECOND_SLICE_SECONDS = 0.02
+FIRST_SLICE_SECONDS = 0.02
 FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
 FIRST_STEP = 5e-6  # seconds that a step takes at least
 FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
-WARM_UP_SECONDS, TRIAL_SECONDS = 0.001, 0.005  # of the two slices that try the number of workers that may be slower
+WARM_UP_SECONDS, TRIAL_SECONDS = 0.001, 0.005  # of the two slices of a trial
 FIRST_WAIT, LONGEST_WAIT = 0.05, 3.2  # seconds until the next trial: twice as long each time that it changes nothing
 
 
 class Pace:
     """How many workers the next slice has: the team or one alone, whichever was faster per step when last tried.
 
-    On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits. The
-    team begins; its first slice finds cold caches, its second counts, then one alone has a short try. Whichever
-    loses is tried again, soon at first. A trial has a slice for the caches, and one that counts.
+    On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits. First the
+    team is tried, then one alone; whichever loses is tried again, soon at first. A trial has a slice for the caches,
+    and one that counts, unless the run or its epoch ends before it tells anything.
     """
 
     def __init__(self, workers: int, adaptive: bool) -> None:
         self.choices = [workers, 1] if adaptive and workers > 1 else [workers]
         self._seconds: dict[int, float] = {}  # for a step
-        self._slices = 0
-        self._trial = 0  # slices of a trial that are still to come
-        self._tried = self.choices[-1]
-        self._wait, self._waited = FIRST_WAIT / 2, 0.0
+        self._trial = 2 if len(self.choices) > 1 else 0  # slices of a trial that are still to come
+        self._tried = workers
+        self._wait, self._waited = FIRST_WAIT, 0.0
 
     def workers(self) -> int:
         return self._tried if self._trial else self._faster
@@ -47,27 +46,30 @@ class Pace:
 
     def note(self, workers: int, seconds_a_step: float, seconds: float) -> None:
         """What the slice took, per step and in all."""
-        faster, warm_up = self._faster, self._trial == 2
-        if not warm_up or workers not in self._seconds:
+        faster, other = self._faster, sum(self.choices) - workers
+        if self._trial != 2 or workers not in self._seconds:
             self._seconds[workers] = seconds_a_step
-        self._slices += 1
-        if self._trial:
+        if not self._trial:
+            self._waited += seconds
+        elif self._trial == 2 or seconds >= TRIAL_SECONDS / 2:
             self._trial -= 1
             if self._trial == 0:
                 self._wait, self._waited = min(2 * self._wait, LONGEST_WAIT), 0.0
-        else:
-            self._waited += seconds
-        if self._faster != faster and not warm_up:
+        if self._faster != faster:
             self._wait, self._waited = FIRST_WAIT, 0.0
-        if len(self.choices) > 1 and not self._trial and (self._slices == 2 or self._waited >= self._wait):
+        if self._trial or len(self.choices) == 1:
+            return
+        if other not in self._seconds:
+            self._trial, self._tried, self._wait = 2, other, FIRST_WAIT / 2
+        elif self._waited >= self._wait:
             self._trial, self._tried = 2, sum(self.choices) - self._faster
 
     @property
     def slice_seconds(self) -> float:
         """How long the next slice should be."""
-        if self._trial:
-            return WARM_UP_SECONDS if self._trial == 2 else TRIAL_SECONDS
-        return SECOND_SLICE_SECONDS if self._slices < 2 else SLICE_SECONDS
+        if not self._seconds:
+            return FIRST_SLICE_SECONDS
+        return (SLICE_SECONDS, TRIAL_SECONDS, WARM_UP_SECONDS)[self._trial]
 
     @property
     def _faster(self) -> int:

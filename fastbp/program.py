@@ -35,7 +35,7 @@ ALIGNMENT = 64
 LINE = 64
 """Rows in the workspace are multiples of so many bytes: whole vectors."""
 
-BLOCK_BYTES = 64 * 1024
+BLOCK_BYTES = 128 * 1024
 """Activations of the examples that pass through all layers together: they stay in the first two caches."""
 
 

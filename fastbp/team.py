@@ -1,5 +1,6 @@
 """A team of workers: how many, and running them until they are done or the user presses Ctrl-C."""
 
+import _thread
 import contextlib
 import ctypes
 import functools
@@ -87,15 +88,20 @@ class Places:
         allowed = os.sched_getaffinity(0)
         with self._lock:
             free = allowed - self._taken
-            if where() in free:
-                free = {where()}
-            if free:
-                os.sched_setaffinity(0, {min(free)})
-                self._taken.add(min(free))
+            core = where() if where() in free else min(free, default=None)
+            if core is not None:
+                self._taken.add(core)
+                stay_on({core})
         try:
             yield
         finally:
-            os.sched_setaffinity(0, allowed)
+            stay_on(allowed)
+
+
+def stay_on(cores: set[int]) -> None:
+    """Let the calling thread run on these cores only, if that is permitted."""
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, cores)
 
 
 @functools.cache
@@ -151,6 +157,21 @@ class Team:
             self._train(rank, job.ctypes.data)
 
 
+def started(function: Callable[[], object]) -> Callable[[], object]:
+    """Runs it in a new thread; returns what waits for its end. `threading` would wait for its beginning, too."""
+    running = _thread.allocate_lock()
+    running.acquire()
+
+    def run() -> None:
+        try:
+            function()
+        finally:
+            running.release()
+
+    _thread.start_new_thread(run, ())
+    return running.acquire
+
+
 def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
     """function(begin, end) of all parts, in their order; this thread and others, one a core, take them in turn."""
     waiting, places = deque(enumerate(parts)), Places()
@@ -164,22 +185,26 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
                 return
             results[i] = function(*part)
 
-    def work() -> None:
-        with places.place():
-            take()
+    def help_out() -> None:
+        try:
+            with places.place():
+                take()
+        except BaseException as error:  # raised below, in the caller's thread
+            errors.append(error)
 
-    helpers = min(available_cores(), len(parts)) - 1
-    if helpers <= 0:
-        take()
-    else:
-        with ThreadPoolExecutor(helpers, thread_name_prefix="fastbp") as pool:
-            futures = [pool.submit(work) for _ in range(helpers)]
-            try:
-                work()
-            finally:
-                waiting.clear()  # after an exception here the others end early
-            for future in futures:
-                future.result()
+    errors: list[BaseException] = []
+    ends: list[Callable[[], object]] = []
+    try:
+        for _ in range(min(available_cores(), len(parts)) - 1):
+            ends.append(started(help_out))  # noqa: PERF401 - if one cannot start, the others are waited for
+        with places.place() if ends else nullcontext():
+            take()
+    finally:
+        waiting.clear()  # after an exception here the others end early
+        for wait_for_end in ends:
+            wait_for_end()
+    if errors:
+        raise errors[0]
     return [results[i] for i in range(len(parts))]
 
 

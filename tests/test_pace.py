@@ -5,9 +5,9 @@ from itertools import pairwise
 
 from fastbp.network import Network
 from fastbp.pace import (
+    FIRST_SLICE_SECONDS,
     FIRST_WAIT,
     LONGEST_WAIT,
-    SECOND_SLICE_SECONDS,
     SLICE_SECONDS,
     TRIAL_SECONDS,
     WARM_UP_SECONDS,
@@ -52,7 +52,7 @@ def test_what_lost_is_tried_again_soon_and_then_less_and_less_often():
     trial = WARM_UP_SECONDS + TRIAL_SECONDS
     waits = [round((after - before - trial) / SLICE_SECONDS) for before, after in pairwise(begins)]  # slices
     assert waits == sorted(waits)
-    assert waits[0] == round(FIRST_WAIT / SLICE_SECONDS)
+    assert waits[0] == math.ceil(FIRST_WAIT / SLICE_SECONDS)
     assert round(LONGEST_WAIT / SLICE_SECONDS) <= waits[-1] <= round(LONGEST_WAIT / SLICE_SECONDS) + 1
 
 
@@ -81,7 +81,17 @@ def test_a_trial_is_short():
     for _ in range(5):
         lengths.append(pace.slice_seconds)
         slices(pace, 1, {2: 0.6, 1: 1.0})
-    assert lengths[1:] == [SECOND_SLICE_SECONDS, WARM_UP_SECONDS, TRIAL_SECONDS, SLICE_SECONDS]
+    assert lengths == [FIRST_SLICE_SECONDS, TRIAL_SECONDS, WARM_UP_SECONDS, TRIAL_SECONDS, SLICE_SECONDS]
+
+
+def test_a_slice_that_is_cut_short_decides_nothing():
+    pace = Pace(2, adaptive=True)
+    slices(pace, 3, {2: 0.6, 1: 1.0})
+    for _ in range(3):
+        assert pace.workers() == 1
+        pace.note(1, 0.1, TRIAL_SECONDS / 10)
+    pace.note(1, 1.0, TRIAL_SECONDS)
+    assert pace.workers() == 2
 
 
 def test_the_first_slice_is_not_counted_it_finds_cold_caches():

@@ -322,6 +322,7 @@ def test_a_sparse_matrix_is_never_dense_as_a_whole():
     X = random_array((rows, columns), density=0.002, format="csr", rng=np.random.default_rng(0))
     y = np.arange(rows) % 3
     for parameters in ({"early_stopping": True}, {"solver": "lbfgs"}):
+        ours.MLPClassifier((4,), max_iter=1, random_state=0, **parameters).fit(X[:300], y[:300])  # loads kernels
         tracemalloc.start()
         ours.MLPClassifier((4,), max_iter=1, random_state=0, **parameters).fit(X, y).predict(X)
         peak = tracemalloc.get_traced_memory()[1]

@@ -46,7 +46,7 @@ from .table import (
 )
 
 SHARD_WORK = 5_000_000  # floating-point operations of a shard, at least, times the bytes of a number: about 5 us
-SHARD_EXAMPLES = 48  # at least: to add up gradients costs 2 / examples of making them
+SHARD_EXAMPLES = 64  # at least: to add up gradients costs 2 / examples of making them
 MOST_SHARDS = 8
 FEW = 4  # examples
 MANY = 16  # examples

@@ -9,6 +9,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from fastbp import Model
 from fastbp.callbacks import State
@@ -124,14 +125,15 @@ def minimise(estimator: Any, model: Model, rows: Rows, held_out: Rows | None) ->
     """Set the model's parameters to what L-BFGS finds from them; n_iter_, loss_ and t_ on the estimator."""
     e, cost = estimator, Cost(estimator, model, rows)
     after_iteration = Iterations(estimator, model, rows, held_out, cost)
-    result = scipy.optimize.minimize(
-        cost,
-        cost.model.parameters.copy(),
-        method="L-BFGS-B",
-        jac=True,
-        callback=after_iteration,
-        options={"maxfun": e.max_fun, "maxiter": e.max_iter, "gtol": e.tol},
-    )
+    with threadpool_limits(1, "blas"):  # its idle threads would keep our workers from the cores
+        result = scipy.optimize.minimize(
+            cost,
+            cost.model.parameters.copy(),
+            method="L-BFGS-B",
+            jac=True,
+            callback=after_iteration,
+            options={"maxfun": e.max_fun, "maxiter": e.max_iter, "gtol": e.tol},
+        )
     if not np.isfinite(result.x).all():
         raise ValueError(solvers.NOT_FINITE)
     e.n_iter_ = min(result.nit, e.max_iter)
