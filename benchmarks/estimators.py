@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastbp.sklearn as ours
+from fastbp.bench.measure import SETTLE
 
 FOLDS = 5
 REAL = {
@@ -55,7 +56,8 @@ SPEED: dict[str, Callable[[], tuple[Any, Any, str]]] = {
 
 
 def seconds(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """How long it took, and what it returned."""
+    """How long it took, and what it returned; after a pause, as idle threads of a library go on spinning for a while."""
+    time.sleep(SETTLE)
     start = time.perf_counter()
     result = work(*arguments)
     return time.perf_counter() - start, result

@@ -142,6 +142,7 @@ def warm_up(contender: Contender, result: Measured, case: Case) -> float:
     answer = contender.ask("prepare", asdict(case))
     for _ in range(WARM_UPS):
         if "unable" not in answer:
+            time.sleep(SETTLE)
             answer = contender.ask("run")
     result.unable = answer.get("unable")
     return float(answer.get("seconds", math.inf))
