@@ -195,27 +195,40 @@ class Run:
 
     def _record(self, first: int, elapsed: float) -> None:
         """Add the slice's mini-batches to their epochs, and close the epochs that are complete."""
-        job, plan = self.job, self.plan
-        share = elapsed / max(job.done, 1)
+        job, done, per_epoch = self.job, self.job.done, self.job.per_epoch
+        share = elapsed / max(done, 1)
         self.seconds += elapsed
-        begin = 0
-        while begin < job.done:
-            end = min(job.done, begin + job.per_epoch - (first + begin) % job.per_epoch)
-            costs, totals = job.costs[begin:end], job.totals[begin:end]
-            new = np.array([costs * totals if plan.mean else costs, totals])
-            # one after the other: how the slices were cut, which is a matter of time, must not change a bit
-            self._sums = np.add.accumulate(np.column_stack([self._sums, new]), axis=1)[:, -1]
-            self._epoch_seconds += share * (end - begin)
-            if (first + end) % job.per_epoch == 0:
-                assert job.settings is not None
-                rate = float(job.settings[end - 1, 0])
-                self._add({"cost": self._cost(), "learning_rate": rate, "seconds": self._epoch_seconds})
-                self._sums, self._epoch_seconds = np.zeros(2), 0.0
-            begin = end
+        sums = np.array([job.costs * job.totals if self.plan.mean else job.costs, job.totals])
+        begin = min(done, -first % per_epoch)
+        whole = (done - begin) // per_epoch
+        end = begin + whole * per_epoch
+        if begin:
+            self._count_in(sums[:, :begin], share * begin)
+            if (first + begin) % per_epoch == 0:
+                self._close_epoch(begin)
+        # one after the other: how the slices were cut, which is a matter of time, must not change a bit
+        epochs = np.add.accumulate(sums[:, begin:end].reshape(2, whole, per_epoch), axis=2)[:, :, -1]
+        for i in range(whole):
+            self._sums, self._epoch_seconds = epochs[:, i], share * per_epoch
+            self._close_epoch(begin + (i + 1) * per_epoch)
+        if end < done:
+            self._count_in(sums[:, end:done], share * (done - end))
+
+    def _count_in(self, sums: NDArray[np.float64], seconds: float) -> None:
+        """Add mini-batches to the epoch under way."""
+        self._sums = np.add.accumulate(np.column_stack([self._sums, sums]), axis=1)[:, -1]
+        self._epoch_seconds += seconds
+
+    def _close_epoch(self, steps: int) -> None:
+        """The epoch under way is complete after so many steps of the slice."""
+        assert self.job.settings is not None
+        rate = float(self.job.settings[steps - 1, 0])
+        self._add({"cost": self._cost(), "learning_rate": rate, "seconds": self._epoch_seconds})
+        self._sums, self._epoch_seconds = np.zeros(2), 0.0
 
     def _cost(self) -> float:
         """Over the epoch under way."""
-        cost, total = self._sums
+        cost, total = self._sums.tolist()
         if not self.plan.mean:
             return float(cost)
         return float(cost / total) if total else np.nan

@@ -15,8 +15,8 @@ Layers = list[tuple[Array, Array]]
 
 MOST_STEPS = 1000
 MOST_BYTES = 16e6  # of an epoch's inputs
-MOST_FLOPS = 8e9  # of a round
-MOST_EPOCHS = 3  # of a round, so that what a call costs once counts for little
+MOST_FLOPS = 24e9  # of a round
+MOST_EPOCHS = 10  # of a round, so that what a call costs once, and a core that wakes up, count for little
 
 
 @dataclass(frozen=True)
