@@ -6,7 +6,7 @@ import math
 from fastbp.network import Network
 
 SLICE_SECONDS = 0.1
-FIRST_SLICE_SECONDS = 0.02
+FIRST_SLICE = 0.2  # of them
 FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
 FIRST_STEP = 5e-6  # seconds that a step takes at least
 FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
@@ -68,7 +68,7 @@ class Pace:
     def slice_seconds(self) -> float:
         """How long the next slice should be."""
         if not self._seconds:
-            return FIRST_SLICE_SECONDS
+            return FIRST_SLICE * SLICE_SECONDS
         return (SLICE_SECONDS, TRIAL_SECONDS, WARM_UP_SECONDS)[self._trial]
 
     @property

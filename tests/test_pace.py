@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from fastbp.network import Network
 from fastbp.pace import (
-    FIRST_SLICE_SECONDS,
+    FIRST_SLICE,
     FIRST_WAIT,
     LONGEST_WAIT,
     SLICE_SECONDS,
@@ -81,7 +81,7 @@ def test_a_trial_is_short():
     for _ in range(5):
         lengths.append(pace.slice_seconds)
         slices(pace, 1, {2: 0.6, 1: 1.0})
-    assert lengths == [FIRST_SLICE_SECONDS, TRIAL_SECONDS, WARM_UP_SECONDS, TRIAL_SECONDS, SLICE_SECONDS]
+    assert lengths == [FIRST_SLICE * SLICE_SECONDS, TRIAL_SECONDS, WARM_UP_SECONDS, TRIAL_SECONDS, SLICE_SECONDS]
 
 
 def test_a_slice_that_is_cut_short_decides_nothing():

@@ -12,7 +12,7 @@ from .activation_rows import ACTIVATIONS
 from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from .elementary import exp
 from .memory import every, fill, first, load, on_stack, shift, store
-from .traced import max_lanes, maximum, minimum, select, sum_lanes, traced
+from .traced import max_of, maximum, minimum, plus, select, sum_of, traced
 from .transpose import NARROW, columns_for, is_narrow, turn, turn_back
 
 OUTPUT_ONLY = ("softmax",)
@@ -95,13 +95,12 @@ def second(activation, size):
 
 # --- softmax --------------------------------------------------------------------------------------------------------
 
+larger_lanes = traced(maximum)
+exp_below = traced(lambda z, top: exp(z - top))
 larger = traced(lambda mask, x, top: maximum(top, select(mask, x, -math.inf)))
 shifted_exp = traced(lambda mask, x, top: select(mask, exp(x - top), 0.0))
-add = traced(lambda x, y: x + y)
 add_product = traced(lambda x, y, total: x * y + total)
 divide = traced(lambda x, y: x / y)
-max_of = traced(max_lanes)
-sum_of = traced(sum_lanes)
 
 
 @inline
@@ -116,8 +115,29 @@ def exponentials(e, z, width, lanes):
         mask = first(width - j, lanes)
         x = shifted_exp(mask, load(shift(z, j), mask), top)
         store(shift(e, j), x, mask)
-        totals = add(totals, x)
+        totals = plus(totals, x)
     return top, sum_of(totals)
+
+
+@inline
+def turned(tile, z, stride, count, width, columns, lanes):
+    """Overwrites tile (width, lanes): the z_j of `count` examples side by side, turned `columns` at a time.
+
+    Returns their max z.
+    """
+    for j in range(0, width, columns):
+        turn(shift(tile, j * lanes), shift(z, j), stride, count, columns, lanes)
+    top = load(tile, every(lanes))
+    for j in range(1, width):
+        top = larger_lanes(top, load(shift(tile, j * lanes), every(lanes)))
+    return top
+
+
+@inline
+def turned_back(out, stride, tile, count, width, columns, lanes):
+    """Overwrites out (count, width; rows `stride` apart) by tile (width, lanes)."""
+    for j in range(0, width, columns):
+        turn_back(shift(out, j), stride, shift(tile, j * lanes), count, columns, lanes)
 
 
 @functools.cache
@@ -126,8 +146,6 @@ def narrow_softmax(size, columns):
     side.
     """
     lanes, square, P = lanes_of(size), NARROW * lanes_of(size) ** 2, POINTERS[size]
-    larger = traced(maximum)
-    shifted_exp = traced(lambda z, top: exp(z - top))
 
     @kernel(VOID(P, P, INT, INT, INT), size, columns)
     def narrow_softmax(a, z, rows, width, stride):
@@ -135,20 +153,15 @@ def narrow_softmax(size, columns):
         tile = on_stack(z, square)
         whole = every(lanes)
         for n in range(0, rows, lanes):
-            count = minimum(rows - n, lanes)
-            for j in range(0, width, columns):
-                turn(shift(tile, j * lanes), shift(z, n * stride + j), stride, count, columns, lanes)
-            top, total = load(tile, whole), fill(z, 0.0, lanes)
-            for j in range(1, width):
-                top = larger(top, load(shift(tile, j * lanes), whole))
+            count, total = minimum(rows - n, lanes), fill(z, 0.0, lanes)
+            top = turned(tile, shift(z, n * stride), stride, count, width, columns, lanes)
             for j in range(width):
-                e = shifted_exp(load(shift(tile, j * lanes), whole), top)
-                total = add(total, e)
+                e = exp_below(load(shift(tile, j * lanes), whole), top)
+                total = plus(total, e)
                 store(shift(tile, j * lanes), e, whole)
             for j in range(width):
                 store(shift(tile, j * lanes), divide(load(shift(tile, j * lanes), whole), total), whole)
-            for j in range(0, width, columns):
-                turn_back(shift(a, n * stride + j), stride, shift(tile, j * lanes), count, columns, lanes)
+            turned_back(shift(a, n * stride), stride, tile, count, width, columns, lanes)
 
     return narrow_softmax
 

@@ -36,7 +36,7 @@ from .table import (
     NET_LOSS,
     NET_TRANSPOSE,
 )
-from .traced import chosen, minimum, traced
+from .traced import chosen, minimum, plus, traced
 
 
 @traced
@@ -141,7 +141,6 @@ def elements_of_share(layer, rank, workers):
 
 
 share, range_of_share = traced(rows_of_share), traced(elements_of_share)
-plus = traced(lambda x, y: x + y)
 
 
 @inline

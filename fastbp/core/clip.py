@@ -19,7 +19,7 @@ from .table import (
     NET_LAYERS,
     NET_ROWS,
 )
-from .traced import sum_lanes, traced, widened
+from .traced import sum_of, traced, widened
 
 
 @traced
@@ -29,7 +29,6 @@ def plus_square(so_far, g):
     return so_far + wide * wide
 
 
-all_lanes = traced(sum_lanes)
 scaled = traced(lambda g, factor: factor * g)
 
 
@@ -56,7 +55,7 @@ def squares(size):
                     row = plus_square(
                         row, load(shift(gradient, layer[LAYER_W] + k * n_out + i), first(n_out - i, lanes))
                     )
-                rows[k] = all_lanes(row)
+                rows[k] = sum_of(row)
             rows = shift(rows, layer[LAYER_IN] + (layer[LAYER_B] >= 0))
 
     return squares

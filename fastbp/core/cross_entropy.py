@@ -6,12 +6,12 @@ of Kullback and Leibler is the cross-entropy and Σ_j y_j log y_j.
 
 import functools
 
-from .activations import add, add_product, exponentials, sum_of
+from .activations import add_product, exp_below, exponentials, turned, turned_back
 from .compile import kernel, lanes_of, loss_signature, wide_vectors
-from .elementary import exp, log
+from .elementary import log
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
-from .traced import maximum, minimum, select, traced
-from .transpose import NARROW, columns_for, is_narrow, turn, turn_back
+from .traced import minimum, plus, select, sum_of, traced
+from .transpose import NARROW, columns_for, is_narrow
 
 logarithm = traced(log)
 
@@ -37,8 +37,6 @@ def softmax_divergence(classes, width, size):
 def narrow_classes(size, columns):
     """Few outputs, turned `columns` at a time: as many examples as a vector has lanes go side by side."""
     lanes, square = lanes_of(size), NARROW * lanes_of(size) ** 2
-    larger = traced(maximum)
-    shifted_exp = traced(lambda z, top: exp(z - top))
     picked = traced(lambda j, c, z, other: select(c == j, z, other))
     cost = traced(lambda total, top, z_c, w: w * (log(total) + (top - z_c)))
     share = traced(lambda total, w, scale: w * scale / total)
@@ -51,28 +49,23 @@ def narrow_classes(size, columns):
         whole = every(lanes)
         for n in range(0, rows, lanes):
             x_n, d_n, count = shift(x, n * stride), shift(d, n * stride), minimum(rows - n, lanes)
-            for j in range(0, width, columns):
-                turn(shift(tile, j * lanes), shift(x_n, j), stride, count, columns, lanes)
+            top = turned(tile, x_n, stride, count, width, columns, lanes)
             mask = first(count, lanes)
             c, w = load(shift(y, n), mask), fill(x, weights[0], lanes)
             if w_row != 0:
                 w = load(shift(weights, n), mask)
-            top = load(tile, whole)
-            for j in range(1, width):
-                top = larger(top, load(shift(tile, j * lanes), whole))
             total, z_c = fill(x, 0.0, lanes), fill(x, 0.0, lanes)
             for j in range(width):
                 z = load(shift(tile, j * lanes), whole)
-                e = shifted_exp(z, top)
-                total, z_c = add(total, e), picked(float(j), c, z, z_c)
+                e = exp_below(z, top)
+                total, z_c = plus(total, e), picked(float(j), c, z, z_c)
                 store(shift(tile, j * lanes), e, whole)
             store(shift(costs, n), cost(total, top, z_c, w), mask)
             part = share(total, w, scale)
             for j in range(width):
                 e = load(shift(tile, j * lanes), whole)
                 store(shift(tile, j * lanes), delta(float(j), c, e, part, total), whole)
-            for j in range(0, width, columns):
-                turn_back(shift(d_n, j), stride, shift(tile, j * lanes), count, columns, lanes)
+            turned_back(d_n, stride, tile, count, width, columns, lanes)
 
     return narrow_classes
 

@@ -190,7 +190,8 @@ def log1p(u):
 def tanh(x):
     """Hyperbolic tangent: e / (e + 2), e = expm1(2 |x|), with the sign of x."""
     y = absolute(x)
-    e = expm1_bounded(select(y > 22.0, 44.0, y + y))
+    twice = y + y
+    e = expm1_bounded(select(twice > 44.0, 44.0, twice))
     return from_bits(bits(e / (e + 2.0)) | (bits(x) & SIGN[x.size]))
 
 

@@ -59,7 +59,7 @@ from .table import (
     NET_TARGETS,
     STOPPED,
 )
-from .traced import chosen, larger_of, minimum, traced
+from .traced import chosen, larger_of, minimum, plus, traced
 
 PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU itself sees that longer ones go on
 
@@ -70,7 +70,6 @@ def rows_of_block(left, block):
     return chosen(block + block // 2 < left, block, left)
 
 
-add = traced(lambda x, y: x + y)
 given = traced(lambda address: 1 - (address == 0))
 
 
@@ -183,7 +182,7 @@ def examples(size):
                         everywhere = every(lanes)
                         store(
                             shift(z, i),
-                            add(load(shift(z, i), everywhere), load(shift(half, i), everywhere)),
+                            plus(load(shift(z, i), everywhere), load(shift(half, i), everywhere)),
                             everywhere,
                         )
                 if net[NET_FACTORS] != 0:

@@ -13,12 +13,11 @@ where its loss is infinite.
 
 import functools
 
-from .activations import sum_of
 from .compile import kernel, lanes_of, loss_signature, wide_vectors
 from .cross_entropy import logarithm
 from .dots import sums_of_rows
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
-from .traced import minimum, select, traced
+from .traced import minimum, select, sum_of, traced
 
 # --- sums over the outputs ------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from .table import (
     NET_L2,
     NET_LAYERS,
 )
-from .traced import absolute, select, sum_lanes, traced, widened
+from .traced import absolute, select, sum_of, traced, widened
 
 
 @traced
@@ -33,9 +33,6 @@ def penalised(w, g, so_far, l1, l2):
     sign = select(w > 0.0, 1.0, select(w < 0.0, w.constant(-1.0), 0.0))
     size = widened(absolute(w))
     return g + l2 * w + l1 * sign, so_far + size * (l2 * (0.5 * size) + l1)
-
-
-all_lanes = traced(sum_lanes)
 
 
 @functools.cache
@@ -67,7 +64,7 @@ def penalty(size):
                     dw = shift(gradient, at)
                     g, row = penalised(load(shift(theta, at), mask), load(dw, mask), row, l1, l2)
                     store(dw, g, mask)
-                penalties[k] = all_lanes(row)
+                penalties[k] = sum_of(row)
             begin, end = range_of_share(layer, rank, job[JOB_WORKERS])
             if job[JOB_UPDATE] != 0 and (
                 not_finite(shift(gradient, begin), end - begin, lanes)

@@ -77,9 +77,7 @@ from .table import (
     NET_UPDATE_SHARE,
     NET_WIDEST,
 )
-from .traced import minimum, traced
-
-add = traced(lambda x, y: x + y)
+from .traced import minimum, plus
 
 
 @functools.cache
@@ -107,7 +105,7 @@ def gradient_share(size):
                     mask = first(end - i, lanes)
                     g = load(shift(shard, i), mask)
                     for s in range(1, shards):
-                        g = add(g, load(shift(shard, s * job[JOB_SHARD_SIZE] + i), mask))
+                        g = plus(g, load(shift(shard, s * job[JOB_SHARD_SIZE] + i), mask))
                     store(shift(gradient, i), g, mask)
             elif job[JOB_UPDATE] != 0 and not_finite(shift(gradient, begin), end - begin, lanes):
                 atomic_store(job, JOB_OUTCOME + AFTER_SUMS, DIVERGED)

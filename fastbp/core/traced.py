@@ -202,3 +202,8 @@ def larger(x, y):
 
 
 minimum, larger_of = traced(smaller), traced(larger)
+
+# --- of vectors ----------------------------------------------------------------------------------------------------
+
+plus = traced(lambda x, y: x + y)
+sum_of, max_of = traced(sum_lanes), traced(max_lanes)
