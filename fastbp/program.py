@@ -42,7 +42,7 @@ BLOCK_BYTES = 128 * 1024
 MANY_WEIGHTS = 64 * 1024
 """Weights of a first layer that it costs more to move between cores than the sums of its two halves."""
 
-NARROW_INPUTS = 16
+NARROW_INPUTS = 24
 """Inputs from which on a few outputs are summed with the lanes over them."""
 
 
