@@ -86,13 +86,13 @@ class Places:
             yield
             return
         allowed = os.sched_getaffinity(0)
-        with self._lock:
-            free = allowed - self._taken
-            core = where() if where() in free else min(free, default=None)
-            if core is not None:
-                self._taken.add(core)
-                stay_on({core})
         try:
+            with self._lock:
+                free = allowed - self._taken
+                core = where() if where() in free else min(free, default=None)
+                if core is not None:
+                    self._taken.add(core)
+                    stay_on({core})
             yield
         finally:
             stay_on(allowed)
@@ -191,6 +191,7 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
                 take()
         except BaseException as error:  # raised below, in the caller's thread
             errors.append(error)
+            waiting.clear()
 
     errors: list[BaseException] = []
     ends: list[Callable[[], object]] = []

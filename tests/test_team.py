@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastbp import EarlyStopping, Model, pace, training
+from fastbp import SGD, EarlyStopping, Model, pace, team, training
 
 BATCH, SEED = 4, 3
 FEW, MANY = 21, 203  # rows: 6 and 51 steps in an epoch
@@ -506,6 +506,78 @@ def test_no_thread_lives_after_a_fit(tmp_path):
     script = tmp_path / "threads.py"
     script.write_text(textwrap.dedent(THREADS))
     assert run(script) == "['MainThread']\n"
+
+
+# Cores.
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a thread runs")
+def test_workers_keep_a_core_each_as_long_as_there_are_any_and_leave_it():
+    allowed, places = os.sched_getaffinity(0), team.Places()
+    taken, both_are_there = [], threading.Barrier(2)
+
+    def take():
+        with places.place():
+            taken.append(os.sched_getaffinity(0))
+            both_are_there.wait(TIMEOUT)
+        taken.append(os.sched_getaffinity(0))
+
+    other = threading.Thread(target=take)
+    other.start()
+    take()
+    other.join()
+    if len(allowed) > 1:
+        assert [len(cores) for cores in taken[:2]] == [1, 1]
+        assert taken[0] != taken[1]
+    assert taken[2:] == [allowed, allowed]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a thread runs")
+def test_the_caller_may_run_on_all_cores_after_a_fit_a_prediction_and_an_error():
+    allowed = os.sched_getaffinity(0)
+    model = new_model()
+    for _ in range(3):  # the second is short and runs here
+        fit(model, epochs=2, n_threads=2)
+        assert os.sched_getaffinity(0) == allowed
+    model.predict(np.resize(X, (200_000, 5)))
+    assert os.sched_getaffinity(0) == allowed
+    with pytest.raises(FloatingPointError):
+        model.fit(X, Y, optimizer=SGD(1e30), n_threads=2)
+    assert os.sched_getaffinity(0) == allowed
+
+
+def test_parts_are_shared_among_threads_and_come_back_in_order(monkeypatch):
+    monkeypatch.setattr(team, "available_cores", lambda: 3)
+    threads, all_are_there = set(), threading.Barrier(3)
+
+    def part(begin, end):
+        if begin < 3:
+            all_are_there.wait(TIMEOUT)
+        threads.add(threading.get_ident())
+        return end
+
+    assert team.each(part, [(i, i + 1) for i in range(9)]) == list(range(1, 10))
+    assert len(threads) == 3
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_an_error_in_one_part_ends_all_and_is_raised(here, monkeypatch):
+    monkeypatch.setattr(team, "available_cores", lambda: 2)
+    caller, both_are_there, done = threading.get_ident(), threading.Barrier(2), []
+
+    def part(begin, end):
+        if begin < 2:
+            both_are_there.wait(TIMEOUT)
+            if (threading.get_ident() == caller) == here:
+                raise MemoryError("no room")
+        time.sleep(0.001)
+        done.append(begin)
+
+    with pytest.raises(MemoryError, match="no room"):
+        team.each(part, [(i, i + 1) for i in range(100)])
+    finished = len(done)
+    time.sleep(0.01)
+    assert finished == len(done) < 98
 
 
 # Threads that cannot start.
