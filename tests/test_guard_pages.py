@@ -18,7 +18,7 @@ from fastbp import SGD, Adam, AdamW, Model, jit
 from fastbp.core import activations, dense, dots, losses, optimizers, table
 from fastbp.core.compile import lanes_of, registers
 from fastbp.core.transpose import transpose
-from fastbp.core.workspace import embedded_size
+from fastbp.core.workspace import embedded_size, shards_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no mprotect")
 
@@ -418,7 +418,8 @@ def test_a_fit_stays_inside_the_memory_that_it_asked_for(
         optimizer = (SGD(), Adam(), AdamW(clip_norm=0.1))[i % 3]
         model.fit(X, y, epochs=2, batch_size=1 + i % 33, optimizer=optimizer, n_threads=n_threads)
         trace = model.forward(X).z + model.backward(X, y).da
-        small = Model((4, 1 + i % 20, 3), KINDS[i % 4][0], "softmax", dtype=DTYPES[size], dropout=0.2 * (i % 3))
+        small = Model((4, 80 + i % 20, 3), KINDS[i % 4][0], "softmax", dtype=DTYPES[size], dropout=0.2 * (i % 3))
+        assert shards_of(small.compiled(), 1050) > 1
         small.fit(*many, epochs=1, batch_size=1050, n_threads=n_threads)
         large = Model((1025 + i, 64 + i % 3, 3), dtype=DTYPES[size], dropout=0.2 * (i % 3))
         large.fit(np.resize(X, (40, 1025 + i)), np.resize(y, (40, 3)), epochs=1, batch_size=18, n_threads=n_threads)

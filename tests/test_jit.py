@@ -17,6 +17,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp
 from fastbp import Model, jit
+from fastbp.core import workspace
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 TIMEOUT = 100
@@ -82,10 +83,10 @@ def test_values_and_gradients_have_the_bits_of_model_value_and_gradient(options,
     model = Model(dtype=dtype, **options)
     net, theta = model.compiled(), model.parameters
     gradient = np.empty_like(theta)
-    X, y = data(model, 1200)
+    X, y = data(model, 6000)
     for array in (X, y):
         array.flags.writeable = False
-    for rows in (1, 2, 31, 1200):  # with 1200, sums over shards of the examples
+    for rows in (1, 2, 31, 6000):  # with 6000, sums over shards of the examples, if there is work enough
         gradient[:] = np.nan
         value = value_and_gradient(net, theta, X[:rows], y[:rows], gradient, model.workspace(rows))
         expected, expected_gradient = model.value_and_gradient(X[:rows], y[:rows])
@@ -109,10 +110,13 @@ def test_rows_of_probabilities_instead_of_classes():
     np.testing.assert_array_equal(gradient, expected_gradient)
 
 
-@pytest.mark.parametrize("sizes", [(4, 5, 3), (700, 100, 3)])
-def test_one_workspace_serves_all_numbers_of_rows_up_to_its_own(sizes):
+@pytest.mark.parametrize(
+    ("sizes", "shards"), [((4, 5, 3), {1}), ((40, 50, 3), {1, 2, 4, 8}), ((700, 100, 3), {1, 2, 4})]
+)
+def test_one_workspace_serves_all_numbers_of_rows_up_to_its_own(sizes, shards):
     model = Model(sizes)
     net, theta, work = model.compiled(), model.parameters, model.workspace(1500)
+    assert {int(workspace.shards_of(net, rows)) for rows in range(1, 1501)} == shards
     gradient = np.empty_like(theta)
     X, y = data(model, 1500)
     for rows in (1, 7, 15, 16, 100, 500, 1023, 1024, 1100, 1499, 1500):

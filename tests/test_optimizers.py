@@ -12,6 +12,7 @@ from test_gradients import assert_close, assert_gradient, model_of
 import fastbp
 from fastbp import SGD, Adagrad, Adam, AdamW, Model, NAdam, RMSprop, Rprop, files, optimizers, schedules
 from fastbp.core import table as slots
+from fastbp.core import workspace
 from fastbp.job import Examples, Job
 from fastbp.saving import ABSENT
 
@@ -180,7 +181,7 @@ SHAPES = {  # sizes, rows
     "one example": ((5, 7, 3), 1),
     "wide and narrow layers": ((3, 40, 1, 33), 19),
     "inputs for a few outputs, whose sums are turned": ((70, 2), 30),
-    "a batch in shards": ((3, 5, 2), 1300),
+    "a batch in shards": ((6, 40, 4), 1400),
     "a first layer whose weights stay with their owners": ((1100, 64, 2), 20),
 }
 
@@ -200,6 +201,7 @@ def test_value_and_gradient_hold_the_penalties_and_evaluate_does_not(shape, bias
         cost, gradient = twin.value_and_gradient(net, theta, X, y)
         for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-4)):
             model = model_of(net, theta, dtype)
+            assert (workspace.shards_of(model.compiled(), rows) > 1) == (shape == "a batch in shards")
             found, slopes = model.value_and_gradient(X, y)
             assert_close(found, cost, tolerance)
             assert_gradient(net, slopes, gradient, tolerance)

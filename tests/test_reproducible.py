@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import SGD, Adam, AdamW, Model, NAdam
+from fastbp.core import workspace
 from fastbp.schedules import OnPlateau
 
 DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -16,6 +17,10 @@ def data(sizes, rows, seed=0, classes=False):
     X = rng.normal(size=(rows, sizes[0]))
     y = rng.integers(sizes[-1], size=rows) if classes else rng.normal(size=(rows, sizes[-1]))
     return X, y
+
+
+def shards(sizes, batch, dtype="float32"):
+    return int(workspace.shards_of(Model(sizes, dtype=dtype).compiled(), batch))
 
 
 # One row or many.
@@ -139,7 +144,31 @@ def test_penalties_and_clipping_leave_the_same_bits_with_any_number_of_threads(s
 
 def test_penalties_and_clipping_of_a_batch_in_shards_leave_the_same_bits_with_any_number_of_threads():
     optimizer = NAdam(0.01, clip_norm=0.5)
-    assert_same_bits_for_all_teams((4, 32, 4), 2100, 1050, hidden="tanh", l1=0.01, l2=0.1, optimizer=optimizer)
+    assert shards((16, 32, 4), 1050) > 1
+    assert_same_bits_for_all_teams((16, 32, 4), 2100, 1050, hidden="tanh", l1=0.01, l2=0.1, optimizer=optimizer)
+
+
+@DTYPES
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_batch_of_200_in_two_shards_learns_the_same_bits_with_any_number_of_threads(shuffle, dtype):
+    """With a last batch of 30 rows, and one of a single row, for both shards."""
+    assert shards((64, 64, 10), 200, dtype) == 2
+    for rows in (430, 401):
+        assert_same_bits_for_all_teams(
+            (64, 64, 10), rows, 200, dtype=dtype, shuffle=shuffle, output="softmax", dropout=0.2
+        )
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_a_diverging_batch_in_shards_leaves_the_last_finite_parameters(n_threads):
+    X, y = data((64, 64, 10), 800)
+    X[600] *= 1e30  # in the second shard of the last batch
+    model, before = (Model((64, 64, 10), seed=1) for _ in range(2))
+    assert shards((64, 64, 10), 200) == 2
+    with pytest.raises(FloatingPointError, match="epoch 1, step 4"):
+        model.fit(X, y, epochs=2, batch_size=200, shuffle=False, n_threads=n_threads)
+    before.fit(X[:600], y[:600], epochs=1, batch_size=200, shuffle=False, n_threads=1)
+    np.testing.assert_array_equal(model.parameters, before.parameters, strict=True)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (3, 1), (70, 3), (2, 1, 1, 2), (5, 130, 3, 67, 9)])
