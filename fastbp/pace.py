@@ -11,15 +11,16 @@ FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice 
 FIRST_STEP = 5e-6  # seconds that a step takes at least
 FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
 WARM_UP_SECONDS, TRIAL_SECONDS = 0.001, 0.005  # of the two slices of a trial
-FIRST_WAIT, LONGEST_WAIT = 0.05, 3.2  # seconds until the next trial: twice as long each time that it changes nothing
+FIRST_WAIT, LONGEST_WAIT = 0.05, 3.2  # seconds until the team is tried again: twice as long each time that it loses
 
 
 class Pace:
     """How many workers the next slice has: the team or one alone, whichever was faster per step when last tried.
 
     On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits. First the
-    team is tried, then one alone; whichever loses is tried again, soon at first. A trial has a slice for the caches,
-    and one that counts, unless the run or its epoch ends before it tells anything.
+    team is tried, then one alone. A team that loses is tried again, soon at first, as the machine may not stay busy; of
+    one alone little changes, but now and then it is tried, too. A trial has a slice for the caches, and one that
+    counts, unless the run or its epoch ends before it tells anything.
     """
 
     def __init__(self, workers: int, adaptive: bool) -> None:
@@ -61,7 +62,7 @@ class Pace:
             return
         if other not in self._seconds:
             self._trial, self._tried, self._wait = 2, other, FIRST_WAIT / 2
-        elif self._waited >= self._wait:
+        elif self._waited >= (self._wait if self._faster == 1 else LONGEST_WAIT):
             self._trial, self._tried = 2, sum(self.choices) - self._faster
 
     @property

@@ -47,13 +47,19 @@ def test_one_alone_goes_on_where_the_cores_are_busy():
     assert slices(Pace(2, adaptive=True), 5, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1, 1]
 
 
-def test_what_lost_is_tried_again_soon_and_then_less_and_less_often():
-    begins = trials(Pace(2, adaptive=True), {2: 0.6, 1: 1.0}, workers=1, total=30)
+def test_a_team_that_lost_is_tried_again_soon_and_then_less_and_less_often():
+    begins = trials(Pace(2, adaptive=True), {2: 1.6, 1: 1.0}, workers=2, total=30)
     trial = WARM_UP_SECONDS + TRIAL_SECONDS
     waits = [round((after - before - trial) / SLICE_SECONDS) for before, after in pairwise(begins)]  # slices
     assert waits == sorted(waits)
     assert waits[0] == math.ceil(FIRST_WAIT / SLICE_SECONDS)
     assert round(LONGEST_WAIT / SLICE_SECONDS) <= waits[-1] <= round(LONGEST_WAIT / SLICE_SECONDS) + 1
+
+
+def test_one_alone_that_lost_is_tried_again_now_and_then():
+    begins = trials(Pace(2, adaptive=True), {2: 0.6, 1: 1.0}, workers=1, total=30)
+    for before, after in pairwise(begins):
+        assert LONGEST_WAIT <= after - before <= LONGEST_WAIT + 2 * SLICE_SECONDS
 
 
 def test_the_team_wins_soon_once_the_cores_are_free():
