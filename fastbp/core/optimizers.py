@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .compile import DOUBLES, INT, POINTERS, inline, kernel, lanes_of, wide_vectors
-from .memory import first, load, shift, store
+from .memory import every, first, load, shift, store
 from .traced import absolute, any_off, maximum, select, sqrt, traced
 
 
@@ -177,25 +177,32 @@ def update(name, size):
         finite = absolute(new) < math.inf
         return select(finite, new, old), m, v, any_off(finite)
 
+    @inline
+    def change(theta, gradient, moment, n_theta, i, mask, biases, c):
+        """One vector of elements; returns 1 if one of them would overflow."""
+        m_at, v_at = shift(moment, i), shift(moment, n_theta + i)
+        g = load(shift(gradient, i), mask)
+        m = load(m_at, mask) if moments > 0 else g
+        v = load(v_at, mask) if moments > 1 else g
+        old, is_weight = load(shift(theta, i), mask), first(biases - i, lanes)
+        new, m, v, bad = changed(old, is_weight, g, m, v, c)
+        store(shift(theta, i), new, mask)
+        if moments > 0:
+            store(m_at, m, mask)
+        if moments > 1:
+            store(v_at, v, mask)
+        return bad
+
     @kernel(INT(P, P, P, INT, INT, INT, INT, DOUBLES, INT), name, size)
     def update(theta, gradient, moment, n_theta, begin, end, biases, settings, t):
         wide_vectors()
         c = coefficients(settings, t)
         overflow = 0
-        for i in range(begin, end, lanes):
-            mask = first(end - i, lanes)
-            m_at, v_at = shift(moment, i), shift(moment, n_theta + i)
-            g = load(shift(gradient, i), mask)
-            m = load(m_at, mask) if moments > 0 else g
-            v = load(v_at, mask) if moments > 1 else g
-            old, is_weight = load(shift(theta, i), mask), first(biases - i, lanes)
-            new, m, v, bad = changed(old, is_weight, g, m, v, c)
-            overflow |= bad
-            store(shift(theta, i), new, mask)
-            if moments > 0:
-                store(m_at, m, mask)
-            if moments > 1:
-                store(v_at, v, mask)
+        whole = begin + (end - begin) // lanes * lanes
+        for i in range(begin, whole, lanes):
+            overflow |= change(theta, gradient, moment, n_theta, i, every(lanes), biases, c)
+        if whole < end:
+            overflow |= change(theta, gradient, moment, n_theta, whole, first(end - whole, lanes), biases, c)
         return overflow
 
     return update
