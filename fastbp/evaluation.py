@@ -1,5 +1,6 @@
 """Predictions, and what they cost. Large ones go to several threads, piece by piece."""
 
+import math
 import threading
 from itertools import pairwise
 from typing import Any
@@ -20,6 +21,9 @@ Array = NDArray[Any]
 FEWEST_FLOPS, MOST_FLOPS = 8e6, 1e9
 """Work of a piece, in floating-point operations: worth a thread's attention; for which Ctrl-C can wait."""
 
+ALONE_FLOPS = 150e6
+"""Work that one thread does in less time than it may take another to come to a core of its own."""
+
 PIECES = 16
 """Of anything in between, so that the threads end together."""
 
@@ -37,9 +41,10 @@ def scratch(size: int) -> int:
 def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, int]]:
     """Begin and end of the pieces of so many rows, each of `flops` operations: a cut by network and rows alone."""
     block = int(net[slots.NET_BLOCK])
-    work = min(max(rows * flops / PIECES, FEWEST_FLOPS), MOST_FLOPS)
+    total = rows * flops
+    work = total if total < ALONE_FLOPS else min(max(total / PIECES, FEWEST_FLOPS), MOST_FLOPS)
     most = PIECE_BYTES / int(net[slots.NET_INPUTS] * net[slots.NET_SIZE])
-    piece = block * max(1, int(min(work / flops, most) / block))
+    piece = block * max(1, math.ceil(min(work / flops, most) / block))
     return list(pairwise([*range(0, rows, piece), rows]))
 
 
