@@ -2,7 +2,6 @@
 
 import math
 import threading
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from fastbp.job import Examples
 from fastbp.network import Network
 from fastbp.program import address, aligned_zeros, inference
 from fastbp.sources import PIECE_BYTES, Source, between
-from fastbp.team import each
+from fastbp.team import cut, each
 
 Array = NDArray[Any]
 
@@ -45,7 +44,7 @@ def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, i
     work = total if total < ALONE_FLOPS else min(max(total / PIECES, FEWEST_FLOPS), MOST_FLOPS)
     most = PIECE_BYTES / int(net[slots.NET_INPUTS] * net[slots.NET_SIZE])
     piece = block * max(1, math.ceil(min(work / flops, most) / block))
-    return list(pairwise([*range(0, rows, piece), rows]))
+    return cut(rows, piece)
 
 
 def predict(

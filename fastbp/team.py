@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from types import TracebackType
 from typing import TypeVar
 
@@ -172,6 +173,11 @@ def started(function: Callable[[], object]) -> Callable[[], object]:
     return running.acquire
 
 
+def cut(count: int, size: int) -> list[tuple[int, int]]:
+    """Begin and end of parts of `size`, the last perhaps smaller, that make up 0 … count."""
+    return list(pairwise([*range(0, count, size), count]))
+
+
 def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
     """function(begin, end) of all parts, in their order; this thread and others, one a core, take them in turn."""
     waiting, places = deque(enumerate(parts)), Places()
@@ -210,9 +216,13 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
 
 
 def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, flops: float) -> None:
-    """One job outside of fit."""
+    """One job outside of fit: a short one of one worker without a team, which costs more than it."""
+    seconds = flops / SLOWEST
+    if workers == 1 and seconds <= SHORT_SECONDS:
+        step.train(size).ctypes(0, job.ctypes.data)
+        return
     with stop_on_interrupt(job), Team(workers, size) as team:
-        team.run(job, memory, seconds=flops / SLOWEST)
+        team.run(job, memory, seconds)
 
 
 def stop_on_interrupt(job: NDArray[np.int64]) -> AbstractContextManager[None]:

@@ -10,7 +10,6 @@ import numbers
 import operator
 import sys
 from collections.abc import Callable, Collection, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastbp import sources
 from fastbp.core import embed
 from fastbp.sources import Source
-from fastbp.team import each
+from fastbp.team import cut, each
 
 Array = NDArray[Any]
 
@@ -164,7 +163,7 @@ def _all_finite(array: Array) -> bool:
     def part(begin: int, end: int) -> int:
         return int(kernel(at + begin * array.itemsize, end - begin))
 
-    return all(each(part, list(pairwise([*range(0, array.size, piece), array.size]))))
+    return all(each(part, cut(array.size, piece)))
 
 
 def _check(array: Array, bad: Callable[[Array], NDArray[np.bool_]], expected: str) -> None:
