@@ -13,7 +13,17 @@ from numba.extending import intrinsic
 from .compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
 from .memory import load_lanes, shift, store_lanes
 from .simd import INT32, INT64, Mask, Vector, constant, first_lanes, float_function
-from .transpose import halves
+
+
+def folded(builder, x, y, bit):
+    """(x_i of lanes i without the bit and y_i of those with it, and of each its neighbour across the bit)."""
+    n = x.type.count
+
+    def lanes(across):
+        picked = [(i ^ across) + (n if i & bit else 0) for i in range(n)]
+        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT32, n), picked))
+
+    return lanes(0), lanes(bit)
 
 
 def emit_sums(builder, vectors):
@@ -22,8 +32,7 @@ def emit_sums(builder, vectors):
     bit = n // 2
     while bit:
         for i in range(bit):
-            low, high = halves(builder, vectors[i], vectors[i + bit], bit)
-            vectors[i] = builder.fadd(low, high)
+            vectors[i] = builder.fadd(*folded(builder, vectors[i], vectors[i + bit], bit))
         bit //= 2
     return vectors[0]
 
