@@ -7,7 +7,7 @@ import functools
 
 from .backprop import layer_of, place, share
 from .compile import DOUBLE, INT, INTEGERS, VOID, call, kernel, lanes_of, wide_vectors
-from .memory import every, floats_at, gather, integers_at, load, not_finite, prefetch, shift, store
+from .memory import doubles_at, every, floats_at, gather, integers_at, load, not_finite, prefetch, shift, store, total
 from .sync import atomic_load, atomic_store
 from .table import (
     DIVERGED,
@@ -60,6 +60,7 @@ from .table import (
     STOPPED,
 )
 from .traced import chosen, larger_of, minimum, plus, traced
+from .workspace import ONE
 
 PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU itself sees that longer ones go on
 
@@ -70,6 +71,12 @@ def rows_of_block(left, block):
     return chosen(block + block // 2 < left, block, left)
 
 
+def address_of_cost(job, shard, size):
+    """Where the cost of a shard is, a float64: behind its gradient."""
+    return job[JOB_SHARD] + ((shard + 1) * job[JOB_SHARD_SIZE] - ONE) * size
+
+
+cost_at = traced(address_of_cost)
 given = traced(lambda address: 1 - (address == 0))
 
 
@@ -120,7 +127,8 @@ def halves(size):
 def examples(size):
     """Forward, losses and deltas of a worker's part of a mini-batch (`count` examples from `position` in the order).
 
-    Overwrites the losses, the region's activations and the shards' gradients. Sets the outcome STOPPED or DIVERGED.
+    Overwrites the losses, the region's activations, the shards' gradients and costs. Sets the outcome STOPPED or
+    DIVERGED.
     Examples in an order are copied to the region, others are read where they are. epoch, counted from the job's first,
     is for dropout.
     """
@@ -154,7 +162,7 @@ def examples(size):
         for unit in range(units * rank // workers, units * (rank + 1) // workers):
             begin, end = count * unit // units, count * (unit + 1) // units
             shard = shift(floats_at(job[JOB_SHARD], size), unit * job[JOB_SHARD_SIZE])
-            added = 0
+            added, cost = 0, 0.0
             while added == 0 or begin < end:
                 rows = rows_of_block(end - begin, block)
                 row = begin if shards == 1 else 0
@@ -193,13 +201,16 @@ def examples(size):
                      scale, region, capacity, row, rows)  # fmt: skip
                 if shards > 1:
                     call(net[NET_SUMS], net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)
+                    cost += total(loss, rows, lanes)
                 if job[JOB_UPDATE] != 0 and not_finite(loss, rows, lanes):
                     atomic_store(job, JOB_OUTCOME, DIVERGED)
                 if atomic_load(job, JOB_STOP) != 0:
                     atomic_store(job, JOB_OUTCOME, STOPPED)
                     return
                 begin, added = begin + rows, 1
-            if shards > 1 and job[JOB_UPDATE] != 0 and not_finite(shard, net[NET_PARAMETERS], lanes):
-                atomic_store(job, JOB_OUTCOME, DIVERGED)
+            if shards > 1:
+                doubles_at(cost_at(job, unit, size))[0] = cost
+                if job[JOB_UPDATE] != 0 and not_finite(shard, net[NET_PARAMETERS], lanes):
+                    atomic_store(job, JOB_OUTCOME, DIVERGED)
 
     return examples

@@ -13,6 +13,7 @@ import functools
 
 from .backprop import layer_of, range_of_share, share
 from .compile import INT, INTEGERS, VOID, call, call_int, kernel, lanes_of, wide_vectors
+from .examples import cost_at
 from .memory import doubles_at, first, floats_at, integers_at, load, not_finite, shift, store, total
 from .subnormals import flush_subnormals, restore_mode
 from .sync import atomic_store, meet
@@ -198,7 +199,13 @@ def train(size):
             if not meet(job, meeting, AFTER_EXAMPLES):
                 break
             if rank == 0:
-                costs[s] = total(losses, count, lanes) * scale
+                cost = 0.0
+                if job[JOB_SHARDS] > 1:
+                    for shard in range(job[JOB_SHARDS]):
+                        cost += doubles_at(cost_at(job, shard, size))[0]
+                else:
+                    cost = total(losses, count, lanes)
+                costs[s] = cost * scale
             call(net[NET_GRADIENT_SHARE], rank, job, position + begin, count)
             if not at_once:
                 meeting += 1

@@ -50,7 +50,7 @@ SHARD_EXAMPLES = 64  # at least: to add up gradients costs 2 / examples of makin
 MOST_SHARDS = 8
 FEW = 4  # examples
 MANY = 16  # examples
-ONE = 16  # elements kept for the one: what follows begins at a cache line
+ONE = 16  # elements kept for a single number: what follows begins at a cache line
 
 
 @register_jitable
@@ -118,13 +118,19 @@ def penalties_size(net):
 
 
 @register_jitable
+def shard_size(net):
+    """For the gradient of a shard and, on a cache line of its own, its cost."""
+    return padded(net[NET_PARAMETERS]) + ONE
+
+
+@register_jitable
 def training_size(net, batch, shards, workers):
     """For mini-batches of up to `batch` examples."""
     common = net[NET_WIDEST] + ONE + 2 * padded(batch) + net[NET_TRANSPOSED] + workers * net[NET_SCRATCH]
     common += penalties_size(net)
     if shards == 1:
         return common + half_size(net, batch, shards) + region_size(net, batch)
-    return common + shards * padded(net[NET_PARAMETERS]) + workers * region_size(net, capacity_of(net))
+    return common + shards * shard_size(net) + workers * region_size(net, capacity_of(net))
 
 
 @register_jitable
@@ -139,7 +145,7 @@ def divide(job, net, address):
     job[JOB_SCRATCH] = job[JOB_WT] + net[NET_TRANSPOSED] * size
     job[JOB_PENALTIES] = job[JOB_SCRATCH] + job[JOB_WORKERS] * net[NET_SCRATCH] * size
     job[JOB_SHARD] = job[JOB_PENALTIES] + penalties_size(net) * size
-    job[JOB_SHARD_SIZE] = padded(net[NET_PARAMETERS])
+    job[JOB_SHARD_SIZE] = shard_size(net)
     job[JOB_HALF] = job[JOB_SHARD]
     job[JOB_REGION] = job[JOB_HALF] + half_size(net, job[JOB_BATCH], shards) * size
     job[JOB_REGION_SIZE] = 0
