@@ -9,7 +9,7 @@ import math
 
 from . import custom_activation
 from .activation_rows import ACTIVATIONS
-from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
+from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, registers, wide_vectors
 from .elementary import exp
 from .memory import every, fill, first, load, on_stack, shift, store
 from .traced import max_of, maximum, minimum, plus, select, sum_of, traced
@@ -26,6 +26,14 @@ def reads_z(activation):
     return not isinstance(activation, str) or ACTIVATIONS[activation].reads_z
 
 
+def side_by_side(size):
+    """Numbers whose σ or σ' is computed at once: several vectors, with eight registers each.
+
+    Of one alone, each operation would wait for the one before it.
+    """
+    return lanes_of(size) * registers()[1] // 8
+
+
 @functools.cache
 def forward(activation, size, width):
     """Kernel (a, z, rows, width, stride). Overwrites a (rows, width; rows `stride` apart): a = σ(z); a may be z.
@@ -37,14 +45,18 @@ def forward(activation, size, width):
         return narrow_softmax(size, columns_for(width, size)) if is_narrow(width, size) else wide_softmax(size)
     if not isinstance(activation, str):
         return custom_activation.forward(activation.value, size)
-    lanes, P = lanes_of(size), POINTERS[size]
+    lanes, some, P = lanes_of(size), side_by_side(size), POINTERS[size]
     value = traced(ACTIVATIONS[activation].value)
 
     @kernel(VOID(P, P, INT, INT, INT), activation, size)
     def forward(a, z, rows, width, stride):
         wide_vectors()
-        for i in range(0, rows * stride, lanes):
-            store(shift(a, i), value(load(shift(z, i), every(lanes))), every(lanes))
+        count, mask, one = rows * stride, every(some), every(lanes)
+        whole = count // some * some
+        for i in range(0, whole, some):
+            store(shift(a, i), value(load(shift(z, i), mask)), mask)
+        for i in range(whole, count, lanes):
+            store(shift(a, i), value(load(shift(z, i), one)), one)
 
     return forward
 
@@ -56,20 +68,21 @@ def backward(activation, size):
         return softmax_backward(size)
     if not isinstance(activation, str):
         return custom_activation.backward(activation.derivative, size)
-    lanes, P = lanes_of(size), POINTERS[size]
+    lanes, some, P = lanes_of(size), side_by_side(size), POINTERS[size]
     derivative = ACTIVATIONS[activation].derivative
     delta = traced(lambda z, a, da: derivative(z, a) * da)
 
     @kernel(VOID(P, P, P, P, INT, INT, INT), activation, size)
     def backward(dz, z, a, da, rows, width, stride):
         wide_vectors()
-        for i in range(0, rows * stride, lanes):
-            z_i, a_i, da_i = (
-                load(shift(z, i), every(lanes)),
-                load(shift(a, i), every(lanes)),
-                load(shift(da, i), every(lanes)),
-            )
-            store(shift(dz, i), delta(z_i, a_i, da_i), every(lanes))
+        count, mask, one = rows * stride, every(some), every(lanes)
+        whole = count // some * some
+        for i in range(0, whole, some):
+            d = delta(load(shift(z, i), mask), load(shift(a, i), mask), load(shift(da, i), mask))
+            store(shift(dz, i), d, mask)
+        for i in range(whole, count, lanes):
+            d_i = delta(load(shift(z, i), one), load(shift(a, i), one), load(shift(da, i), one))
+            store(shift(dz, i), d_i, one)
 
     return backward
 
