@@ -16,6 +16,7 @@ import pytest
 import fastbp
 from fastbp import Model
 from fastbp.job import Examples, Job
+from fastbp.program import aligned_zeros
 from fastbp.team import workers_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -121,6 +122,15 @@ def test_the_workspace_is_the_activations_of_one_batch_and_the_transposed_weight
     theta = Model(sizes).parameters.nbytes
     training = arrays_of_training(*network) - (2 if "optimizer" in options else 4) * theta
     assert training < 1.3 * activations + 1.1 * theta + NOISE
+
+
+@pytest.mark.parametrize("count", range(1, 40))
+def test_a_vector_that_begins_in_an_array_of_ours_ends_in_memory_of_ours(count):
+    array = aligned_zeros(count, np.float32)
+    buffer = array.base
+    while buffer.base is not None:
+        buffer = buffer.base
+    assert array.ctypes.data + array.nbytes + 64 <= buffer.ctypes.data + buffer.nbytes
 
 
 def test_more_epochs_need_no_more_memory(peaks):
