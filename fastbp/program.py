@@ -165,7 +165,7 @@ def make_table(
     }
     if dropped:
         header |= {slots.NET_FACTORS: dropout.factors(size).address, slots.NET_DROP: dropout.drop(size).address}
-    header |= {slot: panel.address for slot, panel in dense.panels_for(size, widths).items()}
+    header |= {slots.NET_PANELS + i: panel.address for i, panel in dense.panels_for(size, widths).items()}
     if objective is not None:
         loss, fused = kernel_of(
             objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep
@@ -198,6 +198,10 @@ def make_table(
         needed = (activation != "identity" or keep) and not (l == network.n_layers - 1 and fused)
         if needed:
             layers[l, slots.LAYER_FORWARD] = activations.forward(activation, size, network.sizes[l + 1]).address
+        short = needed and not keep and l < network.n_layers - 1 and activations.is_short(activation)
+        layers[l, slots.LAYER_ACTIVATED] = short
+        for i, panel in dense.panels_for(size, (network.sizes[l + 1],), activation if short else "identity").items():
+            layers[l, slots.LAYER_PANELS + i] = panel.address
         if needed and objective is not None:
             layers[l, slots.LAYER_BACKWARD] = activations.backward(activation, size).address
     return net

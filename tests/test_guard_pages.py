@@ -15,7 +15,7 @@ from guard import PAGE, SIDES, Guard, Side, guarded
 from numba import njit
 
 from fastbp import SGD, Adam, AdamW, Model, jit
-from fastbp.core import activations, dense, dots, losses, optimizers, table
+from fastbp.core import activations, dense, dots, losses, optimizers
 from fastbp.core.compile import lanes_of, registers
 from fastbp.core.transpose import transpose
 from fastbp.core.workspace import embedded_size, shards_of
@@ -134,13 +134,25 @@ def test_panels_of_the_three_sums(columns: int, full: bool, size: int, side: Sid
                 close(padded[0, :M, :N], wanted, size)
 
 
+@in_each_size
+@pytest.mark.parametrize("sigma", [name for name in activations.ACTIVATIONS if activations.is_short(name)])
+def test_a_panel_with_an_activation_makes_of_its_sums_what_the_activation_makes_of_them(sigma: str, size: int) -> None:
+    rng, M, N, R = np.random.default_rng(7), 31, 2 * lanes_of(size), 5
+    b, S, V = (rng.normal(size=shape).astype(DTYPES[size]) for shape in (N, (M, R), (R, N)))
+    z, a, wanted = (np.empty((M, N), DTYPES[size]) for _ in range(3))
+    for C, activation in ((z, "identity"), (a, sigma)):
+        run(dense.panel(size, 2, 1, activation), C, N, b, 0, S, R, 1, V, N, M, N, R)
+    run(activations.forward(sigma, size, N), wanted, z, M, N, N)
+    assert a.tobytes() == wanted.tobytes() != z.tobytes()
+
+
 @on_each_side
 @in_each_size
 def test_dense_of_every_width(size: int, side: Side) -> None:
     rng = np.random.default_rng(4)
-    net = np.zeros(table.HEADER, np.int64)
-    for slot, kernel in dense.panels_for(size, WIDTHS).items():
-        net[slot] = kernel.address
+    panels = np.zeros(1 + max(dense.TILES[registers()[1]]), np.int64)
+    for i, kernel in dense.panels_for(size, WIDTHS).items():
+        panels[i] = kernel.address
     for N in WIDTHS:
         for M in (1, 7, 26):
             R = 1 + N % 5
@@ -149,7 +161,7 @@ def test_dense_of_every_width(size: int, side: Side) -> None:
                 b = guard.copy(rng.normal(size=N), DTYPES[size], writeable=False)
                 S = guard.copy(rng.normal(size=(M, R)), DTYPES[size], writeable=False)
                 V = guard.copy(rng.normal(size=(R, N)), DTYPES[size], writeable=False)
-                run(dense.dense(size), net, C, N, b, 0, S, R, 1, V, N, M, N, R)
+                run(dense.dense(size), panels, C, N, b, 0, S, R, 1, V, N, M, N, R)
             close(C, b + S.astype("f8") @ V, size)
 
 

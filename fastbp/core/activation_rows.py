@@ -16,12 +16,15 @@ FAR = 1000.0
 
 
 class Activation(NamedTuple):
-    """A row of the table: σ(z), σ'(z, a), σ''(z, a); whether the derivatives read z."""
+    """A row of the table: σ(z), σ'(z, a), σ''(z, a); whether the derivatives read z; whether σ is short, so that a sum
+    goes through it before it is stored.
+    """
 
     value: Callable
     derivative: Callable
     second: Callable
     reads_z: bool = False
+    short: bool = False
 
 
 def zero(z, a):
@@ -262,8 +265,8 @@ ACTIVATIONS = {
     "identity": Activation(identity, identity_derivative, zero),
     "sigmoid": Activation(sigmoid, sigmoid_derivative, sigmoid_second),
     "tanh": Activation(tanh, tanh_derivative, tanh_second),
-    "relu": Activation(relu, relu_derivative, zero),
-    "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, zero),
+    "relu": Activation(relu, relu_derivative, zero, short=True),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, zero, short=True),
     "elu": Activation(elu, elu_derivative, elu_second),
     "selu": Activation(selu, selu_derivative, selu_second),
     "gelu": Activation(gelu, gelu_derivative, gelu_second, reads_z=True),
@@ -271,7 +274,7 @@ ACTIVATIONS = {
     "silu": Activation(silu, silu_derivative, silu_second, reads_z=True),
     "mish": Activation(mish, mish_derivative, mish_second, reads_z=True),
     "softplus": Activation(softplus, softplus_derivative, softplus_second),
-    "hard_sigmoid": Activation(hard_sigmoid, hard_sigmoid_derivative, zero),
+    "hard_sigmoid": Activation(hard_sigmoid, hard_sigmoid_derivative, zero, short=True),
     "sin": Activation(sin, sin_derivative, sin_second, reads_z=True),
     "gaussian": Activation(gaussian, gaussian_derivative, gaussian_second, reads_z=True),
     "exponential": Activation(exponential, exponential_derivative, exponential_derivative),

@@ -26,6 +26,11 @@ def reads_z(activation):
     return not isinstance(activation, str) or ACTIVATIONS[activation].reads_z
 
 
+def is_short(activation):
+    """Whether a sum goes through σ before it is stored: see activation_rows.py."""
+    return activation in ACTIVATIONS and ACTIVATIONS[activation].short
+
+
 def side_by_side(size):
     """Numbers whose σ or σ' is computed at once: several vectors, with eight registers each.
 

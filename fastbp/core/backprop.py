@@ -11,6 +11,7 @@ from .memory import fill, first, load, shift, store
 from .table import (
     HEADER,
     LAYER_A,
+    LAYER_ACTIVATED,
     LAYER_B,
     LAYER_BACKWARD,
     LAYER_DA,
@@ -22,6 +23,7 @@ from .table import (
     LAYER_FORWARD,
     LAYER_IN,
     LAYER_OUT,
+    LAYER_PANELS,
     LAYER_SLOTS,
     LAYER_STRIDE,
     LAYER_UNIT,
@@ -34,6 +36,7 @@ from .table import (
     NET_FUSED,
     NET_LAYERS,
     NET_LOSS,
+    NET_PANELS,
     NET_TRANSPOSE,
 )
 from .traced import chosen, minimum, plus, traced
@@ -70,12 +73,14 @@ def forward(size):
             if layer[LAYER_B] >= 0:
                 b = shift(theta, layer[LAYER_B])
             z, a = place(work, capacity, row, layer, LAYER_Z), place(work, capacity, row, layer, LAYER_A)
+            activated = 0
             if transposed and layer[LAYER_DOTS] != 0:
                 w, w_row = shift(wt, layer[LAYER_WT]), layer_of(net, l - 1)[LAYER_STRIDE]
                 call(layer[LAYER_DOTS], z, stride, b, 0, x, x_row, w, w_row, rows, n_out, n_in)
             elif l > 0 or summed == 0:
-                call(net[NET_DENSE], net, z, stride, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
-            if layer[LAYER_FORWARD] and (l + 1 < net[NET_LAYERS] or activate_last):
+                panels, activated = shift(layer, LAYER_PANELS), layer[LAYER_ACTIVATED]
+                call(net[NET_DENSE], panels, z, stride, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
+            if layer[LAYER_FORWARD] and not activated and (l + 1 < net[NET_LAYERS] or activate_last):
                 call(layer[LAYER_FORWARD], a, z, rows, n_out, stride)
             x, x_row = a, stride
             if layer[LAYER_DROPOUT] != 0:
@@ -96,7 +101,7 @@ def backward(size):
 
     @kernel(VOID(INTEGERS, P, P, INT, P, P, P, P, P, INT, DOUBLE, P, INT, INT, INT), size)
     def backward(net, theta, wt, transposed, zeros, costs, spare, y, weights, w_row, scale, work, capacity, row, rows):
-        l = net[NET_LAYERS] - 1
+        l, panels = net[NET_LAYERS] - 1, shift(net, NET_PANELS)
         layer = layer_of(net, l)
         n_out, stride = layer[LAYER_OUT], layer[LAYER_STRIDE]
         d, x = place(work, capacity, row, layer, LAYER_DA), place(work, capacity, row, layer, LAYER_A)
@@ -116,7 +121,7 @@ def backward(size):
             n_in, n_out = layer[LAYER_IN], layer[LAYER_OUT]
             if transposed:
                 w = shift(wt, layer[LAYER_WT])
-                call(net[NET_DENSE], net, da, da_row, zeros, 0, dz, stride, 1, w, da_row, rows, n_in, n_out)
+                call(net[NET_DENSE], panels, da, da_row, zeros, 0, dz, stride, 1, w, da_row, rows, n_in, n_out)
             else:
                 w = shift(theta, layer[LAYER_W])
                 call(net[NET_DOTS], da, da_row, zeros, 0, dz, stride, w, n_out, rows, n_in, n_out)
@@ -171,6 +176,7 @@ def sums(size):
     @kernel(VOID(INTEGERS, P, INT, P, P, P, INT, P, INT, INT, INT, INT), size)
     def sums(net, gradient, add, zeros, scratch, x, x_row, work, capacity, count, rank, workers):
         wide_vectors()
+        panels = shift(net, NET_PANELS)
         for l in range(net[NET_LAYERS]):
             layer = layer_of(net, l)
             n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
@@ -184,11 +190,11 @@ def sums(size):
                 if add:
                     call(net[NET_TRANSPOSE], scratch, rows, dw, n_out, rows, n_out)
                     init, i_row = scratch, rows
-                call(net[NET_DENSE], net, scratch, rows, init, i_row, dz, 1, stride, a, x_row, n_out, rows, count)
+                call(net[NET_DENSE], panels, scratch, rows, init, i_row, dz, 1, stride, a, x_row, n_out, rows, count)
                 call(net[NET_TRANSPOSE], dw, n_out, scratch, rows, n_out, rows)
             elif rows > 0:
                 a = shift(x, low)
-                call(net[NET_DENSE], net, dw, n_out, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
+                call(net[NET_DENSE], panels, dw, n_out, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
             if high > n_in:
                 db = shift(gradient, layer[LAYER_B])
                 add_rows(db, db if add else zeros, dz, stride, count, n_out, lanes)

@@ -1,6 +1,6 @@
 """The three sums of a fully-connected layer, as one kernel: C[m, n] = init[m, n] + Σ_r S[m, r] V[r, n].
 
-    forward           z_nj  = b_j + Σ_k a_nk w_jk      m = example, r = k, lanes = j, V = w
+    forward           z_nj  = b_j + Σ_k a_nk w_jk      m = example, r = k, lanes = j, V = w; or a_nj = σ(z_nj)
     deltas            da_nk =       Σ_j dz_nj w_jk     m = example, r = j, lanes = k, V = w transposed
     weight gradients  dw_jk =       Σ_n a_nk dz_nj     m = k, r = example, lanes = j, V = dz
 
@@ -14,10 +14,11 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from .activation_rows import ACTIVATIONS
 from .compile import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, registers, wide_vectors
 from .memory import load_lanes, shift, store_lanes
 from .simd import Mask, Vector, first_lanes, float_function, spread
-from .table import NET_PANEL_FULL, NET_PANEL_TAIL
+from .values import Lanes
 
 GROUP = 4  # rows of S that one pointer serves
 
@@ -40,15 +41,16 @@ def unrelated(builder, pointer):
 
 
 @intrinsic(prefer_literal=True)
-def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, rows, some, columns, lanes, full):
-    """Overwrites `rows` rows of C: C[m, n] = init[m, n] + Σ_r S[m, r] V[r, n], all sums held in registers.
+def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, rows, some, columns, lanes, full, sigma):
+    """Overwrites `rows` rows of C: C[m, n] = σ(init[m, n] + Σ_r S[m, r] V[r, n]), all sums held in registers.
 
     With `some`, perhaps only M of these rows are there; then the last is made more than once: as quickly, as the sums
     of a few rows would wait for one another. A row is `columns` vectors of `lanes`; unless `full`, the last is cut by a
-    mask so that it has N lanes in all.
+    mask so that it has N lanes in all. sigma: the activation's name.
     """
     rows, some, columns = rows.literal_value, some.literal_value, columns.literal_value
     vector = Vector(C.dtype, lanes.literal_value)
+    activated = ACTIVATIONS[sigma.literal_value].value
 
     def codegen(context, builder, sig, args):
         C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R = args[:12]
@@ -100,29 +102,29 @@ def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, r
 
         for m, sums_m in enumerate(sums):
             for sum_mn, (at, *mask) in zip(sums_m, vectors_at(step(C, row(m, c_row))), strict=True):
-                store_lanes(builder, at, vector, builder.load(sum_mn), *mask)
+                store_lanes(builder, at, vector, activated(Lanes(builder, builder.load(sum_mn))).value, *mask)
         return context.get_dummy_value()
 
     i64 = types.int64
-    literals = [types.literal(value) for value in (rows, some, columns, vector.lanes, full.literal_value)]
-    return types.void(C, i64, init, i64, S, i64, i64, V, i64, i64, i64, i64, *literals), codegen
+    literals = [types.literal(number) for number in (rows, some, columns, vector.lanes)]
+    return types.void(C, i64, init, i64, S, i64, i64, V, i64, i64, i64, i64, *literals, full, sigma), codegen
 
 
 @functools.cache
-def panel(size, columns, full):
-    """The kernel for at most `columns` vectors of lanes; `full` if they are all whole.
+def panel(size, columns, full, sigma="identity"):
+    """The kernel for at most `columns` vectors of lanes; `full` if they are all whole; sigma: a short activation.
 
-    Overwrites C (M, N): C[m * c_row + n] = init[m * i_row + n] + Σ_r S[m * s_row + r * s_sum] V[r * v_row + n].
+    Overwrites C (M, N): C[m * c_row + n] = σ(init[m * i_row + n] + Σ_r S[m * s_row + r * s_sum] V[r * v_row + n]).
     """
     lanes = lanes_of(size)
     tall, middle = TILES[registers()[1]][columns]
     P = POINTERS[size]
 
-    @kernel(VOID(P, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size, columns, full)
+    @kernel(VOID(P, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size, columns, full, sigma)
     def panel(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         while M >= tall:
-            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, tall, 0, columns, lanes, full)
+            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, tall, 0, columns, lanes, full, sigma)
             C, init, S, M = (
                 shift(C, tall * c_row),
                 shift(init, tall * i_row),
@@ -130,7 +132,7 @@ def panel(size, columns, full):
                 M - tall,
             )
         while M > 1:
-            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, middle, 1, columns, lanes, full)
+            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, middle, 1, columns, lanes, full, sigma)
             C, init, S, M = (
                 shift(C, middle * c_row),
                 shift(init, middle * i_row),
@@ -138,7 +140,7 @@ def panel(size, columns, full):
                 M - middle,
             )
         if M == 1:
-            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, 1, 0, columns, lanes, full)
+            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, 1, 0, columns, lanes, full, sigma)
 
     return panel
 
@@ -147,20 +149,19 @@ def panel(size, columns, full):
 def dense(size):
     """The sum for any N: whole panels of the widest tile, then one panel for the lanes that are left.
 
-    Takes the network table first, for the addresses of the panels; otherwise as `panel`.
+    Takes the addresses of the panels first (see `panels_for`), otherwise as `panel`.
     """
     lanes = lanes_of(size)
     width = panel_width(size)
     P = POINTERS[size]
 
     @kernel(VOID(INTEGERS, P, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
-    def dense(net, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+    def dense(panels, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         while N >= width:
-            call(net[NET_PANEL_FULL], C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
+            call(panels[0], C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
             C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
         if N > 0:
-            tail = net[NET_PANEL_TAIL + (N - 1) // lanes]
-            call(tail, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            call(panels[1 + (N - 1) // lanes], C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
 
     return dense
 
@@ -170,15 +171,15 @@ def panel_width(size):
     return max(TILES[registers()[1]]) * lanes_of(size)
 
 
-def panels_for(size, widths):
-    """Slot of the network table -> panel, for the panels that rows of these widths need."""
+def panels_for(size, widths, sigma="identity"):
+    """The panels that rows of these widths need, by number: 0 of whole vectors, then the tails of 1, 2, … vectors."""
     lanes = lanes_of(size)
     whole = panel_width(size)
     panels = {}
     for width in widths:
         if width >= whole:
-            panels[NET_PANEL_FULL] = panel(size, whole // lanes, 1)
+            panels[0] = panel(size, whole // lanes, 1, sigma)
         vectors = -(-(width % whole) // lanes)
         if vectors:
-            panels[NET_PANEL_TAIL + vectors - 1] = panel(size, vectors, 0)
+            panels[vectors] = panel(size, vectors, 0, sigma)
     return panels

@@ -31,8 +31,8 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_MEAN,  # 1: the cost is the weighted average, 0: the sum
     NET_FUSED,  # 1: the loss kernel takes z of the last layer and gives dz; 0: it takes a and gives da
     NET_DENSE,
-    NET_PANEL_FULL,
-    NET_PANEL_TAIL,  # and the following: tails of 1, 2, … vectors
+    NET_PANELS,  # and the four after it: the panel of whole vectors, the tails of 1, 2, … vectors
+    _,
     _,
     _,
     _,
@@ -72,10 +72,16 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_WT,  # offset in the transposed weights, -1 for the first layer
     LAYER_UNIT,  # rows of weights that are not divided among workers; > 1: their sums have their lanes over k
     LAYER_DOTS,  # address: the forward sum of a few outputs, from the transposed weights; or 0
+    LAYER_PANELS,  # of the forward sum, as NET_PANELS
+    _,
+    _,
+    _,
+    _,
+    LAYER_ACTIVATED,  # 1: these make a, not z
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(18)
+) = range(24)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 
