@@ -78,10 +78,11 @@ def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, r
         def row(m, stride):
             return builder.mul(numbers[m], stride)
 
-        sums = []
-        for m in range(rows):
-            start = load_row(step(init, row(m, i_row)))
-            sums.append([cgutils.alloca_once_value(builder, value) for value in start])
+        sums = [[cgutils.alloca_once_value(builder, value) for value in load_row(init)] for _ in range(rows)]
+        with builder.if_then(builder.icmp_signed("!=", i_row, ir.IntType(64)(0))):
+            for m in range(rows):
+                for sum_mn, value in zip(sums[m], load_row(step(init, row(m, i_row))), strict=True):
+                    builder.store(value, sum_mn)
         groups = range(0, rows, GROUP)
         s_at = [cgutils.alloca_once_value(builder, step(S, row(m, s_row))) for m in groups]
         v_at = cgutils.alloca_once_value(builder, V)
