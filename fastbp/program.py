@@ -135,18 +135,6 @@ def make_table(
     for layer, fraction in zip(layers, dropped, strict=False):
         layer[slots.LAYER_DROPOUT] = dropout.in_steps(fraction)
     row = fill_layout(network, layers, size, training=objective is not None, keep=keep)
-    widths = set(network.sizes[1:])
-    scratch = 0
-    if objective is not None:
-        widths |= set(network.sizes[1:-1])
-        for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
-            layers[l, slots.LAYER_UNIT] = 1
-            if turned(n_in, n_out, size):
-                layers[l, slots.LAYER_UNIT] = dense.panel_width(size)
-                widths.add(n_in)
-                scratch = max(scratch, n_out * stride_of(n_in, size))
-            if l > 0 and not keep and n_in >= NARROW_INPUTS and dots.narrow_rows(n_out, size):
-                layers[l, slots.LAYER_DOTS] = dots.dots(size, dots.narrow_rows(n_out, size)).address
     header = {
         slots.NET_VERSION: slots.VERSION,
         slots.NET_LENGTH: len(net),
@@ -156,7 +144,6 @@ def make_table(
         slots.NET_OUTPUTS: network.n_outputs,
         slots.NET_PARAMETERS: network.n_parameters,
         slots.NET_WIDEST: max(stride_of(width, size) for width in network.sizes),
-        slots.NET_SCRATCH: scratch,
         slots.NET_ROW: row,
         slots.NET_BLOCK: block_of(network, row * size, size),
         slots.NET_FLOPS: network.flops,
@@ -165,46 +152,73 @@ def make_table(
     }
     if dropped:
         header |= {slots.NET_FACTORS: dropout.factors(size).address, slots.NET_DROP: dropout.drop(size).address}
-    header |= {slots.NET_PANELS + i: panel.address for i, panel in dense.panels_for(size, widths).items()}
     if objective is not None:
-        loss, fused = kernel_of(
-            objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep
-        )
-        header |= {
-            slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in, size) for n_in, n_out in pairwise(network.sizes[1:])),
-            slots.NET_INPUT_STRIDE: stride_of(network.n_inputs, size),
-            slots.NET_TARGETS: objective.targets(network),
-            slots.NET_MEAN: objective.mean,
-            slots.NET_FUSED: fused,
-            slots.NET_TRANSPOSE: transpose.transpose(size).address if network.n_layers > 1 or scratch else 0,
-            slots.NET_LOSS: loss.address,
-            slots.NET_BACKWARD: backprop.backward(size).address,
-            slots.NET_SUMS: backprop.sums(size).address,
-            slots.NET_EXAMPLES: examples.examples(size).address,
-            slots.NET_HALVES: examples.halves(size).address
-            if network.sizes[0] * network.sizes[1] >= MANY_WEIGHTS
-            else 0,
-            slots.NET_GRADIENT_SHARE: step.gradient_share(size).address,
-            slots.NET_UPDATE_SHARE: step.update_share(size).address,
-            slots.NET_TRAIN: step.train(size).address,
-            slots.NET_ROWS: sum(network.sizes[:-1]) + network.bias * network.n_layers,
-            slots.NET_PENALTY: penalty.penalty(size).address if objective.l1 or objective.l2 else 0,
-        }
+        header |= fill_sums(network, layers, size, keep=keep) | training_header(network, size, objective, keep=keep)
         net.view(np.float64)[[slots.NET_L1, slots.NET_L2]] = objective.l1, objective.l2
     for slot, value in header.items():
         net[slot] = value
     fused = bool(net[slots.NET_FUSED])
-    for l, activation in enumerate(network.activations):
-        needed = (activation != "identity" or keep) and not (l == network.n_layers - 1 and fused)
-        if needed:
-            layers[l, slots.LAYER_FORWARD] = activations.forward(activation, size, network.sizes[l + 1]).address
-        short = needed and not keep and l < network.n_layers - 1 and activations.is_short(activation)
-        layers[l, slots.LAYER_ACTIVATED] = short
-        for i, panel in dense.panels_for(size, (network.sizes[l + 1],), activation if short else "identity").items():
-            layers[l, slots.LAYER_PANELS + i] = panel.address
-        if needed and objective is not None:
-            layers[l, slots.LAYER_BACKWARD] = activations.backward(activation, size).address
+    fill_activations(network, layers, size, training=objective is not None, keep=keep, fused=fused)
     return net
+
+
+def fill_sums(network: Network, layers: NDArray[np.int64], size: int, *, keep: bool) -> dict[int, int]:
+    """Which way the lanes of each layer's sums go; returns the header's entries for them."""
+    widths, scratch = set(network.sizes[1:]), 0
+    for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
+        layers[l, slots.LAYER_UNIT] = 1
+        if turned(n_in, n_out, size):
+            layers[l, slots.LAYER_UNIT] = dense.panel_width(size)
+            widths.add(n_in)
+            scratch = max(scratch, n_out * stride_of(n_in, size))
+        if l > 0 and not keep and n_in >= NARROW_INPUTS and dots.narrow_rows(n_out, size):
+            layers[l, slots.LAYER_DOTS] = dots.dots(size, dots.narrow_rows(n_out, size)).address
+    panels = {slots.NET_PANELS + i: panel.address for i, panel in dense.panels_for(size, widths).items()}
+    transposes = network.n_layers > 1 or scratch > 0
+    return panels | {
+        slots.NET_SCRATCH: scratch,
+        slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in, size) for n_in, n_out in pairwise(network.sizes[1:])),
+        slots.NET_TRANSPOSE: transpose.transpose(size).address if transposes else 0,
+    }
+
+
+def training_header(network: Network, size: int, objective: Objective, *, keep: bool) -> dict[int, int]:
+    """The header's entries for the objective and the phases of a training step."""
+    loss, fused = kernel_of(objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep)
+    many = network.sizes[0] * network.sizes[1] >= MANY_WEIGHTS
+    return {
+        slots.NET_INPUT_STRIDE: stride_of(network.n_inputs, size),
+        slots.NET_TARGETS: objective.targets(network),
+        slots.NET_MEAN: objective.mean,
+        slots.NET_FUSED: fused,
+        slots.NET_LOSS: loss.address,
+        slots.NET_BACKWARD: backprop.backward(size).address,
+        slots.NET_SUMS: backprop.sums(size).address,
+        slots.NET_EXAMPLES: examples.examples(size).address,
+        slots.NET_HALVES: examples.halves(size).address if many else 0,
+        slots.NET_GRADIENT_SHARE: step.gradient_share(size).address,
+        slots.NET_UPDATE_SHARE: step.update_share(size).address,
+        slots.NET_TRAIN: step.train(size).address,
+        slots.NET_ROWS: sum(network.sizes[:-1]) + network.bias * network.n_layers,
+        slots.NET_PENALTY: penalty.penalty(size).address if objective.l1 or objective.l2 else 0,
+    }
+
+
+def fill_activations(
+    network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool, fused: bool
+) -> None:
+    """Where z becomes a: on its way to memory by a short activation, else after it; the last may be in a fused loss."""
+    for l, (width, activation) in enumerate(zip(network.sizes[1:], network.activations, strict=True)):
+        layer, last = layers[l], l == network.n_layers - 1
+        needed = (activation != "identity" or keep) and not (last and fused)
+        short = needed and not keep and not last and activations.is_short(activation)
+        for i, panel in dense.panels_for(size, (width,), activation if short else "identity").items():
+            layer[slots.LAYER_PANELS + i] = panel.address
+        layer[slots.LAYER_ACTIVATED] = short
+        if needed:
+            layer[slots.LAYER_FORWARD] = activations.forward(activation, size, width).address
+        if needed and training:
+            layer[slots.LAYER_BACKWARD] = activations.backward(activation, size).address
 
 
 def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool) -> int:
