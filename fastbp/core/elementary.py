@@ -135,14 +135,20 @@ def power_of_two(n):
     return from_bits((n + BIAS[n.size]) << MANTISSA[n.size])
 
 
+def powers_of_two(n):
+    """Two factors of 2^n, neither of which overflows or comes to 0 where the product does not."""
+    half = n >> 1
+    return power_of_two(half), power_of_two(n - half)
+
+
 def exp(x):
     """e^x; subnormal below, inf above the range."""
     low, high = EXP_LOW[x.size], EXP_HIGH[x.size]
     x = select(x < low, low, x)
     x = select(x > high, high, x)
     n, r, tail = reduced(x)
-    half = n >> 1  # 2^n in two factors: neither overflows where the product does not
-    return (1.0 + (r + tail)) * power_of_two(half) * power_of_two(n - half)
+    first, second = powers_of_two(n)
+    return (1.0 + (r + tail)) * first * second
 
 
 def clipped(x, limit):
@@ -194,7 +200,7 @@ def log1p(u):
     return own_if_tiny(u, select(u == math.inf, u, y))
 
 
-def halves(y, *ln2):
+def exponential_quotient(y, *ln2):
     """(n, p, q) with y = n ln(2) / 2 + z, n integers, |z| <= ln(2) / 4, tanh z = p / q: e^2y = 2^n (q + p) / (q - p).
 
     ln2: its parts, in the order in which they are subtracted.
@@ -214,7 +220,8 @@ def halves(y, *ln2):
 def tanh(x):
     """Hyperbolic tangent: (t - 1) / (t + 1), t = e^2|x|, with the sign of x."""
     y, end = absolute(x), TANH_END[x.size]
-    n, p, q = halves(select(y > end, end, y), math.log(2.0))  # what it lacks does not show where n is large
+    # ln(2) in one part: what it lacks does not show where n is large
+    n, p, q = exponential_quotient(select(y > end, end, y), math.log(2.0))
     power = power_of_two(n)
     less, more = power - 1.0, power + 1.0  # so that nothing is lost near 0
     a = multiply_add(less, q, more * p) / multiply_add(more, q, less * p)
@@ -225,9 +232,8 @@ def sigmoid(x):
     """1 / (1 + e^-x) = e^x / (e^x + 1), without overflow; subnormal below the range."""
     size, low, high = x.size, EXP_LOW[x.size], 2.0 * TANH_END[x.size]
     x = select(x < low, low, select(x > high, high, x))
-    n, p, q = halves(0.5 * x, LN2_HIGH[size], LN2_LOW[size])
-    half = n >> 1
-    first, second = power_of_two(half), power_of_two(n - half)
+    n, p, q = exponential_quotient(0.5 * x, LN2_HIGH[size], LN2_LOW[size])
+    first, second = powers_of_two(n)
     grown = first * (q + p)
     return grown / multiply_add(grown, second, q - p) * second
 
