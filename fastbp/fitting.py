@@ -105,7 +105,8 @@ def prepared(
     gradient = np.empty_like(model._theta)
     job = Job(net, model._theta, gradient, learned, batch_size, workers)
     job.drop_by(model.seed)
-    job.update_by(update(new.rule, model.dtype.itemsize).address, model._moments, new.clip_norm)
+    kernel = update(new.rule, model.dtype.itemsize)
+    job.update_by(kernel.address, model._moments, new.clip_norm, plain=new.rule == "sgd")
     pace = pace_of(model.network, model.dtype.itemsize, job.batch, workers, adaptive=n_threads is None)
     run = Run(job, plan, pace)
     if earlier is not None:

@@ -120,9 +120,16 @@ class Job:
         examples, sums, update = (int(outcome) for outcome in self.slots[first : first + 3])
         return examples, sums, update
 
-    def update_by(self, kernel_address: int, moments: Array, clip_norm: float | None = None) -> None:
-        """Each mini-batch ends with an update of theta by this rule, its settings being given to `prepare`."""
+    def update_by(
+        self, kernel_address: int, moments: Array, clip_norm: float | None = None, *, plain: bool = False
+    ) -> None:
+        """Each mini-batch ends with an update of theta by this rule, its settings being given to `prepare`.
+
+        plain: the rule is θ ← θ - η g.
+        """
         self.moments = moments
+        online = plain and clip_norm is None and not self.net[slots.NET_PENALTY] and self.slots[slots.JOB_FEW]
+        self.slots[slots.JOB_ONLINE] = online
         self._set({slots.JOB_UPDATE: kernel_address, slots.JOB_MOMENTS: address(moments)})
         if clip_norm is not None:
             self.squares = aligned_zeros(int(self.net[slots.NET_ROWS]), np.float64)

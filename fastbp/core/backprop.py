@@ -164,6 +164,10 @@ def add_rows(out, init, x, x_row, rows, width, lanes):
         store(shift(out, j), plus(plus(s_0, s_1), plus(s_2, s_3)), mask)
 
 
+TURNED = 32
+"""Examples from which on it pays to turn weights, so that the sums' lanes go over the inputs."""
+
+
 @functools.cache
 def sums(size):
     """dw_jk = Σ_n a_nk dz_nj, db_j = Σ_n dz_nj over the examples 0 … count - 1, for one worker's share of the rows.
@@ -185,7 +189,7 @@ def sums(size):
             rows = minimum(high, n_in) - low
             dw = shift(gradient, layer[LAYER_W] + low * n_out)
             init, i_row = (dw, n_out) if add else (zeros, 0)
-            if rows > 0 and layer[LAYER_UNIT] > 1:
+            if rows > 0 and layer[LAYER_UNIT] > 1 and count >= TURNED:
                 a = shift(x, low)
                 if add:
                     call(net[NET_TRANSPOSE], scratch, rows, dw, n_out, rows, n_out)

@@ -12,7 +12,7 @@ cuts depend on the batch and the network alone, so any number of workers gives t
 import functools
 
 from .backprop import layer_of, range_of_share, share
-from .compile import INT, INTEGERS, VOID, call, call_int, kernel, lanes_of, wide_vectors
+from .compile import INT, INTEGERS, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
 from .examples import cost_at
 from .memory import doubles_at, first, floats_at, integers_at, load, not_finite, shift, store, total
 from .subnormals import flush_subnormals, restore_mode
@@ -26,6 +26,7 @@ from .table import (
     JOB_CAPACITY,
     JOB_CLIP,
     JOB_COSTS,
+    JOB_DIRECT,
     JOB_DONE,
     JOB_FEW,
     JOB_FIRST,
@@ -35,6 +36,7 @@ from .table import (
     JOB_MOMENTS,
     JOB_NET,
     JOB_ONE,
+    JOB_ONLINE,
     JOB_ORDER,
     JOB_OUTCOME,
     JOB_PENALTIES,
@@ -68,6 +70,7 @@ from .table import (
     NET_INPUTS,
     NET_LAYERS,
     NET_MEAN,
+    NET_ONLINE,
     NET_PARAMETERS,
     NET_PENALTY,
     NET_ROW,
@@ -81,9 +84,21 @@ from .table import (
 from .traced import minimum, plus
 
 
+@inline
+def inputs_of(job, X, region, position):
+    """The inputs of the examples from `position` on, and the elements between two: gathered, or where they are."""
+    net = integers_at(job[JOB_NET])
+    if job[JOB_ORDER] != 0:
+        return shift(region, job[JOB_CAPACITY] * net[NET_ROW]), net[NET_INPUT_STRIDE]
+    return shift(X, position * net[NET_INPUTS]), net[NET_INPUTS]
+
+
 @functools.cache
 def gradient_share(size):
-    """The gradient of a worker's rows of the weights, after `examples`. Overwrites it; sets the outcome DIVERGED."""
+    """The gradient of a worker's rows of the weights, after `examples`. Overwrites it; sets the outcome DIVERGED.
+
+    With JOB_DIRECT it is added to theta instead.
+    """
     lanes = lanes_of(size)
 
     @kernel(VOID(INT, INTEGERS, INT, INT), size)
@@ -93,12 +108,13 @@ def gradient_share(size):
         shards, workers, capacity = job[JOB_SHARDS], job[JOB_WORKERS], job[JOB_CAPACITY]
         shard, region = floats_at(job[JOB_SHARD], size), floats_at(job[JOB_REGION], size)
         if shards == 1:
-            x, x_row = shift(region, capacity * net[NET_ROW]), net[NET_INPUT_STRIDE]
-            if job[JOB_ORDER] == 0:
-                x, x_row = shift(floats_at(job[JOB_X], size), position * net[NET_INPUTS]), net[NET_INPUTS]
+            x, x_row = inputs_of(job, floats_at(job[JOB_X], size), region, position)
             scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
-            zeros = floats_at(job[JOB_ZEROS], size)
-            call(net[NET_SUMS], net, gradient, 0, zeros, scratch, x, x_row, region, capacity, count, rank, workers)
+            zeros, direct = floats_at(job[JOB_ZEROS], size), job[JOB_DIRECT]
+            out = floats_at(job[JOB_THETA], size) if direct else gradient
+            call(net[NET_SUMS], net, out, direct, zeros, scratch, x, x_row, region, capacity, count, rank, workers)
+            if direct:
+                return
         for l in range(net[NET_LAYERS]):
             begin, end = range_of_share(layer_of(net, l), rank, workers)
             if shards > 1:
@@ -206,14 +222,24 @@ def train(size):
                 else:
                     cost = total(losses, count, lanes)
                 costs[s] = cost * scale
+            if job[JOB_ONLINE] != 0:
+                if rank == 0:
+                    region = floats_at(job[JOB_REGION], size)
+                    x, x_row = inputs_of(job, floats_at(job[JOB_X], size), region, position + begin)
+                    rate = doubles_at(job[JOB_SETTINGS])[s * job[JOB_SETTINGS_ROW]]
+                    job[JOB_DIRECT] = call_int(net[NET_ONLINE], net, x, x_row, region, job[JOB_CAPACITY], count, rate)
+                meeting += 1
+                if not meet(job, meeting, AFTER_EXAMPLES):
+                    break
             call(net[NET_GRADIENT_SHARE], rank, job, position + begin, count)
-            if not at_once:
+            direct = job[JOB_DIRECT] != 0
+            if not at_once and not direct:
                 meeting += 1
                 if not meet(job, meeting, AFTER_SUMS):
                     break
             if rank == 0 and net[NET_PENALTY] != 0:
                 costs[s] += total(doubles_at(job[JOB_PENALTIES]), net[NET_ROWS], lanes)
-            if job[JOB_UPDATE] != 0:
+            if job[JOB_UPDATE] != 0 and not direct:
                 call(net[NET_UPDATE_SHARE], rank, job, job[JOB_UPDATES] + s + 1)
             if rank == 0:
                 job[JOB_DONE] = s + 1

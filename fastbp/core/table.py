@@ -37,6 +37,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     _,
     _,
     NET_DOTS,  # for the deltas of a few examples; 0: the weights are transposed for any number
+    NET_ONLINE,  # for plain gradient descent by a few examples; 0 like NET_DOTS
     NET_TRANSPOSE,
     NET_LOSS,
     NET_FORWARD,
@@ -54,7 +55,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_L1,  # float64: see `number_at`
     NET_L2,  # float64
     HEADER,
-) = range(45)
+) = range(46)
 
 (
     LAYER_IN,
@@ -134,7 +135,9 @@ JOB_CLIP_NORM = 59  # float64
 JOB_SQUARES = 60  # float64: Σ g² of each row of the gradient
 JOB_SQUARE = 61  # address of the kernel that makes them; 0: the gradient is not clipped
 JOB_CLIP = 62
-JOB_SLOTS = 64
+JOB_ONLINE = 63  # 1: theta may change as the gradient is made, see online.py; 0 in all other jobs
+JOB_DIRECT = 64  # set by the first worker: 1 if it does so in this step
+JOB_SLOTS = 72
 
 COMPLETE, STOPPED, DIVERGED = range(3)
 
