@@ -169,15 +169,16 @@ def fill_sums(network: Network, layers: NDArray[np.int64], size: int, *, keep: b
     widths, scratch = set(network.sizes[1:]), 0
     for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
         layers[l, slots.LAYER_UNIT] = 1
+        panels = dense.panels_for(size, (n_out,), dense.biased_panel) if network.bias else {}
         if turned(n_in, n_out, size):
             layers[l, slots.LAYER_UNIT] = dense.panel_width(size)
-            widths.add(n_in)
+            panels = dense.turned_panels(size, n_in, n_out)
             scratch = max(scratch, n_out * stride_of(n_in, size))
         if l > 0 and not keep and n_in >= NARROW_INPUTS and dots.narrow_rows(n_out, size):
             layers[l, slots.LAYER_DOTS] = dots.dots(size, dots.narrow_rows(n_out, size)).address
-    panels = {slots.NET_PANELS + i: panel.address for i, panel in dense.panels_for(size, widths).items()}
+        fill_panels(layers[l], slots.LAYER_SUMS, panels)
     transposes = network.n_layers > 1 or scratch > 0
-    return panels | {
+    return {slots.NET_PANELS + i: panel.address for i, panel in dense.panels_for(size, widths).items()} | {
         slots.NET_SCRATCH: scratch,
         slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in, size) for n_in, n_out in pairwise(network.sizes[1:])),
         slots.NET_TRANSPOSE: transpose.transpose(size).address if transposes else 0,
@@ -209,18 +210,30 @@ def training_header(network: Network, size: int, objective: Objective, *, keep: 
 def fill_activations(
     network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool, fused: bool
 ) -> None:
-    """Where z becomes a: on its way to memory by a short activation, else after it; the last may be in a fused loss."""
+    """Where z becomes a, and da dz: on the way to memory if that is short, else after it, or in the loss."""
     for l, (width, activation) in enumerate(zip(network.sizes[1:], network.activations, strict=True)):
         layer, last = layers[l], l == network.n_layers - 1
         needed = (activation != "identity" or keep) and not (last and fused)
         short = needed and not keep and not last and activations.is_short(activation)
-        for i, panel in dense.panels_for(size, (width,), activation if short else "identity").items():
-            layer[slots.LAYER_PANELS + i] = panel.address
+        visit = activation if short else "identity"
+        fill_panels(layer, slots.LAYER_PANELS, dense.panels_for(size, (width,), dense.panel, visit))
         layer[slots.LAYER_ACTIVATED] = short
         if needed:
             layer[slots.LAYER_FORWARD] = activations.forward(activation, size, width).address
         if needed and training:
             layer[slots.LAYER_BACKWARD] = activations.backward(activation, size).address
+        if training and not last:
+            sloped = needed and not keep and not layer[slots.LAYER_DROPOUT]
+            sloped = sloped and activations.has_short_derivative(activation)
+            visit = f"{activation}'" if sloped else "identity"
+            fill_panels(layers[l + 1], slots.LAYER_DELTAS, dense.panels_for(size, (width,), dense.panel, visit))
+            layers[l + 1, slots.LAYER_SLOPED] = sloped
+
+
+def fill_panels(layer: NDArray[np.int64], first: int, panels: dict[int, Any]) -> None:
+    """The panels' addresses, from slot `first` on."""
+    for i, panel in panels.items():
+        layer[first + i] = panel.address
 
 
 def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool) -> int:

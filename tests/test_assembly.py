@@ -37,6 +37,7 @@ WIDEST = {"generic": 16, "haswell": 32}.get(os.environ.get("NUMBA_CPU_NAME", "")
 NAMES = {64: "zmm", 32: "ymm", 16: "xmm"}
 TILES = dense.TILES[registers()[1]]
 SIZES = {4: "s", 8: "d"}  # bytes of a number: the letter of its instructions
+DEAD_SCALARS = int(WIDEST == 16)  # without masked loads LLVM makes a loop for a last vector of no lanes, and 0 s of it
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # kernel by kernel; the formulas of all others in one
 PARTS = {
@@ -143,17 +144,28 @@ def test_every_tile_is_packed_multiply_adds_in_the_widest_registers_without_scal
     arithmetic = packed(code, SIZES[size])
     wanted = (sum(TILES[columns]) + 1) * columns  # one for each accumulator of the two tiles, and those of a single row
     assert len([operands for operands in arithmetic if NAMES[WIDEST] in operands]) >= wanted
-    assert not scalar(code, SIZES[size])
+    assert len(scalar(code, SIZES[size])) <= DEAD_SCALARS
     if WIDEST > 16:
         assert any(mnemonic.startswith("vfmadd") for mnemonic, _ in code)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_widest_tile_keeps_its_sums_in_registers(size):
+@pytest.mark.parametrize("columns", TILES)
+def test_panels_with_biases_and_of_a_few_rows_are_packed_multiply_adds_without_scalars(columns, size):
+    for kernel in (dense.biased_panel(size, columns, 0), *(dense.low_panel(size, columns, 0, n) for n in dense.LOW)):
+        code = instructions(kernel)
+        widest = [operands for operands in packed(code, SIZES[size]) if NAMES[WIDEST] in operands]
+        assert len(widest) >= dense.ENOUGH_SUMS
+        assert len(scalar(code, SIZES[size])) <= DEAD_SCALARS
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("make", [dense.panel, dense.biased_panel])
+def test_the_widest_tile_keeps_its_sums_in_registers(make, size):
     """Its inner loop stores nothing: what it loads is V and S."""
     if WIDEST == 16:
         pytest.skip("without fused multiply-add each product takes a register of its own")
-    _, text = inspect(dense.panel(size, max(TILES), 1))
+    _, text = inspect(make(size, max(TILES), 1))
     blocks = re.split(r"^\.LBB\w+:.*$", text, flags=re.MULTILINE)
     rows = TILES[max(TILES)][0]
     pattern = rf"v?(fmadd\d+|mul)p{SIZES[size]}\b"

@@ -5,7 +5,7 @@ import itertools
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numba import njit
 
 from fastbp import SGD, Adam, AdamW, Model, jit
 from fastbp.core import activations, dense, dots, losses, optimizers
-from fastbp.core.compile import lanes_of, registers
+from fastbp.core.compile import Kernel, lanes_of, registers
 from fastbp.core.transpose import transpose
 from fastbp.core.workspace import embedded_size, shards_of
 
@@ -105,33 +105,62 @@ def stride_of(width: int, size: int) -> int:
     return -(-width // line) * line
 
 
+def assert_panel_is_its_sum(kernel: Kernel, M: int, N: int, size: int, side: Side, *, biased: bool = False) -> None:
+    """With rows of C and V that follow one another, or have gaps, and S by rows and by columns."""
+    rng, rows = np.random.default_rng(M), M + biased
+    for R, gap, by_column in ((1, 0, False), (3, 5, True), (2, 0, True), (9, 3, False)):
+        with guarded(side) as guard:
+            C_all = guard.empty((rows - 1) * (N + gap) + N, DTYPES[size])
+            init = guard.copy(rng.normal(size=N if gap else rows * N), DTYPES[size], writeable=False)
+            S_all = rng.normal(size=(max(M, 1), R)).astype(DTYPES[size])
+            S = guard.copy(S_all.T if by_column else S_all, writeable=False)
+            V = guard.copy(rng.normal(size=(R - 1) * (N + gap) + N), DTYPES[size], writeable=False)
+            steps = (1, max(M, 1)) if by_column else (R, 1)
+            run(kernel, C_all, N + gap, 0, init, 0 if gap else N, S, *steps, V, N + gap, M, N, R)
+        padded = np.full((2, max(rows, R), N + gap), np.nan)
+        padded[0].reshape(-1)[: C_all.size] = C_all
+        padded[1].reshape(-1)[: V.size] = V
+        assert np.isnan(padded[0, :, N:]).all(), "wrote between the rows"
+        factors = np.vstack([S_all[:M], np.ones((1, R))]) if biased else S_all
+        close(padded[0, :rows, :N], init.reshape(-1, N) + factors.astype("f8") @ padded[1, :R, :N], size)
+
+
+def widths_of(columns: int, full: bool, size: int) -> Iterable[int]:
+    """Lanes of a panel's rows."""
+    most = columns * lanes_of(size)
+    return [most] if full else range(most - lanes_of(size) + 1, most + 1)
+
+
 @on_each_side
 @in_each_size
 @pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
 @pytest.mark.parametrize("full", [False, True])
 def test_panels_of_the_three_sums(columns: int, full: bool, size: int, side: Side) -> None:
-    rng = np.random.default_rng(columns)
-    lanes = lanes_of(size)
-    kernel = dense.panel(size, columns, full)
     tall, middle = dense.TILES[registers()[1]][columns]
-    most = columns * lanes
-    for N in [most] if full else range(most - lanes + 1, most + 1):
+    for N in widths_of(columns, full, size):
         for M in {1, 2, middle, middle + 1, tall - 1, tall, tall + middle + 1, 2 * tall + 1}:
-            for R, gap, by_column in ((1, 0, False), (3, 5, True), (2, 0, True), (4, 3, False)):
-                with guarded(side) as guard:
-                    C_all = guard.empty((M - 1) * (N + gap) + N, DTYPES[size])
-                    init = guard.copy(rng.normal(size=N if gap else M * N), DTYPES[size], writeable=False)
-                    S_all = rng.normal(size=(M, R)).astype(DTYPES[size])
-                    S = guard.copy(S_all.T if by_column else S_all, writeable=False)
-                    V = guard.copy(rng.normal(size=(R - 1) * (N + gap) + N), DTYPES[size], writeable=False)
-                    steps = (1, M) if by_column else (R, 1)
-                    run(kernel, C_all, N + gap, init, 0 if gap else N, S, *steps, V, N + gap, M, N, R)
-                padded = np.full((2, max(M, R), N + gap), np.nan)
-                padded[0].reshape(-1)[: C_all.size] = C_all
-                padded[1].reshape(-1)[: V.size] = V
-                assert np.isnan(padded[0, :, N:]).all(), "wrote between the rows"
-                wanted = init.reshape(-1, N) + S_all.astype("f8") @ padded[1, :R, :N]
-                close(padded[0, :M, :N], wanted, size)
+            assert_panel_is_its_sum(dense.panel(size, columns, full), M, N, size, side)
+
+
+@on_each_side
+@in_each_size
+@pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
+def test_panels_with_the_biases_row_behind_all_weights_or_none(columns: int, size: int, side: Side) -> None:
+    tall, middle = dense.TILES[registers()[1]][columns]
+    kernel = dense.biased_panel(size, columns, False)
+    for N in widths_of(columns, False, size):
+        for M in {0, 1, middle, middle + 1, tall - 1, tall, tall + middle + 1, 2 * tall + 1}:
+            assert_panel_is_its_sum(kernel, M, N, size, side, biased=True)
+
+
+@on_each_side
+@in_each_size
+@pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
+@pytest.mark.parametrize("rows", dense.LOW)
+def test_low_panels(rows: int, columns: int, size: int, side: Side) -> None:
+    for N in widths_of(columns, False, size):
+        for M in {1, rows // 2 + 1, rows}:
+            assert_panel_is_its_sum(dense.low_panel(size, columns, False, rows), M, N, size, side)
 
 
 @in_each_size
@@ -141,9 +170,23 @@ def test_a_panel_with_an_activation_makes_of_its_sums_what_the_activation_makes_
     b, S, V = (rng.normal(size=shape).astype(DTYPES[size]) for shape in (N, (M, R), (R, N)))
     z, a, wanted = (np.empty((M, N), DTYPES[size]) for _ in range(3))
     for C, activation in ((z, "identity"), (a, sigma)):
-        run(dense.panel(size, 2, 1, activation), C, N, b, 0, S, R, 1, V, N, M, N, R)
+        run(dense.panel(size, 2, 1, activation), C, N, 0, b, 0, S, R, 1, V, N, M, N, R)
     run(activations.forward(sigma, size, N), wanted, z, M, N, N)
     assert a.tobytes() == wanted.tobytes() != z.tobytes()
+
+
+@in_each_size
+@pytest.mark.parametrize("sigma", [name for name in activations.ACTIVATIONS if activations.has_short_derivative(name)])
+def test_a_panel_with_a_derivative_makes_of_its_sums_what_the_activation_makes_of_deltas(sigma: str, size: int) -> None:
+    rng, M, N, R = np.random.default_rng(7), 31, 2 * lanes_of(size), 5
+    zeros, S, V = np.zeros(N, DTYPES[size]), *(rng.normal(size=n).astype(DTYPES[size]) for n in ((M, R), (R, N)))
+    both, da, wanted = np.empty((2, M, N), DTYPES[size]), *(np.empty((M, N), DTYPES[size]) for _ in range(2))
+    a, dz = both
+    run(activations.forward(sigma, size, N), a, rng.normal(size=(M, N)).astype(DTYPES[size]), M, N, N)
+    run(dense.panel(size, 2, 1, f"{sigma}'"), dz, N, -M * N, zeros, 0, S, R, 1, V, N, M, N, R)
+    run(dense.panel(size, 2, 1), da, N, 0, zeros, 0, S, R, 1, V, N, M, N, R)
+    run(activations.backward(sigma, size), wanted, a, a, da, M, N, N)
+    assert dz.tobytes() == wanted.tobytes() != da.tobytes()
 
 
 @on_each_side
@@ -161,7 +204,7 @@ def test_dense_of_every_width(size: int, side: Side) -> None:
                 b = guard.copy(rng.normal(size=N), DTYPES[size], writeable=False)
                 S = guard.copy(rng.normal(size=(M, R)), DTYPES[size], writeable=False)
                 V = guard.copy(rng.normal(size=(R, N)), DTYPES[size], writeable=False)
-                run(dense.dense(size), panels, C, N, b, 0, S, R, 1, V, N, M, N, R)
+                run(dense.dense(size), panels, C, N, 0, b, 0, S, R, 1, V, N, M, N, R)
             close(C, b + S.astype("f8") @ V, size)
 
 

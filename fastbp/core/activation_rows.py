@@ -17,7 +17,7 @@ FAR = 1000.0
 
 class Activation(NamedTuple):
     """A row of the table: σ(z), σ'(z, a), σ''(z, a); whether the derivatives read z; whether σ is short, so that a sum
-    goes through it before it is stored.
+    goes through it before it is stored, and whether σ' is.
     """
 
     value: Callable
@@ -25,6 +25,7 @@ class Activation(NamedTuple):
     second: Callable
     reads_z: bool = False
     short: bool = False
+    short_derivative: bool = False
 
 
 def zero(z, a):
@@ -263,20 +264,20 @@ def exponential_derivative(z, a):
 
 ACTIVATIONS = {
     "identity": Activation(identity, identity_derivative, zero),
-    "sigmoid": Activation(sigmoid, sigmoid_derivative, sigmoid_second),
-    "tanh": Activation(tanh, tanh_derivative, tanh_second),
-    "relu": Activation(relu, relu_derivative, zero, short=True),
-    "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, zero, short=True),
-    "elu": Activation(elu, elu_derivative, elu_second),
-    "selu": Activation(selu, selu_derivative, selu_second),
+    "sigmoid": Activation(sigmoid, sigmoid_derivative, sigmoid_second, short_derivative=True),
+    "tanh": Activation(tanh, tanh_derivative, tanh_second, short_derivative=True),
+    "relu": Activation(relu, relu_derivative, zero, short=True, short_derivative=True),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, zero, short=True, short_derivative=True),
+    "elu": Activation(elu, elu_derivative, elu_second, short_derivative=True),
+    "selu": Activation(selu, selu_derivative, selu_second, short_derivative=True),
     "gelu": Activation(gelu, gelu_derivative, gelu_second, reads_z=True),
     "gelu_tanh": Activation(gelu_tanh, gelu_tanh_derivative, gelu_tanh_second, reads_z=True),
     "silu": Activation(silu, silu_derivative, silu_second, reads_z=True),
     "mish": Activation(mish, mish_derivative, mish_second, reads_z=True),
     "softplus": Activation(softplus, softplus_derivative, softplus_second),
-    "hard_sigmoid": Activation(hard_sigmoid, hard_sigmoid_derivative, zero, short=True),
+    "hard_sigmoid": Activation(hard_sigmoid, hard_sigmoid_derivative, zero, short=True, short_derivative=True),
     "sin": Activation(sin, sin_derivative, sin_second, reads_z=True),
     "gaussian": Activation(gaussian, gaussian_derivative, gaussian_second, reads_z=True),
-    "exponential": Activation(exponential, exponential_derivative, exponential_derivative),
+    "exponential": Activation(exponential, exponential_derivative, exponential_derivative, short_derivative=True),
 }
 """Elementwise activations, for any layer."""

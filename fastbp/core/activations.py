@@ -31,6 +31,11 @@ def is_short(activation):
     return activation in ACTIVATIONS and ACTIVATIONS[activation].short
 
 
+def has_short_derivative(activation):
+    """Whether a delta goes through σ' before it is stored: see activation_rows.py."""
+    return activation in ACTIVATIONS and ACTIVATIONS[activation].short_derivative
+
+
 def side_by_side(size):
     """Numbers whose σ or σ' is computed at once: several vectors, with eight registers each.
 

@@ -15,6 +15,7 @@ from .table import (
     LAYER_B,
     LAYER_BACKWARD,
     LAYER_DA,
+    LAYER_DELTAS,
     LAYER_DOTS,
     LAYER_DROPOUT,
     LAYER_DROPPED,
@@ -24,8 +25,10 @@ from .table import (
     LAYER_IN,
     LAYER_OUT,
     LAYER_PANELS,
+    LAYER_SLOPED,
     LAYER_SLOTS,
     LAYER_STRIDE,
+    LAYER_SUMS,
     LAYER_UNIT,
     LAYER_W,
     LAYER_WT,
@@ -79,7 +82,7 @@ def forward(size):
                 call(layer[LAYER_DOTS], z, stride, b, 0, x, x_row, w, w_row, rows, n_out, n_in)
             elif l > 0 or summed == 0:
                 panels, activated = shift(layer, LAYER_PANELS), layer[LAYER_ACTIVATED]
-                call(net[NET_DENSE], panels, z, stride, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
+                call(net[NET_DENSE], panels, z, stride, 0, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
             if layer[LAYER_FORWARD] and not activated and (l + 1 < net[NET_LAYERS] or activate_last):
                 call(layer[LAYER_FORWARD], a, z, rows, n_out, stride)
             x, x_row = a, stride
@@ -101,7 +104,7 @@ def backward(size):
 
     @kernel(VOID(INTEGERS, P, P, INT, P, P, P, P, P, INT, DOUBLE, P, INT, INT, INT), size)
     def backward(net, theta, wt, transposed, zeros, costs, spare, y, weights, w_row, scale, work, capacity, row, rows):
-        l, panels = net[NET_LAYERS] - 1, shift(net, NET_PANELS)
+        l, sloped = net[NET_LAYERS] - 1, 0
         layer = layer_of(net, l)
         n_out, stride = layer[LAYER_OUT], layer[LAYER_STRIDE]
         d, x = place(work, capacity, row, layer, LAYER_DA), place(work, capacity, row, layer, LAYER_A)
@@ -111,17 +114,18 @@ def backward(size):
         while True:
             z, a = place(work, capacity, row, layer, LAYER_Z), place(work, capacity, row, layer, LAYER_A)
             dz, da = place(work, capacity, row, layer, LAYER_DZ), place(work, capacity, row, layer, LAYER_DA)
-            if layer[LAYER_BACKWARD] != 0:  # else identity, with dz in the place of da, or fused
+            if layer[LAYER_BACKWARD] != 0 and not sloped:  # else identity, with dz in the place of da, or fused
                 call(layer[LAYER_BACKWARD], dz, z, a, da, rows, layer[LAYER_OUT], stride)
             if l == 0:
                 return
             l -= 1
             below = layer_of(net, l)
             da, da_row = place(work, capacity, row, below, LAYER_DA), below[LAYER_STRIDE]
-            n_in, n_out = layer[LAYER_IN], layer[LAYER_OUT]
+            n_in, n_out, sloped = layer[LAYER_IN], layer[LAYER_OUT], 0
             if transposed:
-                w = shift(wt, layer[LAYER_WT])
-                call(net[NET_DENSE], panels, da, da_row, zeros, 0, dz, stride, 1, w, da_row, rows, n_in, n_out)
+                w, beside = shift(wt, layer[LAYER_WT]), capacity * (below[LAYER_A] - below[LAYER_DA])
+                sloped, panels = layer[LAYER_SLOPED], shift(layer, LAYER_DELTAS)
+                call(net[NET_DENSE], panels, da, da_row, beside, zeros, 0, dz, stride, 1, w, da_row, rows, n_in, n_out)
             else:
                 w = shift(theta, layer[LAYER_W])
                 call(net[NET_DOTS], da, da_row, zeros, 0, dz, stride, w, n_out, rows, n_in, n_out)
@@ -180,26 +184,30 @@ def sums(size):
     @kernel(VOID(INTEGERS, P, INT, P, P, P, INT, P, INT, INT, INT, INT), size)
     def sums(net, gradient, add, zeros, scratch, x, x_row, work, capacity, count, rank, workers):
         wide_vectors()
-        panels = shift(net, NET_PANELS)
         for l in range(net[NET_LAYERS]):
             layer = layer_of(net, l)
             n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
             dz = place(work, capacity, 0, layer, LAYER_DZ)
             low, high = share(layer, rank, workers)
-            rows = minimum(high, n_in) - low
+            rows, biases = minimum(high, n_in) - low, high > n_in
+            a = shift(x, minimum(low, n_in - 1))
             dw = shift(gradient, layer[LAYER_W] + low * n_out)
             init, i_row = (dw, n_out) if add else (zeros, 0)
-            if rows > 0 and layer[LAYER_UNIT] > 1 and count >= TURNED:
-                a = shift(x, low)
+            if layer[LAYER_UNIT] == 1:
+                panels = shift(layer, LAYER_SUMS) if biases else shift(net, NET_PANELS)
+                call(net[NET_DENSE], panels, dw, n_out, 0, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
+                biases = 0
+            elif rows > 0 and count < TURNED:
+                panels = shift(net, NET_PANELS)
+                call(net[NET_DENSE], panels, dw, n_out, 0, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
+            elif rows > 0:
+                panels = shift(layer, LAYER_SUMS)
                 if add:
                     call(net[NET_TRANSPOSE], scratch, rows, dw, n_out, rows, n_out)
                     init, i_row = scratch, rows
-                call(net[NET_DENSE], panels, scratch, rows, init, i_row, dz, 1, stride, a, x_row, n_out, rows, count)
+                call(net[NET_DENSE], panels, scratch, rows, 0, init, i_row, dz, 1, stride, a, x_row, n_out, rows, count)
                 call(net[NET_TRANSPOSE], dw, n_out, scratch, rows, n_out, rows)
-            elif rows > 0:
-                a = shift(x, low)
-                call(net[NET_DENSE], panels, dw, n_out, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
-            if high > n_in:
+            if biases:
                 db = shift(gradient, layer[LAYER_B])
                 add_rows(db, db if add else zeros, dz, stride, count, n_out, lanes)
             x, x_row = place(work, capacity, 0, layer, LAYER_DROPPED), stride

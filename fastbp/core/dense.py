@@ -1,26 +1,17 @@
 """The three sums of a fully-connected layer, as one kernel: C[m, n] = init[m, n] + Σ_r S[m, r] V[r, n].
 
     forward           z_nj  = b_j + Σ_k a_nk w_jk      m = example, r = k, lanes = j, V = w; or a_nj = σ(z_nj)
-    deltas            da_nk =       Σ_j dz_nj w_jk     m = example, r = j, lanes = k, V = w transposed
-    weight gradients  dw_jk =       Σ_n a_nk dz_nj     m = k, r = example, lanes = j, V = dz
+    deltas            da_nk =       Σ_j dz_nj w_jk     m = example, r = j, lanes = k, V = w transposed; or dz_nk
+    weight gradients  dw_jk =       Σ_n a_nk dz_nj     m = k, r = example, lanes = j, V = dz; db_j is one row more
 
-S is read element by element with two strides, so one kernel serves all three. The sum over r runs in order from
-`init` in every tile: all tiles give the same bits, and a sum may be continued from C itself (init = C).
+S is read element by element with two strides, so one kernel serves all three. See tile.py for the order of the sums.
 """
 
 import functools
 
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
-
-from .activation_rows import ACTIVATIONS
-from .compile import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, registers, wide_vectors
-from .memory import load_lanes, shift, store_lanes
-from .simd import Mask, Vector, first_lanes, float_function, spread
-from .values import Lanes
-
-GROUP = 4  # rows of S that one pointer serves
+from .compile import INT, INTEGERS, POINTERS, VOID, call, inline, kernel, lanes_of, registers, wide_vectors
+from .memory import shift
+from .tile import Shape, tile_of
 
 # Rows of the two register tiles, by number of SIMD registers and of vectors in a row of the tile. Those of the tall
 # one, rows x vectors, the vectors of V and one element of S fill the registers; the other has sums enough for two
@@ -31,109 +22,29 @@ TILES = {
 }
 
 
-def unrelated(builder, pointer):
-    """The same pointer, of which LLVM does not know where it comes from.
-
-    It would otherwise find each row's address by an addition to that of the row before: a chain as long as the loop.
-    """
-    same = ir.FunctionType(pointer.type, [pointer.type])
-    return builder.asm(same, "", "=r,0", [pointer], side_effect=False)
+ENOUGH_SUMS = 8
+"""Side by side, so that none waits for the one before: two units take four cycles for a multiply-add."""
 
 
-@intrinsic(prefer_literal=True)
-def tile(typingctx, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, rows, some, columns, lanes, full, sigma):
-    """Overwrites `rows` rows of C: C[m, n] = σ(init[m, n] + Σ_r S[m, r] V[r, n]), all sums held in registers.
-
-    With `some`, perhaps only M of these rows are there; then the last is made more than once: as quickly, as the sums
-    of a few rows would wait for one another. A row is `columns` vectors of `lanes`; unless `full`, the last is cut by a
-    mask so that it has N lanes in all. sigma: the activation's name.
-    """
-    rows, some, columns = rows.literal_value, some.literal_value, columns.literal_value
-    vector = Vector(C.dtype, lanes.literal_value)
-    activated = ACTIVATIONS[sigma.literal_value].value
-
-    def codegen(context, builder, sig, args):
-        C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R = args[:12]
-        whole = Mask(vector.lanes, full=True), None
-        last = whole
-        if not full.literal_value:
-            before = ir.IntType(64)((columns - 1) * vector.lanes)
-            last = Mask(vector.lanes), first_lanes(builder, builder.sub(N, before), vector.lanes)
-        masks = [whole] * (columns - 1) + [last]
-
-        def step(pointer, count):
-            return builder.gep(pointer, [count])
-
-        def vectors_at(pointer):
-            return [(step(pointer, ir.IntType(64)(n * vector.lanes)), *mask) for n, mask in enumerate(masks)]
-
-        def load_row(pointer):
-            return [load_lanes(builder, at, vector, *mask) for at, *mask in vectors_at(pointer)]
-
-        numbers = [ir.IntType(64)(m) for m in range(rows)]
-        if some:
-            last = builder.sub(M, ir.IntType(64)(1))
-            numbers = [builder.select(builder.icmp_signed("<", m, last), m, last) for m in numbers]
-
-        def row(m, stride):
-            return builder.mul(numbers[m], stride)
-
-        sums = [[cgutils.alloca_once_value(builder, value) for value in load_row(init)] for _ in range(rows)]
-        with builder.if_then(builder.icmp_signed("!=", i_row, ir.IntType(64)(0))):
-            for m in range(rows):
-                for sum_mn, value in zip(sums[m], load_row(step(init, row(m, i_row))), strict=True):
-                    builder.store(value, sum_mn)
-        groups = range(0, rows, GROUP)
-        s_at = [cgutils.alloca_once_value(builder, step(S, row(m, s_row))) for m in groups]
-        v_at = cgutils.alloca_once_value(builder, V)
-        within = [builder.mul(builder.sub(numbers[m], numbers[m // GROUP * GROUP]), s_row) for m in range(rows)]
-        multiply_add = float_function(builder, "fmuladd", vector.llvm, 3)
-
-        with cgutils.for_range(builder, R):
-            v = builder.load(v_at)
-            builder.store(step(v, v_row), v_at)
-            v_row_n = load_row(v)
-            for m, sums_m in enumerate(sums):
-                if m % GROUP == 0:
-                    s = unrelated(builder, builder.load(s_at[m // GROUP]))
-                    builder.store(step(s, s_sum), s_at[m // GROUP])
-                s_m = spread(builder, builder.load(step(s, within[m])), vector.lanes)
-                for sum_mn, v_n in zip(sums_m, v_row_n, strict=True):
-                    builder.store(builder.call(multiply_add, [s_m, v_n, builder.load(sum_mn)]), sum_mn)
-
-        for m, sums_m in enumerate(sums):
-            for sum_mn, (at, *mask) in zip(sums_m, vectors_at(step(C, row(m, c_row))), strict=True):
-                store_lanes(builder, at, vector, activated(Lanes(builder, builder.load(sum_mn))).value, *mask)
-        return context.get_dummy_value()
-
-    i64 = types.int64
-    literals = [types.literal(number) for number in (rows, some, columns, vector.lanes)]
-    return types.void(C, i64, init, i64, S, i64, i64, V, i64, i64, i64, i64, *literals, full, sigma), codegen
-
-
-@functools.cache
-def panel(size, columns, full, sigma="identity"):
-    """The kernel for at most `columns` vectors of lanes; `full` if they are all whole; sigma: a short activation.
-
-    Overwrites C (M, N): C[m * c_row + n] = σ(init[m * i_row + n] + Σ_r S[m * s_row + r * s_sum] V[r * v_row + n]).
-    """
-    lanes = lanes_of(size)
-    tall, middle = TILES[registers()[1]][columns]
+def panel_signature(size):
+    """Of every panel: C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R."""
     P = POINTERS[size]
+    return VOID(P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT)
 
-    @kernel(VOID(P, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size, columns, full, sigma)
-    def panel(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
-        wide_vectors()
+
+def rows_by_tiles(shape):
+    """The loop over all rows of a panel, for `inline`."""
+    tall, middle = TILES[registers()[1]][shape.columns]
+    tall_tile = tile_of(shape._replace(rows=tall))
+    middle_tile, one_tile = tile_of(shape._replace(rows=middle, some=True)), tile_of(shape._replace(rows=1))
+
+    @inline
+    def all_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         while M >= tall:
-            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, tall, 0, columns, lanes, full, sigma)
-            C, init, S, M = (
-                shift(C, tall * c_row),
-                shift(init, tall * i_row),
-                shift(S, tall * s_row),
-                M - tall,
-            )
+            tall_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            C, init, S, M = shift(C, tall * c_row), shift(init, tall * i_row), shift(S, tall * s_row), M - tall
         while M > 1:
-            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, middle, 1, columns, lanes, full, sigma)
+            middle_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
             C, init, S, M = (
                 shift(C, middle * c_row),
                 shift(init, middle * i_row),
@@ -141,9 +52,64 @@ def panel(size, columns, full, sigma="identity"):
                 M - middle,
             )
         if M == 1:
-            tile(C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R, 1, 0, columns, lanes, full, sigma)
+            one_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+
+    return all_rows
+
+
+@functools.cache
+def panel(size, columns, full, visit="identity"):
+    """The kernel for at most `columns` vectors of lanes; `full` if they are all whole; visit: see tile.py.
+
+    Overwrites C (M, N): C[m * c_row + n] = visit(init[m * i_row + n] + Σ_r S[m * s_row + r * s_sum] V[r * v_row + n]).
+    """
+    all_rows = rows_by_tiles(Shape(1, columns, lanes_of(size), full, visit=visit))
+
+    @kernel(panel_signature(size), size, columns, full, visit)
+    def panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        wide_vectors()
+        all_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
 
     return panel
+
+
+@functools.cache
+def biased_panel(size, columns, full):
+    """As `panel`, and overwrites one row more: C[M * c_row + n] = init[M * i_row + n] + Σ_r V[r * v_row + n]."""
+    shape = Shape(1, columns, lanes_of(size), full)
+    tall, middle = TILES[registers()[1]][columns]
+    tall = min(tall, (registers()[1] - 1) // columns - 2)  # one row of sums more, V's and an element of S
+    tall_tile = tile_of(shape._replace(rows=tall, ones=True))
+    middle_tile = tile_of(shape._replace(rows=middle, some=True, ones=True))
+    all_rows = rows_by_tiles(shape)
+
+    @kernel(panel_signature(size), size, columns, full)
+    def biased_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        wide_vectors()
+        if tall <= M:
+            tall_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            done = tall
+        else:
+            middle_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            done = middle
+        C, init, S = shift(C, done * c_row), shift(init, done * i_row), shift(S, done * s_row)
+        all_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M - done, N, R)
+
+    return biased_panel
+
+
+@functools.cache
+def low_panel(size, columns, full, rows):
+    """As `panel`, for at most `rows` rows; where these are too few sums the terms are divided among several."""
+    parts = -(-ENOUGH_SUMS // (rows * columns))
+    few_rows = tile_of(Shape(rows, columns, lanes_of(size), full, some=True, parts=parts))
+
+    @kernel(panel_signature(size), size, columns, full, rows)
+    def low_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        wide_vectors()
+        few_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+
+    return low_panel
 
 
 @functools.cache
@@ -156,13 +122,13 @@ def dense(size):
     width = panel_width(size)
     P = POINTERS[size]
 
-    @kernel(VOID(INTEGERS, P, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
-    def dense(panels, C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+    @kernel(VOID(INTEGERS, P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
+    def dense(panels, C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         while N >= width:
-            call(panels[0], C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
+            call(panels[0], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
             C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
         if N > 0:
-            call(panels[1 + (N - 1) // lanes], C, c_row, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            call(panels[1 + (N - 1) // lanes], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
 
     return dense
 
@@ -172,15 +138,25 @@ def panel_width(size):
     return max(TILES[registers()[1]]) * lanes_of(size)
 
 
-def panels_for(size, widths, sigma="identity"):
+LOW = (1, 2, 4)
+"""Rows of the panels for fewer rows than ENOUGH_SUMS."""
+
+
+def panels_for(size, widths, make=panel, *options):
     """The panels that rows of these widths need, by number: 0 of whole vectors, then the tails of 1, 2, … vectors."""
     lanes = lanes_of(size)
     whole = panel_width(size)
     panels = {}
     for width in widths:
         if width >= whole:
-            panels[0] = panel(size, whole // lanes, 1, sigma)
+            panels[0] = make(size, whole // lanes, 1, *options)
         vectors = -(-(width % whole) // lanes)
         if vectors:
-            panels[vectors] = panel(size, vectors, 0, sigma)
+            panels[vectors] = make(size, vectors, 0, *options)
     return panels
+
+
+def turned_panels(size, n_in, n_out):
+    """The panels of the sums of turned weights: n_out rows of n_in."""
+    rows = next((rows for rows in LOW if n_out <= rows), 0)
+    return panels_for(size, (n_in,), low_panel, rows) if rows else panels_for(size, (n_in,))

@@ -79,10 +79,21 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     _,
     _,
     LAYER_ACTIVATED,  # 1: these make a, not z
+    LAYER_DELTAS,  # panels of the deltas below, as NET_PANELS
+    _,
+    _,
+    _,
+    _,
+    LAYER_SLOPED,  # 1: these make dz, not da
+    LAYER_SUMS,  # panels of the weights' gradient, with that of the biases unless they are turned, as NET_PANELS
+    _,
+    _,
+    _,
+    _,
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(24)
+) = range(35)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 

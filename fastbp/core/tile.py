@@ -1,0 +1,176 @@
+"""A tile of the sum of dense.py: rows x vectors of C, summed in registers.
+
+The sum over r runs in order from `init` in every tile of one part: all of these give the same bits, and a sum may be
+continued from C itself (init = C).
+"""
+
+from typing import NamedTuple
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .activation_rows import ACTIVATIONS
+from .memory import load_lanes, store_lanes
+from .simd import INT64, Mask, Vector, constant, first_lanes, float_function, spread
+from .values import Lanes
+
+GROUP = 4  # rows of S that one pointer serves
+
+
+class Shape(NamedTuple):
+    """What a tile is compiled for."""
+
+    rows: int
+    columns: int
+    """Vectors in a row."""
+    lanes: int
+    full: bool
+    """All vectors are whole; else the last is cut by a mask, so that a row has N lanes in all."""
+    some: bool = False
+    """Perhaps only M of the rows are there; then the last is made more than once: as quickly, as the sums of a few rows
+    would wait for one another."""
+    ones: bool = False
+    """Row M of C is made, too, as if row M of S were of ones: M may be 0 then."""
+    parts: int = 1
+    """Every how manyth term goes to the same sum: where there are not enough sums to keep the units busy."""
+    visit: str = "identity"
+    """What becomes of a sum on its way to C: see `visitor`."""
+
+
+def visitor(name):
+    """(C, beside) -> what is stored: σ(C) for the name of a short σ, C σ' for the name and a prime, a being beside."""
+    row = ACTIVATIONS[name.rstrip("'")]
+    if name.endswith("'"):
+        return lambda total, a: row.derivative(a, a) * total
+    return lambda total, a: row.value(total)
+
+
+def unrelated(builder, pointer):
+    """The same pointer, of which LLVM does not know where it comes from.
+
+    It would otherwise find each row's address by an addition to that of the row before: a chain as long as the loop.
+    """
+    same = ir.FunctionType(pointer.type, [pointer.type])
+    return builder.asm(same, "", "=r,0", [pointer], side_effect=False)
+
+
+class Code:
+    """The instructions of a tile in the making."""
+
+    def __init__(self, builder, shape, vector, M, N):
+        self.builder, self.shape, self.vector = builder, shape, vector
+        whole = Mask(vector.lanes, full=True), None
+        last = whole
+        if not shape.full:
+            before = INT64((shape.columns - 1) * vector.lanes)
+            last = Mask(vector.lanes), first_lanes(builder, builder.sub(N, before), vector.lanes)
+        self.masks = [whole] * (shape.columns - 1) + [last]
+        self.numbers = [INT64(m) for m in range(shape.rows)]
+        if shape.some:
+            last = self.larger(builder.sub(M, INT64(1)), INT64(0))
+            self.numbers = [builder.select(builder.icmp_signed("<", m, last), m, last) for m in self.numbers]
+        self.multiply_add = float_function(builder, "fmuladd", vector.llvm, 3)
+
+    def larger(self, x, y):
+        return self.builder.select(self.builder.icmp_signed(">", x, y), x, y)
+
+    def step(self, pointer, count):
+        return self.builder.gep(pointer, [count])
+
+    def row(self, pointer, m, stride):
+        return self.step(pointer, self.builder.mul(m, stride))
+
+    def vectors_at(self, pointer):
+        return [(self.step(pointer, INT64(n * self.vector.lanes)), *mask) for n, mask in enumerate(self.masks)]
+
+    def load_row(self, pointer):
+        return [load_lanes(self.builder, at, self.vector, *mask) for at, *mask in self.vectors_at(pointer)]
+
+    def variables(self, values):
+        return [cgutils.alloca_once_value(self.builder, value) for value in values]
+
+    def begin(self, init, i_row, numbers):
+        """The sums' variables of these rows, from row 0 of init, which is that of all rows if i_row is 0."""
+        sums = [self.variables(self.load_row(init)) for _ in numbers]
+        with self.builder.if_then(self.builder.icmp_signed("!=", i_row, INT64(0))):
+            for m, sums_m in zip(numbers, sums, strict=True):
+                for sum_mn, value in zip(sums_m, self.load_row(self.row(init, m, i_row)), strict=True):
+                    self.builder.store(value, sum_mn)
+        return sums
+
+    def zeros(self, sums):
+        zero = constant(self.vector.llvm, 0.0)
+        return [self.variables([zero] * self.shape.columns) for _ in sums]
+
+    def add_products(self, sums, R, S, s_row, s_sum, V, v_row):
+        """Adds the terms to the sums, each to those of the next part: sums[part][m][n]."""
+        builder, numbers = self.builder, self.numbers
+        groups = range(0, len(numbers), GROUP)
+        s_at, v_at = self.variables(self.row(S, numbers[m], s_row) for m in groups), self.variables([V])[0]
+        within = [builder.mul(builder.sub(numbers[m], numbers[m // GROUP * GROUP]), s_row) for m in range(len(numbers))]
+
+        def add_term(sums):
+            v = builder.load(v_at)
+            builder.store(self.step(v, v_row), v_at)
+            v_row_n = self.load_row(v)
+            for m in range(len(numbers)):
+                if m % GROUP == 0:
+                    s = unrelated(builder, builder.load(s_at[m // GROUP]))
+                    builder.store(self.step(s, s_sum), s_at[m // GROUP])
+                s_m = spread(builder, builder.load(self.step(s, within[m])), self.vector.lanes)
+                for sum_mn, v_n in zip(sums[m], v_row_n, strict=True):
+                    builder.store(builder.call(self.multiply_add, [s_m, v_n, builder.load(sum_mn)]), sum_mn)
+            for sums_m in sums[len(numbers) :]:  # of ones
+                for sum_mn, v_n in zip(sums_m, v_row_n, strict=True):
+                    builder.store(builder.fadd(builder.load(sum_mn), v_n), sum_mn)
+
+        parts = INT64(len(sums))
+        with cgutils.for_range(builder, builder.sdiv(R, parts)):
+            for part in sums:
+                add_term(part)
+        if len(sums) > 1:
+            with cgutils.for_range(builder, builder.srem(R, parts)):
+                add_term(sums[0])
+
+    def end(self, sums, C, c_row, beside, numbers):
+        """Overwrites these rows of C by what the visitor makes of the sums of all parts."""
+        builder, visit = self.builder, visitor(self.shape.visit)
+
+        def total(values):
+            half = len(values) // 2
+            return builder.fadd(total(values[:half]), total(values[half:])) if half else values[0]
+
+        for m, parts in zip(numbers, zip(*sums, strict=True), strict=True):
+            for n, (at, *mask) in enumerate(self.vectors_at(self.row(C, m, c_row))):
+                value, a = Lanes(builder, total([builder.load(part[n]) for part in parts])), None
+                if self.shape.visit.endswith("'"):
+                    a = Lanes(builder, load_lanes(builder, self.step(at, beside), self.vector, *mask))
+                store_lanes(builder, at, self.vector, visit(value, a).value, *mask)
+
+
+def tile_of(shape):
+    """The tile of a Shape, as a function of compiled code.
+
+    Overwrites shape.rows rows of C: C[m, n] = visit(init[m, n] + Σ_r S[m, r] V[r, n]); `beside` is the distance from
+    C's elements to what else its visitor reads.
+    """
+
+    @intrinsic
+    def tile(typingctx, C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        vector = Vector(C.dtype, shape.lanes)
+
+        def codegen(context, builder, sig, args):
+            C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R = args
+            code = Code(builder, shape, vector, M, N)
+            numbers = code.numbers + [M] * shape.ones
+            sums = [code.begin(init, i_row, numbers)]
+            sums += [code.zeros(sums[0]) for _ in range(1, shape.parts)]
+            code.add_products(sums, R, S, s_row, s_sum, V, v_row)
+            code.end(sums, C, c_row, beside, numbers)
+            return context.get_dummy_value()
+
+        i64 = types.int64
+        return types.void(C, i64, i64, init, i64, S, i64, i64, V, i64, i64, i64, i64), codegen
+
+    return tile
