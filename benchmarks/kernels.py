@@ -21,9 +21,10 @@ from fastbp.core.memory import every, fill, store
 from fastbp.core.simd import Vector
 from fastbp.core.traced import multiply_add, traced
 from fastbp.core.values import Lanes
+from fastbp.layers import stride_of
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, Course
-from fastbp.program import Objective, aligned_zeros, stride_of, training_table
+from fastbp.program import Objective, aligned_zeros, training_table
 from fastbp.schedules import Progress
 
 EXAMPLES = 128

@@ -9,8 +9,9 @@ from fastbp.core import backprop
 from fastbp.core import table as slots
 from fastbp.core.workspace import padded
 from fastbp.job import Examples
+from fastbp.layers import stride_of
 from fastbp.network import Network
-from fastbp.program import aligned_zeros, stride_of
+from fastbp.program import aligned_zeros
 
 Array = NDArray[Any]
 

@@ -6,14 +6,12 @@ Only the kernels that the network uses are compiled. Addresses hold for this pro
 import ctypes
 import functools
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbp.core import (
-    activations,
     backprop,
     dense,
     dots,
@@ -23,18 +21,14 @@ from fastbp.core import (
     online,
     penalty,
     step,
-    transpose,
     workspace,
 )
 from fastbp.core import table as slots
-from fastbp.core.compile import lanes_of
+from fastbp.layers import fill_activations, fill_layout, fill_sums, stride_of
 from fastbp.losses import AnyLoss, kernel_of, outputs_of
 from fastbp.network import Network
 
 ALIGNMENT = 64
-
-LINE = 64
-"""Rows in the workspace are multiples of so many bytes: whole vectors."""
 
 BLOCK_BYTES = 128 * 1024
 """Activations of the examples that pass through all layers together: they stay in the first two caches."""
@@ -42,9 +36,6 @@ BLOCK_BYTES = 128 * 1024
 
 MANY_WEIGHTS = 64 * 1024
 """Weights of a first layer that it costs more to move between cores than the sums of its two halves."""
-
-NARROW_INPUTS = 24
-"""Inputs from which on a few outputs are summed with the lanes over them."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +64,6 @@ def embedded_table(network: Network, size: int, objective: Objective) -> NDArray
     inference = inference_table(network, size)
     net[-slots.LAYER_SLOTS + slots.LAYER_FORWARD] = inference[-slots.LAYER_SLOTS + slots.LAYER_FORWARD]
     return net
-
-
-def stride_of(width: int, size: int) -> int:
-    """Elements between rows of `width` elements, padded; not a multiple of 1 KB, whose rows share cache sets."""
-    line = LINE // size
-    stride = -(-width // line) * line
-    return stride + line if stride * size % 1024 == 0 else stride
 
 
 class Inference(NamedTuple):
@@ -164,27 +148,6 @@ def make_table(
     return net
 
 
-def fill_sums(network: Network, layers: NDArray[np.int64], size: int, *, keep: bool) -> dict[int, int]:
-    """Which way the lanes of each layer's sums go; returns the header's entries for them."""
-    widths, scratch = set(network.sizes[1:]), 0
-    for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
-        layers[l, slots.LAYER_UNIT] = 1
-        panels = dense.panels_for(size, (n_out,), dense.biased_panel) if network.bias else {}
-        if turned(n_in, n_out, size):
-            layers[l, slots.LAYER_UNIT] = dense.panel_width(size)
-            panels = dense.turned_panels(size, n_in, n_out)
-            scratch = max(scratch, n_out * stride_of(n_in, size))
-        if l > 0 and not keep and n_in >= NARROW_INPUTS and dots.narrow_rows(n_out, size):
-            layers[l, slots.LAYER_DOTS] = dots.dots(size, dots.narrow_rows(n_out, size)).address
-        fill_panels(layers[l], slots.LAYER_SUMS, panels)
-    transposes = network.n_layers > 1 or scratch > 0
-    return {slots.NET_PANELS + i: panel.address for i, panel in dense.panels_for(size, widths).items()} | {
-        slots.NET_SCRATCH: scratch,
-        slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in, size) for n_in, n_out in pairwise(network.sizes[1:])),
-        slots.NET_TRANSPOSE: transpose.transpose(size).address if transposes else 0,
-    }
-
-
 def training_header(network: Network, size: int, objective: Objective, *, keep: bool) -> dict[int, int]:
     """The header's entries for the objective and the phases of a training step."""
     loss, fused = kernel_of(objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep)
@@ -205,73 +168,6 @@ def training_header(network: Network, size: int, objective: Objective, *, keep: 
         slots.NET_ROWS: sum(network.sizes[:-1]) + network.bias * network.n_layers,
         slots.NET_PENALTY: penalty.penalty(size).address if objective.l1 or objective.l2 else 0,
     }
-
-
-def fill_activations(
-    network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool, fused: bool
-) -> None:
-    """Where z becomes a, and da dz: on the way to memory if that is short, else after it, or in the loss."""
-    for l, (width, activation) in enumerate(zip(network.sizes[1:], network.activations, strict=True)):
-        layer, last = layers[l], l == network.n_layers - 1
-        needed = (activation != "identity" or keep) and not (last and fused)
-        short = needed and not keep and not last and activations.is_short(activation)
-        visit = activation if short else "identity"
-        fill_panels(layer, slots.LAYER_PANELS, dense.panels_for(size, (width,), dense.panel, visit))
-        layer[slots.LAYER_ACTIVATED] = short
-        if needed:
-            layer[slots.LAYER_FORWARD] = activations.forward(activation, size, width).address
-        if needed and training:
-            layer[slots.LAYER_BACKWARD] = activations.backward(activation, size).address
-        if training and not last:
-            sloped = needed and not keep and not layer[slots.LAYER_DROPOUT]
-            sloped = sloped and activations.has_short_derivative(activation)
-            visit = f"{activation}'" if sloped else "identity"
-            fill_panels(layers[l + 1], slots.LAYER_DELTAS, dense.panels_for(size, (width,), dense.panel, visit))
-            layers[l + 1, slots.LAYER_SLOPED] = sloped
-
-
-def fill_panels(layer: NDArray[np.int64], first: int, panels: dict[int, Any]) -> None:
-    """The panels' addresses, from slot `first` on."""
-    for i, panel in panels.items():
-        layer[first + i] = panel.address
-
-
-def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool) -> int:
-    """Offsets of each layer in theta and in the activations; returns the activations' elements for one example."""
-    at, transposed = 0, 0
-    for l, ((n_in, n_out), activation) in enumerate(zip(pairwise(network.sizes), network.activations, strict=True)):
-        layer, stride = layers[l], stride_of(n_out, size)
-        layer[slots.LAYER_IN], layer[slots.LAYER_OUT], layer[slots.LAYER_STRIDE] = n_in, n_out, stride
-        layer[slots.LAYER_W] = network.offsets[l]
-        layer[slots.LAYER_B] = network.offsets[l] + n_in * n_out if network.bias else -1
-        own_z = keep or (training and activations.reads_z(activation))
-        layer[slots.LAYER_Z] = at
-        at += stride * own_z
-        layer[slots.LAYER_A] = at
-        at += stride
-        layer[slots.LAYER_DZ] = layer[slots.LAYER_DA] = at
-        at += stride * training
-        layer[slots.LAYER_DROPPED] = layer[slots.LAYER_A]
-        if layer[slots.LAYER_DROPOUT]:
-            layer[slots.LAYER_DROPPED], layer[slots.LAYER_FACTORS] = at, at + stride
-            at += 2 * stride
-        if keep and training:
-            layer[slots.LAYER_DA] = at
-            at += stride
-        if l > 0:
-            layer[slots.LAYER_WT] = transposed
-            transposed += n_out * stride_of(n_in, size)
-    return at
-
-
-def turned(n_in: int, n_out: int, size: int) -> bool:
-    """Whether the weight gradients' sums cost less with their lanes over the inputs than over the outputs.
-
-    Vectors a multiply-add needs for one example: n_in times those of a row of outputs, or n_out times those of a row
-    of inputs, which are then turned.
-    """
-    lanes = lanes_of(size)
-    return bool(1.25 * n_out * -(-n_in // lanes) < n_in * -(-n_out // lanes))
 
 
 def aligned_zeros(count: int, dtype: DTypeLike) -> NDArray[Any]:

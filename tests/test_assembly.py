@@ -23,6 +23,7 @@ from fastbp.core import (
     examples,
     loss_kernels,
     losses,
+    narrow,
     online,
     optimizers,
     penalty,
@@ -70,6 +71,7 @@ LOSSES = {
 STRUCTURE = {
     "dense": dense.dense,
     "transpose": transpose.transpose,
+    **{f"{n} outputs of 16": lambda size, n=n: narrow.narrow_panel(size, 16, n) for n in (1, lanes_of(8) // 2)},
     **{f"dots of {rows} rows": lambda size, rows=rows: dots.dots(size, rows) for rows in (1, 2)},
     "forward": backprop.forward,
     "backward": backprop.backward,

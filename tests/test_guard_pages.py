@@ -15,7 +15,7 @@ from guard import PAGE, SIDES, Guard, Side, guarded
 from numba import njit
 
 from fastbp import SGD, Adam, AdamW, Model, jit
-from fastbp.core import activations, dense, dots, losses, optimizers
+from fastbp.core import activations, dense, dots, losses, narrow, optimizers
 from fastbp.core.compile import Kernel, lanes_of, registers
 from fastbp.core.transpose import transpose
 from fastbp.core.workspace import embedded_size, shards_of
@@ -161,6 +161,28 @@ def test_low_panels(rows: int, columns: int, size: int, side: Side) -> None:
     for N in widths_of(columns, False, size):
         for M in {1, rows // 2 + 1, rows}:
             assert_panel_is_its_sum(dense.low_panel(size, columns, False, rows), M, N, size, side)
+
+
+NARROW = [(R, N) for R in (1, 2, 3, 7, 8, 16, 23) for N in (1, 2, 3, 4)]
+
+
+@on_each_side
+@in_each_size
+@pytest.mark.parametrize(("R", "N"), NARROW)
+def test_narrow_panels_have_the_bits_of_a_panel(R: int, N: int, size: int, side: Side) -> None:
+    if not narrow.fits(R, N, size):
+        pytest.skip("a vector has no room for two rows of so many outputs")
+    rng, kernels = np.random.default_rng(R), (narrow.narrow_panel(size, R, N, "relu"), dense.panel(size, 1, 0, "relu"))
+    for M, gap in itertools.product((1, 2, lanes_of(size), 2 * lanes_of(size) + 3), (0, 3)):
+        with guarded(side) as guard:
+            C, wanted = (guard.empty((M - 1) * (N + gap) + N, DTYPES[size]) for _ in kernels)
+            shapes = (N, (M - 1) * (R + gap) + R, R * N)
+            init, S, V = (guard.copy(rng.normal(size=n), DTYPES[size], writeable=False) for n in shapes)
+            for kernel, out in zip(kernels, (C, wanted), strict=True):
+                run(kernel, out, N + gap, 0, init, 0, S, R + gap, 1, V, N, M, N, R)
+        np.testing.assert_array_equal(C, wanted)
+        assert np.isfinite(C[-N:]).all()
+        assert np.isnan(C).sum() == gap * (M - 1)
 
 
 @in_each_size

@@ -51,20 +51,21 @@ def sums_of_rows(typingctx, x, lanes):
 
 
 @intrinsic(prefer_literal=True)
-def dots_tile(typingctx, C, c_row, init, i_row, S, s_row, V, v_row, M, N, R, rows, lanes):
-    """Overwrites at most `rows` rows and lanes / rows columns of C, of which M and N are there."""
-    rows, n_lanes = rows.literal_value, lanes.literal_value
+def dots_tile(typingctx, C, c_row, init, i_row, S, s_row, V, v_row, M, N, R, rows, some, lanes):
+    """Overwrites `rows` rows and at most lanes / rows columns of C, N of which are there; if `some`, M of the rows."""
+    rows, some, n_lanes = rows.literal_value, some.literal_value, lanes.literal_value
     columns, vector = n_lanes // rows, Vector(C.dtype, n_lanes)
 
     def codegen(context, builder, sig, args):
         C, c_row, init, i_row, S, s_row, V, v_row, M, N, R = args[:11]
 
         def pointers(begin, row, count, most):  # a row that is not there is read as the last that is
-            for i in range(count):
-                i = builder.select(builder.icmp_signed("<", INT64(i), most), INT64(i), builder.sub(most, INT64(1)))
+            for i in map(INT64, range(count)):
+                if most is not None:
+                    i = builder.select(builder.icmp_signed("<", i, most), i, builder.sub(most, INT64(1)))
                 yield builder.gep(begin, [builder.mul(i, row)])
 
-        s_rows, v_rows = list(pointers(S, s_row, rows, M)), list(pointers(V, v_row, columns, N))
+        s_rows, v_rows = list(pointers(S, s_row, rows, M if some else None)), list(pointers(V, v_row, columns, N))
         zero = constant(vector.llvm, 0.0)
         sums = [cgutils.alloca_once_value(builder, zero) for _ in range(rows * columns)]
         multiply_add = float_function(builder, "fmuladd", vector.llvm, 3)
@@ -81,14 +82,16 @@ def dots_tile(typingctx, C, c_row, init, i_row, S, s_row, V, v_row, M, N, R, row
         for m in range(rows):
             take = ir.Constant(ir.VectorType(INT32, n_lanes), [(m * columns + n) % n_lanes for n in range(n_lanes)])
             row = builder.shuffle_vector(total, ir.Constant(vector.llvm, ir.Undefined), take)
-            mask = Mask(n_lanes), builder.select(builder.icmp_signed("<", INT64(m), M), present, none)
+            mask = Mask(n_lanes), present
+            if some:
+                mask = Mask(n_lanes), builder.select(builder.icmp_signed("<", INT64(m), M), present, none)
             start = load_lanes(builder, builder.gep(init, [builder.mul(INT64(m), i_row)]), vector, *mask)
             at = builder.gep(C, [builder.mul(INT64(m), c_row)])
             store_lanes(builder, at, vector, builder.fadd(start, row), *mask)
         return context.get_dummy_value()
 
     i64 = types.int64
-    literals = types.literal(rows), types.literal(n_lanes)
+    literals = types.literal(rows), types.literal(some), types.literal(n_lanes)
     return types.void(C, i64, init, i64, S, i64, V, i64, i64, i64, i64, *literals), codegen
 
 
@@ -105,11 +108,14 @@ def dots(size, rows):
     @kernel(VOID(P, INT, P, INT, P, INT, P, INT, INT, INT, INT), size, rows)
     def dots(C, c_row, init, i_row, S, s_row, V, v_row, M, N, R):
         wide_vectors()
-        for m in range(0, M, rows):
-            for n in range(0, N, columns):
-                C_mn, init_mn = shift(C, m * c_row + n), shift(init, m * i_row + n)
-                S_m, V_n = shift(S, m * s_row), shift(V, n * v_row)
-                dots_tile(C_mn, c_row, init_mn, i_row, S_m, s_row, V_n, v_row, M - m, N - n, R, rows, lanes)
+        whole = M // rows * rows
+        for n in range(0, N, columns):
+            C_n, init_n, S_m, V_n = shift(C, n), shift(init, n), S, shift(V, n * v_row)
+            for _ in range(0, whole, rows):
+                dots_tile(C_n, c_row, init_n, i_row, S_m, s_row, V_n, v_row, rows, N - n, R, rows, 0, lanes)
+                C_n, init_n, S_m = shift(C_n, rows * c_row), shift(init_n, rows * i_row), shift(S_m, rows * s_row)
+            if whole < M:
+                dots_tile(C_n, c_row, init_n, i_row, S_m, s_row, V_n, v_row, M - whole, N - n, R, rows, 1, lanes)
 
     return dots
 

@@ -25,14 +25,14 @@ def halves(builder, upper, lower, bit):
     return (builder.shuffle_vector(upper, lower, ir.Constant(ir.VectorType(INT32, n), take)) for take in takes)
 
 
-def emit_transposed(builder, rows):
-    """The vectors whose lane i is a lane of the i-th of `rows`, n vectors of n lanes."""
+def emit_transposed(builder, rows, width=1):
+    """The vectors whose i-th `width` lanes are as many lanes of the i-th of `rows`, n vectors of n times as many."""
     rows, n = list(rows), len(rows)
     bit = n // 2
     while bit:  # swap the off-diagonal quarters of every block of 2 * bit rows and lanes
         for i in range(n):
             if not i & bit:
-                rows[i], rows[i + bit] = halves(builder, rows[i], rows[i + bit], bit)
+                rows[i], rows[i + bit] = halves(builder, rows[i], rows[i + bit], bit * width)
         bit //= 2
     return rows
 
