@@ -59,7 +59,7 @@ def elementwise(value, derivative, size, parameters=()):
 
 
 @functools.cache
-def of_pairs(value, derivative, size, parameters=()):
+def of_pairs(value, derivative, width, size, parameters=()):
     """The kernel of c(m, s, y), where the outputs are all m, then all s: C_n = Σ_j c(m_j, s_j, y_j)."""
     lanes = lanes_of(size)
     add_value = traced(lambda mask, m, s, y, total: total + select(mask, value(m, s, y, *parameters), 0.0))

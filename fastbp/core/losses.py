@@ -14,7 +14,15 @@ from typing import NamedTuple
 from .cross_entropy import softmax_cross_entropy, softmax_divergence, y_log_y
 from .elementary import exp, expm1, log, log1p_bounded, sigmoid, tanh
 from .loss_kernels import elementwise, of_classes, of_pairs
+from .narrow_loss import is_narrow, narrow_elementwise
 from .traced import absolute, select
+
+
+def of_outputs(value, derivative, width, size, parameters=()):
+    """The kernel of Σ_j c(a_j, y_j) or its stable form in z."""
+    if is_narrow(width, size):
+        return narrow_elementwise(value, derivative, size, width, parameters)
+    return elementwise(value, derivative, size, parameters)
 
 
 class Loss(NamedTuple):
@@ -22,7 +30,7 @@ class Loss(NamedTuple):
 
     own_output, fused: the output with which it has a stable form in z, and what makes that kernel from (classes, width,
     size). classes: what makes the kernel of class numbers, for any output. outputs: a_j for each number in y. kernel:
-    what makes the kernel from (value, derivative, size, parameters).
+    what makes the kernel from (value, derivative, width, size, parameters).
     """
 
     value: Callable
@@ -32,7 +40,7 @@ class Loss(NamedTuple):
     fused: Callable | None = None
     classes: Callable | None = None
     outputs: int = 1
-    kernel: Callable = elementwise
+    kernel: Callable = of_outputs
 
 
 def squared_error(a, y):
@@ -214,7 +222,7 @@ def gaussian_nll_second(m, s, y):
 
 def in_z(value, derivative):
     """What makes the kernel of a stable form, summed over the outputs."""
-    return lambda classes, width, size: elementwise(value, derivative, size)
+    return lambda classes, width, size: of_outputs(value, derivative, width, size)
 
 
 LOSSES = {
@@ -259,4 +267,4 @@ def loss_kernel(name, output, width, classes, size, fused=True, parameters=()):
         return row.fused(classes, width, size), True
     if classes:
         return row.classes(size), False
-    return row.kernel(row.value, row.derivative, size, parameters), False
+    return row.kernel(row.value, row.derivative, width, size, parameters), False
