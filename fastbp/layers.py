@@ -17,7 +17,7 @@ from fastbp.network import Network
 LINE = 64
 """Rows in the workspace are multiples of so many bytes: whole vectors."""
 
-NARROW_INPUTS = 24
+NARROW_INPUTS = 48
 """Inputs from which on a few outputs are summed with the lanes over them."""
 
 
@@ -112,7 +112,7 @@ def fill_activations(
 
 def forward_panels(n_in: int, n_out: int, size: int, visit: Any) -> dict[int, Any]:
     """The panels of a layer's forward sum."""
-    if narrow.fits(n_in, n_out, size):
+    if narrow.fits(n_out, size):
         return {1: narrow.narrow_panel(size, n_in, n_out, visit)}
     panels: dict[int, Any] = dense.panels_for(size, (n_out,), dense.panel, visit)
     return panels

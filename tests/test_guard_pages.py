@@ -163,14 +163,14 @@ def test_low_panels(rows: int, columns: int, size: int, side: Side) -> None:
             assert_panel_is_its_sum(dense.low_panel(size, columns, False, rows), M, N, size, side)
 
 
-NARROW = [(R, N) for R in (1, 2, 3, 7, 8, 16, 23) for N in (1, 2, 3, 4)]
+NARROW = [(R, N) for R in (1, 2, 3, 7, 8, 16, 23, 32, 37) for N in (1, 2, 3, 4)]
 
 
 @on_each_side
 @in_each_size
 @pytest.mark.parametrize(("R", "N"), NARROW)
-def test_narrow_panels_have_the_bits_of_a_panel(R: int, N: int, size: int, side: Side) -> None:
-    if not narrow.fits(R, N, size):
+def test_narrow_panels_are_a_panel_and_of_a_few_terms_have_its_bits(R: int, N: int, size: int, side: Side) -> None:
+    if not narrow.fits(N, size):
         pytest.skip("a vector has no room for two rows of so many outputs")
     rng, kernels = np.random.default_rng(R), (narrow.narrow_panel(size, R, N, "relu"), dense.panel(size, 1, 0, "relu"))
     for M, gap in itertools.product((1, 2, lanes_of(size), 2 * lanes_of(size) + 3), (0, 3)):
@@ -180,7 +180,9 @@ def test_narrow_panels_have_the_bits_of_a_panel(R: int, N: int, size: int, side:
             init, S, V = (guard.copy(rng.normal(size=n), DTYPES[size], writeable=False) for n in shapes)
             for kernel, out in zip(kernels, (C, wanted), strict=True):
                 run(kernel, out, N + gap, 0, init, 0, S, R + gap, 1, V, N, M, N, R)
-        np.testing.assert_array_equal(C, wanted)
+        if R <= narrow.HELD:
+            np.testing.assert_array_equal(C, wanted)
+        np.testing.assert_allclose(C, wanted, rtol=0, atol=R * EPSILON[size])
         assert np.isfinite(C[-N:]).all()
         assert np.isnan(C).sum() == gap * (M - 1)
 

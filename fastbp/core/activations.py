@@ -11,6 +11,7 @@ from . import custom_activation
 from .activation_rows import ACTIVATIONS
 from .compile import INT, POINTERS, VOID, inline, kernel, lanes_of, registers, wide_vectors
 from .elementary import exp
+from .few_outputs import are_few_classes, softmax_of_few
 from .memory import every, fill, first, load, on_stack, shift, store
 from .traced import max_of, maximum, minimum, plus, select, sum_of, traced
 from .transpose import NARROW, columns_for, is_narrow, turn, turn_back
@@ -52,6 +53,8 @@ def forward(activation, size, width):
     object with the user's own functions (see custom_activation.py).
     """
     if activation == "softmax":
+        if are_few_classes(width, size):
+            return softmax_of_few(size, width)
         return narrow_softmax(size, columns_for(width, size)) if is_narrow(width, size) else wide_softmax(size)
     if not isinstance(activation, str):
         return custom_activation.forward(activation.value, size)

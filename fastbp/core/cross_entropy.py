@@ -9,6 +9,7 @@ import functools
 from .activations import add_product, exp_below, exponentials, turned, turned_back
 from .compile import kernel, lanes_of, loss_signature, wide_vectors
 from .elementary import log
+from .few_outputs import are_few_classes, few_classes
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
 from .traced import minimum, plus, select, sum_of, traced
 from .transpose import NARROW, columns_for, is_narrow
@@ -25,6 +26,8 @@ def softmax_cross_entropy(classes, width, size):
     """The kernel for `width` outputs and class numbers, or rows of probabilities."""
     if not classes:
         return of_probabilities(size)
+    if are_few_classes(width, size):
+        return few_classes(size, width)
     return narrow_classes(size, columns_for(width, size)) if is_narrow(width, size) else wide_classes(size)
 
 

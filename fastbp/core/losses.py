@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 from .cross_entropy import softmax_cross_entropy, softmax_divergence, y_log_y
 from .elementary import exp, expm1, log, log1p_bounded, sigmoid, tanh
+from .few_outputs import elementwise_of_few, is_few
 from .loss_kernels import elementwise, of_classes, of_pairs
-from .narrow_loss import is_narrow, narrow_elementwise
 from .traced import absolute, select
 
 
 def of_outputs(value, derivative, width, size, parameters=()):
     """The kernel of Σ_j c(a_j, y_j) or its stable form in z."""
-    if is_narrow(width, size):
-        return narrow_elementwise(value, derivative, size, width, parameters)
+    if is_few(width, size):
+        return elementwise_of_few(value, derivative, size, width, parameters)
     return elementwise(value, derivative, size, parameters)
 
 

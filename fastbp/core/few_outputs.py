@@ -1,0 +1,211 @@
+"""Softmax and losses for a few outputs: several examples abreast in one vector.
+
+Kernels as those of activations.py, loss_kernels.py and cross_entropy.py, of which these take the place. A formula is a
+function (outputs, x, y, weight, scale) -> cost of every example, delta of every output, on Lanes.
+"""
+
+import functools
+import math
+
+from numba.core import types
+from numba.extending import intrinsic
+
+from .abreast import Abreast
+from .compile import INT, POINTERS, VOID, kernel, lanes_of, loss_signature, wide_vectors
+from .elementary import exp, log
+from .memory import load_lanes, store_lanes
+from .simd import INT64, Mask, spread
+from .traced import maximum, select
+from .values import Lanes, Scalar
+
+MOST_CLASSES = 4
+"""From there on softmax is faster where examples are turned: it has one exponential for each output, and no more."""
+
+
+def is_few(width, size):
+    """Whether a vector has room for two examples."""
+    return 2 * width <= lanes_of(size)
+
+
+def are_few_classes(width, size):
+    """Whether softmax is made so."""
+    return is_few(width, size) and width <= MOST_CLASSES
+
+
+class Outputs:
+    """Of some examples abreast, as instructions in the making; `numbers` are one of each example, in another vector."""
+
+    def __init__(self, builder, number, lanes, width):
+        self.builder, self.abreast = builder, Abreast(builder, number, lanes, width)
+        self.numbers = Abreast(builder, number, self.abreast.rows, 1)
+        self.j = [i % self.abreast.columns for i in range(lanes)]
+        self.whole = width == self.abreast.columns
+        self.present = Lanes(builder, Mask(lanes).llvm([int(j < width) for j in self.j]))
+
+    def here(self, x, other):
+        """x where there is an output, else the other."""
+        return x if self.whole else select(self.present, x, other)
+
+    def combined(self, x, combine):
+        """In all lanes of an example, all of them by halves."""
+        bit = self.abreast.columns // 2
+        while bit:
+            x = combine(x, x.new(self.abreast.picked(x.value, [i ^ bit for i in range(self.abreast.lanes)])))
+            bit //= 2
+        return x
+
+    def sum(self, x):
+        return self.combined(x, lambda x, y: x + y)
+
+    def powers(self, z):
+        """e^(z_j - max z), their sum and max z."""
+        top = self.combined(self.here(z, -math.inf), maximum)
+        e = self.here(exp(z - top), 0.0)
+        return e, self.sum(e), top
+
+    def one(self, x):
+        """The first lane of each example, as numbers."""
+        return x.new(self.abreast.picked(x.value, range(0, self.abreast.lanes, self.abreast.columns)))
+
+    def all(self, numbers):
+        """Each number in all lanes of its example."""
+        return numbers.new(self.abreast.picked(numbers.value, [i // self.abreast.columns for i in range(len(self.j))]))
+
+    def at(self, pointer, n, row):
+        return self.builder.gep(pointer, [self.builder.mul(n, row)])
+
+    def load(self, pointer, n, row, last):
+        return Lanes(self.builder, self.abreast.load(self.abreast.pointers(self.at(pointer, n, row), row, last)))
+
+    def store(self, x, pointer, n, row, last):
+        self.abreast.store(x.value, self.abreast.pointers(self.at(pointer, n, row), row, last))
+
+    def load_numbers(self, pointer, n, last):
+        at, vector = self.at(pointer, n, INT64(1)), self.numbers.vector
+        if last is None:
+            return Lanes(self.builder, load_lanes(self.builder, at, vector, Mask(vector.lanes, full=True), None))
+        return Lanes(self.builder, self.numbers.load(self.numbers.pointers(at, INT64(1), last)))
+
+    def store_numbers(self, x, pointer, n, last):
+        at, vector = self.at(pointer, n, INT64(1)), self.numbers.vector
+        if last is None:
+            store_lanes(self.builder, at, vector, x.value, Mask(vector.lanes, full=True), None)
+        else:
+            self.numbers.store(x.value, self.numbers.pointers(at, INT64(1), last))
+
+    def weights(self, same, pointer, n, w_row, last):
+        """Numbers: the examples' weights, or `same` if w_row is 0."""
+        before = self.builder.block
+        with self.builder.if_then(self.builder.icmp_signed("!=", w_row, INT64(0))):
+            own, inside = self.load_numbers(pointer, n, last), self.builder.block
+        weight = self.builder.phi(same.type)
+        weight.add_incoming(same, before)
+        weight.add_incoming(own.value, inside)
+        return Lanes(self.builder, weight)
+
+
+# --- formulas -------------------------------------------------------------------------------------------------------
+
+
+def elementwise(value, derivative):
+    """w Σ_j c(x_j, y_j) and its derivative, scaled."""
+
+    def formula(outputs, x, y, weight, scale):
+        weight = outputs.all(weight)
+        counted = outputs.here(weight, 0.0) != 0.0
+        cost, delta = value(x, y) * weight, derivative(x, y) * (weight * scale)
+        return outputs.one(outputs.sum(select(counted, cost, 0.0))), select(counted, delta, 0.0)
+
+    return formula
+
+
+def cross_entropy(outputs, z, c, weight, scale):
+    """Of class numbers: w (log Σ_i e^z_i - z_c), and w (p_j - [j = c]), scaled."""
+    e, total, top = outputs.powers(z)
+    hit, share = z.new(z.value.type(outputs.j)) == outputs.all(c), weight * scale / outputs.one(total)
+    z_c = outputs.one(outputs.sum(select(hit, z, 0.0)))
+    cost = weight * (log(outputs.one(total)) + (outputs.one(top) - z_c))
+    return cost, outputs.all(share) * select(hit, e - total, e)
+
+
+# --- kernels --------------------------------------------------------------------------------------------------------
+
+
+def all_examples(width, targets, lanes, formula):
+    """The loop over all examples, as a function of compiled code; targets: numbers of y for one, `width` or 1."""
+
+    @intrinsic
+    def loop(typingctx, d, costs, x, y, weights, w_row, rows, stride, scale):
+        def codegen(context, builder, sig, args):
+            d, costs, x, y, weights, w_row, rows, stride, scale = args
+            outputs = Outputs(builder, sig.args[0].dtype, lanes, width)
+            same = spread(builder, builder.load(weights), outputs.numbers.lanes)
+
+            def some(n, last):
+                x_n = outputs.load(x, n, stride, last)
+                y_n = outputs.load(y, n, INT64(width), last) if targets > 1 else outputs.load_numbers(y, n, last)
+                weight = outputs.weights(same, weights, n, w_row, last)
+                cost, delta = formula(outputs, x_n, y_n, weight, Scalar(scale))
+                outputs.store(delta, d, n, stride, last)
+                outputs.store_numbers(cost, costs, n, last)
+
+            outputs.abreast.each(rows, some)
+            return context.get_dummy_value()
+
+        i64 = types.int64
+        return types.void(d, costs, x, y, weights, i64, i64, i64, types.float64), codegen
+
+    return loop
+
+
+def loss_of_few(formula, vectors, name, size, width, targets, parameters=()):
+    """The kernel of a formula for `width` outputs and `targets` numbers of y, on so many vectors at once."""
+    loop = all_examples(width, targets, vectors * lanes_of(size), formula)
+
+    @kernel(loss_signature(size), name, size, width, targets, *parameters)
+    def loss_of_few(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
+        wide_vectors()
+        loop(d, costs, x, y, weights, w_row, rows, stride, scale)
+
+    return loss_of_few
+
+
+@functools.cache
+def elementwise_of_few(value, derivative, size, width, parameters=()):
+    """`elementwise` of loss_kernels.py."""
+    formula = elementwise(lambda x, y: value(x, y, *parameters), lambda x, y: derivative(x, y, *parameters))
+    return loss_of_few(formula, 1, value.__name__, size, width, width, parameters)
+
+
+@functools.cache
+def few_classes(size, width):
+    """`wide_classes` of cross_entropy.py, on as many examples as a vector has lanes: with one logarithm for all."""
+    columns = 1 << (width - 1).bit_length()
+    return loss_of_few(cross_entropy, columns, "classes", size, width, 1)
+
+
+@functools.cache
+def softmax_of_few(size, width):
+    """`wide_softmax` of activations.py."""
+
+    @intrinsic
+    def loop(typingctx, a, z, rows, stride):
+        def codegen(context, builder, sig, args):
+            a, z, rows, stride = args
+            outputs = Outputs(builder, sig.args[0].dtype, lanes_of(size), width)
+
+            def some(n, last):
+                e, total, _ = outputs.powers(outputs.load(z, n, stride, last))
+                outputs.store(e / total, a, n, stride, last)
+
+            outputs.abreast.each(rows, some)
+            return context.get_dummy_value()
+
+        return types.void(a, z, types.int64, types.int64), codegen
+
+    @kernel(VOID(POINTERS[size], POINTERS[size], INT, INT, INT), size, width)
+    def softmax_of_few(a, z, rows, width, stride):
+        wide_vectors()
+        loop(a, z, rows, stride)
+
+    return softmax_of_few
