@@ -4,7 +4,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from .memory import load_lanes, store_lanes
-from .simd import INT32, INT64, Mask, Vector
+from .simd import INT32, INT64, Mask, Vector, spread
 
 
 class Abreast:
@@ -41,6 +41,11 @@ class Abreast:
 
     def load(self, pointers):
         """The rows at these pointers."""
+        if self.columns == 1:  # some vectors of one lane make LLVM 22 fail
+            vector = ir.Constant(self.vector.llvm, ir.Undefined)
+            for m, at in enumerate(pointers):
+                vector = self.builder.insert_element(vector, self.builder.load(at), INT32(m))
+            return vector
         mask = self.masked(self.row, self.width)
         parts = [load_lanes(self.builder, at, self.row, *mask) for at in pointers]
         while len(parts) > 1:
@@ -50,6 +55,10 @@ class Abreast:
 
     def store(self, vector, pointers):
         """Overwrites the rows at these pointers."""
+        if self.columns == 1:
+            for m, at in enumerate(pointers):
+                self.builder.store(self.builder.extract_element(vector, INT32(m)), at)
+            return
         mask = self.masked(self.row, self.width)
         for m, at in enumerate(pointers):
             row = self.picked(vector, range(m * self.columns, (m + 1) * self.columns))
@@ -57,6 +66,8 @@ class Abreast:
 
     def repeated(self, pointer):
         """The row at the pointer in the place of every row."""
+        if self.columns == 1:
+            return spread(self.builder, self.builder.load(pointer), self.lanes)
         row = load_lanes(self.builder, pointer, self.row, *self.masked(self.row, self.width))
         return self.picked(row, [i % self.columns for i in range(self.lanes)])
 
