@@ -217,7 +217,7 @@ def test_a_panel_with_a_derivative_makes_of_its_sums_what_the_activation_makes_o
 @in_each_size
 def test_dense_of_every_width(size: int, side: Side) -> None:
     rng = np.random.default_rng(4)
-    panels = np.zeros(1 + max(dense.TILES[registers()[1]]), np.int64)
+    panels = np.zeros(2 + max(dense.TILES[registers()[1]]), np.int64)
     for i, kernel in dense.panels_for(size, WIDTHS).items():
         panels[i] = kernel.address
     for N in WIDTHS:
@@ -230,6 +230,25 @@ def test_dense_of_every_width(size: int, side: Side) -> None:
                 V = guard.copy(rng.normal(size=(R, N)), DTYPES[size], writeable=False)
                 run(dense.dense(size), panels, C, N, 0, b, 0, S, R, 1, V, N, M, N, R)
             close(C, b + S.astype("f8") @ V, size)
+
+
+@on_each_side
+@in_each_size
+def test_a_panel_for_one_row_has_the_bits_that_row_has_among_others(size: int, side: Side) -> None:
+    rng, lanes = np.random.default_rng(4), lanes_of(size)
+    for N in {N + more for N in (8 * lanes, 9 * lanes, 15 * lanes, 17 * lanes) for more in (-1, 0, 1, lanes // 2)}:
+        panels = np.zeros(2 + max(dense.TILES[registers()[1]]), np.int64)
+        for i, kernel in dense.panels_for(size, (N,)).items():
+            panels[i] = kernel.address
+        b, S, V = (rng.normal(size=shape).astype(DTYPES[size]) for shape in (N, (2, 5), (5, N)))
+        both = np.empty((2, N), DTYPES[size])
+        run(dense.dense(size), panels, both, N, 0, b, 0, S, 5, 1, V, N, 2, N, 5)
+        panels[-1] = dense.row_panel(size, N, "identity").address
+        with guarded(side) as guard:
+            C = guard.empty(N, DTYPES[size])
+            b, V = (guard.copy(array, DTYPES[size], writeable=False) for array in (b, V))
+            run(dense.dense(size), panels, C, N, 0, b, 0, S, 5, 1, V, N, 1, N, 5)
+        np.testing.assert_array_equal(C, both[0])
 
 
 @on_each_side

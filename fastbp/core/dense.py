@@ -120,10 +120,13 @@ def dense(size):
     """
     lanes = lanes_of(size)
     width = panel_width(size)
-    P = POINTERS[size]
+    row, P = 1 + width // lanes, POINTERS[size]
 
     @kernel(VOID(INTEGERS, P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
     def dense(panels, C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        if M == 1 and panels[row] != 0:
+            call(panels[row], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            return
         while N >= width:
             call(panels[0], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
             C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
@@ -136,6 +139,28 @@ def dense(size):
 def panel_width(size):
     """Lanes of the widest panel."""
     return max(TILES[registers()[1]]) * lanes_of(size)
+
+
+ROW = 8  # vectors side by side where there is one row alone, so that none waits for the one before
+
+
+@functools.cache
+def row_panel(size, n_out, visit):
+    """As `panel`, for one row of n_out numbers."""
+    width = ROW * lanes_of(size)
+    rest = (n_out - 1) % width + 1
+    shape = Shape(1, ROW, lanes_of(size), full=True, visit=visit)
+    whole, last = tile_of(shape), tile_of(shape._replace(columns=-(-rest // lanes_of(size)), full=False))
+
+    @kernel(panel_signature(size), size, n_out, visit)
+    def row_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        wide_vectors()
+        while N > width:
+            whole(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
+        last(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+
+    return row_panel
 
 
 LOW = (1, 2, 4)

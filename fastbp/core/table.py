@@ -31,7 +31,8 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_MEAN,  # 1: the cost is the weighted average, 0: the sum
     NET_FUSED,  # 1: the loss kernel takes z of the last layer and gives dz; 0: it takes a and gives da
     NET_DENSE,
-    NET_PANELS,  # and the four after it: the panel of whole vectors, the tails of 1, 2, … vectors
+    NET_PANELS,  # and the five after it: the panel of whole vectors, the tails of 1, 2, … vectors, one for one row or 0
+    _,
     _,
     _,
     _,
@@ -55,7 +56,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_L1,  # float64: see `number_at`
     NET_L2,  # float64
     HEADER,
-) = range(46)
+) = range(47)
 
 (
     LAYER_IN,
@@ -78,8 +79,10 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     _,
     _,
     _,
+    _,
     LAYER_ACTIVATED,  # 1: these make a, not z
     LAYER_DELTAS,  # panels of the deltas below, as NET_PANELS
+    _,
     _,
     _,
     _,
@@ -90,10 +93,11 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     _,
     _,
     _,
+    _,
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(35)
+) = range(38)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 
