@@ -17,11 +17,11 @@ from fastbp.team import cut, each
 
 Array = NDArray[Any]
 
-FEWEST_FLOPS, MOST_FLOPS = 8e6, 1e9
+FEWEST_FLOPS, MOST_FLOPS = 24e6, 1e9
 """Work of a piece, in floating-point operations: worth a thread's attention; for which Ctrl-C can wait."""
 
-ALONE_FLOPS = 150e6
-"""Work that one thread does in less time than it may take another to come to a core of its own."""
+ALONE_FLOPS = 60e6
+"""Work that one thread does in about the time that two need, of which one has to be woken."""
 
 PIECES = 16
 """Of anything in between, so that the threads end together."""

@@ -1,6 +1,5 @@
 """A team of workers: how many, and running them until they are done or the user presses Ctrl-C."""
 
-import _thread
 import contextlib
 import ctypes
 import functools
@@ -158,19 +157,31 @@ class Team:
             self._train(rank, job.ctypes.data)
 
 
-def started(function: Callable[[], object]) -> Callable[[], object]:
-    """Runs it in a new thread; returns what waits for its end. `threading` would wait for its beginning, too."""
-    running = _thread.allocate_lock()
-    running.acquire()
+@functools.cache
+def helpers() -> ThreadPoolExecutor:
+    """Threads that wait for parts of a call: to wake one takes 20 to 70 us, to start one and give it memory 300.
 
-    def run() -> None:
-        try:
-            function()
-        finally:
-            running.release()
+    They are gone before a fork, which would leave a child without them.
+    """
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="fastbp helper")
 
-    _thread.start_new_thread(run, ())
-    return running.acquire
+
+def end_helpers() -> None:
+    """Wait until no helper is left; the next call that needs some makes them anew."""
+    if helpers.cache_info().currsize:
+        helpers().shutdown(wait=True)
+        helpers.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=end_helpers)
+
+
+def stay_off(core: int, allowed: set[int]) -> None:
+    """Let the calling thread run on the allowed cores, but not on this one if there are others."""
+    where = current_core()
+    if where is not None and (where() == core or not os.sched_getaffinity(0) <= allowed):
+        stay_on(allowed - {core} or allowed)
 
 
 def cut(count: int, size: int) -> list[tuple[int, int]]:
@@ -179,9 +190,8 @@ def cut(count: int, size: int) -> list[tuple[int, int]]:
 
 
 def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
-    """function(begin, end) of all parts, in their order; this thread and others, one a core, take them in turn."""
-    waiting, places = deque(enumerate(parts)), Places()
-    results: dict[int, Result] = {}
+    """function(begin, end) of all parts, in their order; this thread and helpers, one a core, take them in turn."""
+    waiting, results = deque(enumerate(parts)), dict[int, Result]()
 
     def take() -> None:
         while True:
@@ -191,27 +201,28 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
                 return
             results[i] = function(*part)
 
-    def help_out() -> None:
+    def help_out(core: int, allowed: set[int]) -> None:
         try:
-            with places.place():
-                take()
-        except BaseException as error:  # raised below, in the caller's thread
-            errors.append(error)
-            waiting.clear()
-
-    errors: list[BaseException] = []
-    ends: list[Callable[[], object]] = []
-    try:
-        for _ in range(min(available_cores(), len(parts)) - 1):
-            ends.append(started(help_out))  # noqa: PERF401 - if one cannot start, the others are waited for
-        with places.place() if ends else nullcontext():
+            stay_off(core, allowed)
             take()
+        finally:
+            if len(results) < len(parts):  # an error: the others need not go on
+                waiting.clear()
+
+    futures: list[Future[None]] = []
+    try:
+        if (extra := min(available_cores(), len(parts)) - 1) > 0:
+            where = current_core()
+            place = (where(), os.sched_getaffinity(0)) if where is not None else (0, set[int]())
+            with contextlib.suppress(RuntimeError):  # no thread can start, at the end of the process or elsewhere
+                futures += (helpers().submit(help_out, *place) for _ in range(extra))
+        take()
     finally:
         waiting.clear()  # after an exception here the others end early
-        for wait_for_end in ends:
-            wait_for_end()
-    if errors:
-        raise errors[0]
+        under_way = [future for future in futures if not future.cancel()]
+        wait(under_way)
+    for future in under_way:
+        future.result()
     return [results[i] for i in range(len(parts))]
 
 

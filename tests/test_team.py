@@ -98,7 +98,8 @@ def assert_consistent(model, rows=FEW, shuffle=True):
 
 def assert_nothing_is_left_behind():
     for _ in range(500):  # a thread that has been told to end may take a moment on a busy machine
-        if not [thread for thread in threading.enumerate() if thread.name.startswith("fastbp")]:
+        names = [thread.name for thread in threading.enumerate()]  # a helper waits for work in any call
+        if not [name for name in names if name.startswith("fastbp") and not name.startswith("fastbp helper")]:
             break
         time.sleep(0.01)
     else:
@@ -548,6 +549,7 @@ def test_the_caller_may_run_on_all_cores_after_a_fit_a_prediction_and_an_error()
 
 def test_parts_are_shared_among_threads_and_come_back_in_order(monkeypatch):
     monkeypatch.setattr(team, "available_cores", lambda: 3)
+    monkeypatch.setattr(team, "helpers", lambda: ThreadPoolExecutor(2))
     threads, all_are_there = set(), threading.Barrier(3)
 
     def part(begin, end):
@@ -558,6 +560,71 @@ def test_parts_are_shared_among_threads_and_come_back_in_order(monkeypatch):
 
     assert team.each(part, [(i, i + 1) for i in range(9)]) == list(range(1, 10))
     assert len(threads) == 3
+
+
+FORK_AFTER_HELP = """
+    import os, threading, warnings
+    import numpy as np
+    from fastbp import Model, team
+
+    warnings.simplefilter("error")
+    team.available_cores = lambda: 2
+    model, X = Model((5, 64, 64, 2)), np.ones((200_000, 5), np.float32)
+
+    def helpers():
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastbp helper")]
+
+    expected = model.predict(X)
+    assert len(helpers()) == 1
+    if os.fork() == 0:
+        assert helpers() == []
+        assert model.predict(X).tobytes() == expected.tobytes()
+        assert len(helpers()) == 1
+        print("done", flush=True)
+        os._exit(0)
+    os.wait()
+    assert helpers() == []
+    assert model.predict(X).tobytes() == expected.tobytes()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_helpers_are_gone_before_a_fork_and_there_again_after_it_on_both_sides(tmp_path):
+    script = tmp_path / "help.py"
+    script.write_text(textwrap.dedent(FORK_AFTER_HELP))
+    assert run(script) == "done\n"
+
+
+def test_where_no_helper_can_start_the_caller_does_all(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(team, "available_cores", lambda: 3)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    assert team.each(lambda begin, end: end, [(i, i + 1) for i in range(9)]) == list(range(1, 10))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a thread runs")
+def test_a_helper_leaves_the_callers_core_and_those_that_the_caller_may_not_use():
+    allowed = os.sched_getaffinity(0)
+
+    def cores_after(core, may_use):
+        found = []
+
+        def helper():
+            team.stay_on({core})
+            team.stay_off(core, may_use)
+            found.append(os.sched_getaffinity(0))
+
+        thread = threading.Thread(target=helper)
+        thread.start()
+        thread.join()
+        return found[0]
+
+    for core in allowed:
+        others = allowed - {core} or allowed
+        assert cores_after(core, allowed) == others
+        assert cores_after(core, others) == others
 
 
 @pytest.mark.parametrize("here", [True, False])
