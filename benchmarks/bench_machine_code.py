@@ -4,7 +4,19 @@ import platform
 from typing import Any
 
 from benchmarks import assembly
-from fastbp.core import activations, backprop, dense, embed, examples, losses, optimizers, step, transpose
+from fastbp.core import (
+    activations,
+    backprop,
+    dense,
+    embed,
+    examples,
+    losses,
+    narrow,
+    online,
+    optimizers,
+    step,
+    transpose,
+)
 from fastbp.core.compile import Kernel, registers
 
 SIZES = {"float32": 4, "float64": 8}
@@ -20,16 +32,20 @@ TASKS = (
 def kernels(size: int) -> dict[str, Kernel]:
     """All kernels of a training step with numbers of `size` bytes, and those of `fastbp.jit`."""
     found = {f"panel of {columns}": dense.panel(size, columns, 0) for columns in COLUMNS}
+    found |= {f"panel of {columns} with biases": dense.biased_panel(size, columns, 0) for columns in COLUMNS}
+    found |= {f"{rows} rows of a panel": dense.low_panel(size, 1, 0, rows) for rows in dense.LOW}
+    found["narrow_panel"] = narrow.narrow_panel(size, 16, 2)
     for name in activations.ACTIVATIONS:
         found |= {name: activations.forward(name, size, 16), f"{name} backward": activations.backward(name, size)}
     for name, loss, output, classes in TASKS:
-        found[name] = losses.loss_kernel(loss, output, 10, classes, size)[0]
-    found["narrow_softmax"] = activations.narrow_softmax(size, 2)
+        for width in (2, 10):
+            found[f"{name} of {width}"] = losses.loss_kernel(loss, output, width, classes, size)[0]
+    found |= {f"softmax of {width}": activations.forward("softmax", size, width) for width in (2, 10)}
     found |= {rule: optimizers.update(rule, size) for rule in optimizers.RULES}
     makers = (
         activations.wide_softmax, dense.dense, transpose.transpose, backprop.forward,
         backprop.backward, backprop.sums, examples.halves, examples.examples, step.gradient_share, step.update_share,
-        step.train, embed.predict, embed.gradient,
+        step.train, online.online, embed.predict, embed.gradient,
     )  # fmt: skip
     return found | {maker.__name__: maker(size) for maker in makers}
 

@@ -60,10 +60,10 @@ def fill_sums(network: Network, layers: NDArray[np.int64], size: int, *, keep: b
     """Which way the lanes of each layer's sums go; returns the header's entries for them."""
     widths, scratch = set(network.sizes[1:]), 0
     for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
-        layers[l, slots.LAYER_UNIT] = 1
-        panels = dense.panels_for(size, (n_out,), dense.biased_panel) if network.bias else {}
-        if turned(n_in, n_out, size):
-            layers[l, slots.LAYER_UNIT] = dense.panel_width(size)
+        panels, together = dense.biased_panels(size, n_in, n_out) if network.bias else ({}, False)
+        layers[l, slots.LAYER_UNIT] = n_in + 1 if together else 1
+        if not together and turned(n_in, n_out, size):
+            layers[l, slots.LAYER_UNIT], layers[l, slots.LAYER_TURNED] = dense.panel_width(size), 1
             panels = dense.turned_panels(size, n_in, n_out)
             scratch = max(scratch, n_out * stride_of(n_in, size))
         if l > 0 and not keep and n_in >= NARROW_INPUTS and dots.narrow_rows(n_out, size):

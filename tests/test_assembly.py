@@ -21,6 +21,7 @@ from fastbp.core import (
     dropout,
     embed,
     examples,
+    few_outputs,
     loss_kernels,
     losses,
     narrow,
@@ -54,17 +55,20 @@ ELEMENTWISE = {
 UPDATES = {f"{rule} update": lambda size, rule=rule: optimizers.update(rule, size) for rule in optimizers.RULES}
 LOSSES = {
     **{  # of the losses of differences the one with the longest formula
-        f"{name} loss": lambda size, name=name: losses.loss_kernel(name, "identity", 4, False, size)[0]
+        f"{name} loss of {n}": lambda size, name=name, n=n: losses.loss_kernel(name, "identity", n, False, size)[0]
         for name in ("squared_error", "cross_entropy", "binary_cross_entropy", "log_cosh", "hinge", "gaussian_nll")
+        for n in (4, 40)
     },
     "softmax and cross-entropy": cross_entropy.of_probabilities,
     "softmax and divergence": lambda size: cross_entropy.of_probabilities(size, divergence=True),
     "softmax and cross-entropy of few classes": lambda size: cross_entropy.narrow_classes(size, lanes_of(size)),
     "softmax and cross-entropy of two classes": lambda size: cross_entropy.narrow_classes(size, 2),
+    "softmax and cross-entropy of two classes abreast": lambda size: few_outputs.few_classes(size, 2),
     "softmax and cross-entropy of many classes": cross_entropy.wide_classes,
     "cross-entropy of classes": loss_kernels.of_classes,
     "sigmoid and cross-entropy": lambda size: losses.loss_kernel("binary_cross_entropy", "sigmoid", 4, False, size)[0],
     "softmax of few classes": lambda size: activations.narrow_softmax(size, 2),
+    "softmax of classes abreast": lambda size: few_outputs.softmax_of_few(size, 2),
     "softmax of many classes": activations.wide_softmax,
     "softmax backward": activations.softmax_backward,
 }

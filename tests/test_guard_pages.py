@@ -160,7 +160,9 @@ def test_panels_with_the_biases_row_behind_all_weights_or_none(columns: int, siz
 def test_low_panels(rows: int, columns: int, size: int, side: Side) -> None:
     for N in widths_of(columns, False, size):
         for M in {1, rows // 2 + 1, rows}:
-            assert_panel_is_its_sum(dense.low_panel(size, columns, False, rows), M, N, size, side)
+            for biased in (False, True):
+                kernel = dense.low_panel(size, columns, False, rows, biased)
+                assert_panel_is_its_sum(kernel, M, N, size, side, biased=biased)
 
 
 NARROW = [(R, N) for R in (1, 2, 3, 7, 8, 16, 23, 32, 37) for N in (1, 2, 3, 4)]

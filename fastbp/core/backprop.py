@@ -29,6 +29,7 @@ from .table import (
     LAYER_SLOTS,
     LAYER_STRIDE,
     LAYER_SUMS,
+    LAYER_TURNED,
     LAYER_UNIT,
     LAYER_W,
     LAYER_WT,
@@ -177,7 +178,7 @@ def sums(size):
     """dw_jk = Σ_n a_nk dz_nj, db_j = Σ_n dz_nj over the examples 0 … count - 1, for one worker's share of the rows.
 
     Overwrites the gradient, or with add = 1 adds to it; overwrites scratch. Where the lanes over j would be mostly
-    empty they run over k instead, by whole panels (LAYER_UNIT).
+    empty they run over k instead (LAYER_TURNED).
     """
     lanes, P = lanes_of(size), POINTERS[size]
 
@@ -193,7 +194,7 @@ def sums(size):
             a = shift(x, minimum(low, n_in - 1))
             dw = shift(gradient, layer[LAYER_W] + low * n_out)
             init, i_row = (dw, n_out) if add else (zeros, 0)
-            if layer[LAYER_UNIT] == 1:
+            if layer[LAYER_TURNED] == 0:
                 panels = shift(layer, LAYER_SUMS) if biases else shift(net, NET_PANELS)
                 call(net[NET_DENSE], panels, dw, n_out, 0, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
                 biases = 0

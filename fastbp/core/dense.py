@@ -99,12 +99,15 @@ def biased_panel(size, columns, full):
 
 
 @functools.cache
-def low_panel(size, columns, full, rows):
-    """As `panel`, for at most `rows` rows; where these are too few sums the terms are divided among several."""
-    parts = -(-ENOUGH_SUMS // (rows * columns))
-    few_rows = tile_of(Shape(rows, columns, lanes_of(size), full, some=True, parts=parts))
+def low_panel(size, columns, full, rows, biases=False):
+    """As `panel`, or with biases `biased_panel`, for at most `rows` rows.
 
-    @kernel(panel_signature(size), size, columns, full, rows)
+    Where these are too few sums the terms are divided among several.
+    """
+    parts = -(-ENOUGH_SUMS // ((rows + biases) * columns))
+    few_rows = tile_of(Shape(rows, columns, lanes_of(size), full, some=True, ones=biases, parts=parts))
+
+    @kernel(panel_signature(size), size, columns, full, rows, biases)
     def low_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         few_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
@@ -181,7 +184,20 @@ def panels_for(size, widths, make=panel, *options):
     return panels
 
 
+def low_rows(count):
+    """The rows of the lowest panel for so many, or 0."""
+    return next((rows for rows in LOW if count <= rows), 0)
+
+
 def turned_panels(size, n_in, n_out):
     """The panels of the sums of turned weights: n_out rows of n_in."""
-    rows = next((rows for rows in LOW if n_out <= rows), 0)
+    rows = low_rows(n_out)
     return panels_for(size, (n_in,), low_panel, rows) if rows else panels_for(size, (n_in,))
+
+
+def biased_panels(size, n_in, n_out):
+    """(panels of the sums of weights and biases: n_in + 1 rows of n_out, whether these rows must stay together)."""
+    rows, columns = low_rows(n_in), -(-min(n_out, panel_width(size)) // lanes_of(size))
+    if rows and (rows + 2) * columns < registers()[1]:
+        return panels_for(size, (n_out,), low_panel, rows, True), True
+    return panels_for(size, (n_out,), biased_panel), False

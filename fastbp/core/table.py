@@ -72,7 +72,8 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_FACTORS,  # of dropout
     LAYER_DROPOUT,  # the fraction of dropped units in steps of 2^-32; or 0
     LAYER_WT,  # offset in the transposed weights, -1 for the first layer
-    LAYER_UNIT,  # rows of weights that are not divided among workers; > 1: their sums have their lanes over k
+    LAYER_UNIT,  # rows of weights that are not divided among workers
+    LAYER_TURNED,  # 1: their sums have their lanes over k
     LAYER_DOTS,  # address: the forward sum of a few outputs, from the transposed weights; or 0
     LAYER_PANELS,  # of the forward sum, as NET_PANELS
     _,
@@ -97,7 +98,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(38)
+) = range(39)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 
