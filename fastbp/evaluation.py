@@ -70,10 +70,8 @@ def predict(
     return out, all(each(part, pieces(net.net, len(X), 2.0 * network.n_parameters)))
 
 
-def total_cost(
-    net: NDArray[np.int64], theta: Array, examples: Examples, flops: float, job: NDArray[np.int64] | None = None
-) -> float:
-    """Σ_n w_n C_n; net is a training table, flops the work for one example. NaN if `job` is told to stop meanwhile."""
+def total_cost(net: NDArray[np.int64], theta: Array, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
+    """Σ_n w_n C_n; net is a training table. NaN if `job` is told to stop meanwhile."""
     kernel = embed.evaluate(theta.itemsize).ctypes
     size = int(workspace.inference_size(net)) * theta.itemsize
 
@@ -86,4 +84,4 @@ def total_cost(
             address(net), address(theta), address(X), address(y), weights, len(X), scratch(size)
         ))  # fmt: skip
 
-    return sum(each(part, pieces(net, len(examples), flops)))
+    return sum(each(part, pieces(net, len(examples), 2.0 * theta.size)))

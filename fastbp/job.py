@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import sources
-from fastbp.core import clip, workspace
+from fastbp.core import clip, online, workspace
 from fastbp.core import table as slots
 from fastbp.program import address, aligned_zeros
 from fastbp.sources import Numbers, Source, index
@@ -128,8 +128,8 @@ class Job:
         plain: the rule is θ ← θ - η g.
         """
         self.moments = moments
-        online = plain and clip_norm is None and not self.net[slots.NET_PENALTY] and self.slots[slots.JOB_FEW]
-        self.slots[slots.JOB_ONLINE] = online
+        if plain and clip_norm is None and not self.net[slots.NET_PENALTY] and self.slots[slots.JOB_FEW]:
+            self.slots[slots.JOB_ONLINE] = online.online(self.theta.itemsize).address
         self._set({slots.JOB_UPDATE: kernel_address, slots.JOB_MOMENTS: address(moments)})
         if clip_norm is not None:
             self.squares = aligned_zeros(int(self.net[slots.NET_ROWS]), np.float64)

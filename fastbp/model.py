@@ -356,8 +356,7 @@ class Model:
         return training_table(self.network, self.dtype.itemsize, objective, few, dropped)
 
     def _cost(self, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
-        flops = self._flops(1)
-        total = evaluation.total_cost(self._net(examples), self._theta, examples, flops, job)
+        total = evaluation.total_cost(self._net(examples), self._theta, examples, job)
         return total / examples.total_weight if self.reduction == "mean" else total
 
     def _flops(self, batch: int) -> float:

@@ -18,7 +18,6 @@ from fastbp.core import (
     dropout,
     embed,
     examples,
-    online,
     penalty,
     step,
     workspace,
@@ -97,7 +96,6 @@ def training_table(
     net = make_table(network, size, objective, keep=False, dropped=dropped)
     if few:
         net[slots.NET_DOTS] = dots.dots(size, 1).address
-        net[slots.NET_ONLINE] = online.online(size).address
     return frozen(net)
 
 

@@ -169,8 +169,9 @@ def helpers() -> ThreadPoolExecutor:
 def end_helpers() -> None:
     """Wait until no helper is left; the next call that needs some makes them anew."""
     if helpers.cache_info().currsize:
-        helpers().shutdown(wait=True)
+        leaving = helpers()
         helpers.cache_clear()
+        leaving.shutdown(wait=True)
 
 
 if hasattr(os, "register_at_fork"):
@@ -190,8 +191,12 @@ def cut(count: int, size: int) -> list[tuple[int, int]]:
 
 
 def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
-    """function(begin, end) of all parts, in their order; this thread and helpers, one a core, take them in turn."""
-    waiting, results = deque(enumerate(parts)), dict[int, Result]()
+    """function(begin, end) of all parts, in their order; this thread and helpers, one a core, take them in turn.
+
+    Whatever ends it, no helper is still at work on a part.
+    """
+    waiting, results, errors = deque(enumerate(parts)), dict[int, Result](), list[BaseException]()
+    helping, changed = 0, threading.Condition()
 
     def take() -> None:
         while True:
@@ -202,28 +207,50 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
             results[i] = function(*part)
 
     def help_out(core: int, allowed: set[int]) -> None:
+        nonlocal helping
+        with changed:
+            if not waiting:
+                return
+            helping += 1
         try:
             stay_off(core, allowed)
             take()
+        except BaseException as error:  # raised below, in the caller's thread
+            errors.append(error)
+            waiting.clear()
         finally:
-            if len(results) < len(parts):  # an error: the others need not go on
-                waiting.clear()
+            with changed:
+                helping -= 1
+                changed.notify()
 
-    futures: list[Future[None]] = []
     try:
         if (extra := min(available_cores(), len(parts)) - 1) > 0:
             where = current_core()
             place = (where(), os.sched_getaffinity(0)) if where is not None else (0, set[int]())
             with contextlib.suppress(RuntimeError):  # no thread can start, at the end of the process or elsewhere
-                futures += (helpers().submit(help_out, *place) for _ in range(extra))
+                for _ in range(extra):
+                    helpers().submit(help_out, *place)
         take()
     finally:
         waiting.clear()  # after an exception here the others end early
-        under_way = [future for future in futures if not future.cancel()]
-        wait(under_way)
-    for future in under_way:
-        future.result()
+        wait_until(lambda: helping == 0, changed)
+    if errors:
+        raise errors[0]
     return [results[i] for i in range(len(parts))]
+
+
+def wait_until(true: Callable[[], bool], changed: threading.Condition) -> None:
+    """Wait until it is true, even if an exception comes meanwhile, as of Ctrl-C, which is raised then."""
+    interruption: BaseException | None = None
+    while True:
+        try:
+            with changed:
+                changed.wait_for(true)
+            break
+        except BaseException as error:
+            interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, flops: float) -> None:

@@ -171,6 +171,11 @@ def test_a_diverging_batch_in_shards_leaves_the_last_finite_parameters(n_threads
     np.testing.assert_array_equal(model.parameters, before.parameters, strict=True)
 
 
+@pytest.mark.parametrize("sizes", [(1, 70_000, 1), (4, 16_384, 2)])
+def test_a_first_layer_with_many_weights_of_few_inputs_learns_the_same_bits(sizes):
+    assert_same_bits_for_all_teams(sizes, 40, 16, epochs=1)
+
+
 @pytest.mark.parametrize("sizes", [(1, 1), (3, 1), (70, 3), (2, 1, 1, 2), (5, 130, 3, 67, 9)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_odd_shapes_learn_the_same_bits_with_any_number_of_threads(sizes, bias):

@@ -595,6 +595,31 @@ def test_helpers_are_gone_before_a_fork_and_there_again_after_it_on_both_sides(t
     assert run(script) == "done\n"
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarm")
+def test_no_helper_is_at_work_after_an_exception_from_a_signal_handler(monkeypatch):
+    def interrupt(*_):
+        raise TimeoutError("the user's")
+
+    monkeypatch.setattr(team, "available_cores", lambda: 2)
+    caller, both_are_there, ended = threading.get_ident(), threading.Barrier(2), []
+
+    def part(begin, end):
+        both_are_there.wait(TIMEOUT)
+        if threading.get_ident() != caller:
+            time.sleep(0.3)
+            ended.append(begin)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(TimeoutError, match="the user's"):
+            team.each(part, [(0, 1), (1, 2)])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(ended) == 1
+
+
 def test_where_no_helper_can_start_the_caller_does_all(monkeypatch):
     def refuse(*_):
         raise RuntimeError("can't start new thread")

@@ -65,7 +65,7 @@ C_TYPES = {INT: ctypes.c_int64, DOUBLE: ctypes.c_double}
 
 
 def loss_signature(size):
-    """Of every loss kernel: see losses.py."""
+    """Of every loss kernel: see loss_kernels.py."""
     P = POINTERS[size]
     return VOID(P, P, P, P, P, P, INT, INT, INT, INT, DOUBLE)
 

@@ -119,16 +119,17 @@ def low_panel(size, columns, full, rows, biases=False):
 def dense(size):
     """The sum for any N: whole panels of the widest tile, then one panel for the lanes that are left.
 
-    Takes the addresses of the panels first (see `panels_for`), otherwise as `panel`.
+    Takes the addresses of the panels first (see `panels_for`), and that of one for a row alone or 0; otherwise as
+    `panel`.
     """
     lanes = lanes_of(size)
     width = panel_width(size)
-    row, P = 1 + width // lanes, POINTERS[size]
+    one_row, P = 1 + width // lanes, POINTERS[size]
 
     @kernel(VOID(INTEGERS, P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
     def dense(panels, C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
-        if M == 1 and panels[row] != 0:
-            call(panels[row], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        if M == 1 and panels[one_row] != 0:
+            call(panels[one_row], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
             return
         while N >= width:
             call(panels[0], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
@@ -197,7 +198,7 @@ def turned_panels(size, n_in, n_out):
 
 def biased_panels(size, n_in, n_out):
     """(panels of the sums of weights and biases: n_in + 1 rows of n_out, whether these rows must stay together)."""
-    rows, columns = low_rows(n_in), -(-min(n_out, panel_width(size)) // lanes_of(size))
-    if rows and (rows + 2) * columns < registers()[1]:
+    rows, columns = low_rows(n_in), -(-n_out // lanes_of(size))
+    if rows and n_out <= panel_width(size) and (rows + 2) * columns < registers()[1]:
         return panels_for(size, (n_out,), low_panel, rows, True), True
     return panels_for(size, (n_out,), biased_panel), False

@@ -116,7 +116,8 @@ def halves(size):
                     order = shift(integers_at(job[JOB_ORDER]), position + begin)
                     x_row = net[NET_INPUT_STRIDE]
                     x = shift(region, job[JOB_CAPACITY] * net[NET_ROW] + begin * x_row + low)
-                    gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
+                    if low < high:
+                        gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
                 call(net[NET_DENSE], shift(net, NET_PANELS), shift(out, begin * stride), stride, 0, init, 0, x, x_row,
                      1, shift(theta, layer[LAYER_W] + low * n_out), n_out, rows, n_out, high - low)  # fmt: skip
             out, init = floats_at(job[JOB_HALF], size), floats_at(job[JOB_ZEROS], size)

@@ -1,7 +1,7 @@
 """Softmax and losses for a few outputs: several examples abreast in one vector.
 
 Kernels as those of activations.py, loss_kernels.py and cross_entropy.py, of which these take the place. A formula is a
-function (outputs, x, y, weight, scale) -> cost of every example, delta of every output, on Lanes.
+function (outputs, x, y, w, w · scale) -> cost of every example, delta of every output, on Lanes.
 """
 
 import functools
@@ -15,11 +15,11 @@ from .compile import INT, POINTERS, VOID, kernel, lanes_of, loss_signature, wide
 from .elementary import exp, log
 from .memory import load_lanes, store_lanes
 from .simd import INT64, Mask, spread
-from .traced import maximum, select
+from .traced import maximum, narrowed, select, widened
 from .values import Lanes, Scalar
 
 MOST_CLASSES = 4
-"""From there on softmax is faster where examples are turned: it has one exponential for each output, and no more."""
+"""Of more, softmax is faster where examples are turned: it has one exponential for each output, and no more."""
 
 
 def is_few(width, size):
@@ -93,36 +93,45 @@ class Outputs:
         else:
             self.numbers.store(x.value, self.numbers.pointers(at, INT64(1), last))
 
-    def weights(self, same, pointer, n, w_row, last):
-        """Numbers: the examples' weights, or `same` if w_row is 0."""
+    def weights(self, same, pointer, n, w_row, last, scale):
+        """Numbers: the examples' weights w, and w · scale; or the `same` pair if w_row is 0."""
         before = self.builder.block
         with self.builder.if_then(self.builder.icmp_signed("!=", w_row, INT64(0))):
-            own, inside = self.load_numbers(pointer, n, last), self.builder.block
-        weight = self.builder.phi(same.type)
-        weight.add_incoming(same, before)
-        weight.add_incoming(own.value, inside)
-        return Lanes(self.builder, weight)
+            weight = self.load_numbers(pointer, n, last)
+            own, inside = (weight, scaled(weight, scale)), self.builder.block
+        both = []
+        for first, second in zip(same, own, strict=True):
+            either = self.builder.phi(first.value.type)
+            either.add_incoming(first.value, before)
+            either.add_incoming(second.value, inside)
+            both.append(Lanes(self.builder, either))
+        return both
 
 
 # --- formulas -------------------------------------------------------------------------------------------------------
 
 
+def scaled(weight, scale):
+    """w · scale by way of float64: the sum of large weights is beyond what float32 has an inverse of."""
+    return narrowed(widened(weight) * scale, weight)
+
+
 def elementwise(value, derivative):
     """w Σ_j c(x_j, y_j) and its derivative, scaled."""
 
-    def formula(outputs, x, y, weight, scale):
-        weight = outputs.all(weight)
+    def formula(outputs, x, y, weight, factor):
+        factor, weight = outputs.all(factor), outputs.all(weight)
         counted = outputs.here(weight, 0.0) != 0.0
-        cost, delta = value(x, y) * weight, derivative(x, y) * (weight * scale)
+        cost, delta = value(x, y) * weight, derivative(x, y) * factor
         return outputs.one(outputs.sum(select(counted, cost, 0.0))), select(counted, delta, 0.0)
 
     return formula
 
 
-def cross_entropy(outputs, z, c, weight, scale):
+def cross_entropy(outputs, z, c, weight, factor):
     """Of class numbers: w (log Σ_i e^z_i - z_c), and w (p_j - [j = c]), scaled."""
     e, total, top = outputs.powers(z)
-    hit, share = z.new(z.value.type(outputs.j)) == outputs.all(c), weight * scale / outputs.one(total)
+    hit, share = z.new(z.value.type(outputs.j)) == outputs.all(c), factor / outputs.one(total)
     z_c = outputs.one(outputs.sum(select(hit, z, 0.0)))
     cost = weight * (log(outputs.one(total)) + (outputs.one(top) - z_c))
     return cost, outputs.all(share) * select(hit, e - total, e)
@@ -139,13 +148,14 @@ def all_examples(width, targets, lanes, formula):
         def codegen(context, builder, sig, args):
             d, costs, x, y, weights, w_row, rows, stride, scale = args
             outputs = Outputs(builder, sig.args[0].dtype, lanes, width)
-            same = spread(builder, builder.load(weights), outputs.numbers.lanes)
+            scale = Scalar(scale)
+            same = Lanes(builder, spread(builder, builder.load(weights), outputs.numbers.lanes))
+            pair = same, scaled(same, scale)
 
             def some(n, last):
                 x_n = outputs.load(x, n, stride, last)
                 y_n = outputs.load(y, n, INT64(width), last) if targets > 1 else outputs.load_numbers(y, n, last)
-                weight = outputs.weights(same, weights, n, w_row, last)
-                cost, delta = formula(outputs, x_n, y_n, weight, Scalar(scale))
+                cost, delta = formula(outputs, x_n, y_n, *outputs.weights(pair, weights, n, w_row, last, scale))
                 outputs.store(delta, d, n, stride, last)
                 outputs.store_numbers(cost, costs, n, last)
 

@@ -5,6 +5,8 @@
     sums        the gradient of the worker's rows of the weights, over all examples of the mini-batch
     update      theta and the transposed weights of these rows
 
+In plain gradient descent by a few examples the sums go to theta at once, after one more meeting: see online.py.
+
 A large batch of a small network is cut into shards instead, each with a gradient of its own, summed in order. Both
 cuts depend on the batch and the network alone, so any number of workers gives the same bits.
 """
@@ -70,7 +72,6 @@ from .table import (
     NET_INPUTS,
     NET_LAYERS,
     NET_MEAN,
-    NET_ONLINE,
     NET_PARAMETERS,
     NET_PENALTY,
     NET_ROW,
@@ -227,7 +228,7 @@ def train(size):
                     region = floats_at(job[JOB_REGION], size)
                     x, x_row = inputs_of(job, floats_at(job[JOB_X], size), region, position + begin)
                     rate = doubles_at(job[JOB_SETTINGS])[s * job[JOB_SETTINGS_ROW]]
-                    job[JOB_DIRECT] = call_int(net[NET_ONLINE], net, x, x_row, region, job[JOB_CAPACITY], count, rate)
+                    job[JOB_DIRECT] = call_int(job[JOB_ONLINE], net, x, x_row, region, job[JOB_CAPACITY], count, rate)
                 meeting += 1
                 if not meet(job, meeting, AFTER_EXAMPLES):
                     break

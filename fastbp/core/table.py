@@ -38,7 +38,6 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     _,
     _,
     NET_DOTS,  # for the deltas of a few examples; 0: the weights are transposed for any number
-    NET_ONLINE,  # for plain gradient descent by a few examples; 0 like NET_DOTS
     NET_TRANSPOSE,
     NET_LOSS,
     NET_FORWARD,
@@ -56,7 +55,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_L1,  # float64: see `number_at`
     NET_L2,  # float64
     HEADER,
-) = range(47)
+) = range(46)
 
 (
     LAYER_IN,
@@ -71,7 +70,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_DROPPED,  # what the next layer reads: a after dropout; LAYER_A without
     LAYER_FACTORS,  # of dropout
     LAYER_DROPOUT,  # the fraction of dropped units in steps of 2^-32; or 0
-    LAYER_WT,  # offset in the transposed weights, -1 for the first layer
+    LAYER_WT,  # offset in the transposed weights; not used of the first layer
     LAYER_UNIT,  # rows of weights that are not divided among workers
     LAYER_TURNED,  # 1: their sums have their lanes over k
     LAYER_DOTS,  # address: the forward sum of a few outputs, from the transposed weights; or 0
@@ -151,7 +150,7 @@ JOB_CLIP_NORM = 59  # float64
 JOB_SQUARES = 60  # float64: Σ g² of each row of the gradient
 JOB_SQUARE = 61  # address of the kernel that makes them; 0: the gradient is not clipped
 JOB_CLIP = 62
-JOB_ONLINE = 63  # 1: theta may change as the gradient is made, see online.py; 0 in all other jobs
+JOB_ONLINE = 63  # address of the kernel after which theta may change as the gradient is made, or 0: see online.py
 JOB_DIRECT = 64  # set by the first worker: 1 if it does so in this step
 JOB_SLOTS = 72
 
