@@ -29,7 +29,7 @@ from fastbp.network import Network
 
 ALIGNMENT = 64
 
-BLOCK_BYTES = 128 * 1024
+BLOCK_BYTES = 192 * 1024
 """Activations of the examples that pass through all layers together: they stay in the first two caches."""
 
 
