@@ -150,7 +150,9 @@ class Run:
         workers, worthwhile = self.pace.workers(), self.pace.steps(plan.flops)
         epochs = 1
         if first == 0 and not plan.each_epoch and job.buffer is None:
-            most = max(1, min(EPOCHS_A_SLICE, ORDER_BYTES // (8 * len(job.examples))))
+            most = EPOCHS_A_SLICE
+            if plan.seed is not None:
+                most = max(1, min(most, ORDER_BYTES // (8 * len(job.examples))))
             if plan.checkpoint is not None:
                 most = min(most, plan.checkpoint.epochs_left(epoch))
             epochs = max(1, min(worthwhile // job.per_epoch, most, plan.epochs - epoch))
@@ -205,12 +207,11 @@ class Run:
         if begin:
             self._count_in(sums[:, :begin], share * begin)
             if (first + begin) % per_epoch == 0:
-                self._close_epoch(begin)
+                self._close_epochs(self._sums[:, None], np.array([begin]), self._epoch_seconds)
+                self._sums, self._epoch_seconds = np.zeros(2), 0.0
         # one after the other: how the slices were cut, which is a matter of time, must not change a bit
         epochs = np.add.accumulate(sums[:, begin:end].reshape(2, whole, per_epoch), axis=2)[:, :, -1]
-        for i in range(whole):
-            self._sums, self._epoch_seconds = epochs[:, i], share * per_epoch
-            self._close_epoch(begin + (i + 1) * per_epoch)
+        self._close_epochs(epochs, begin + per_epoch * np.arange(1, whole + 1), share * per_epoch)
         if end < done:
             self._count_in(sums[:, end:done], share * (done - end))
 
@@ -219,19 +220,22 @@ class Run:
         self._sums = np.add.accumulate(np.column_stack([self._sums, sums]), axis=1)[:, -1]
         self._epoch_seconds += seconds
 
-    def _close_epoch(self, steps: int) -> None:
-        """The epoch under way is complete after so many steps of the slice."""
+    def _close_epochs(self, sums: NDArray[np.float64], ends: NDArray[np.int64], seconds: float) -> None:
+        """Epochs of these costs and weights are complete, each after so many steps of the slice, in so many seconds."""
         assert self.job.settings is not None
-        rate = float(self.job.settings[steps - 1, 0])
-        self._add({"cost": self._cost(), "learning_rate": rate, "seconds": self._epoch_seconds})
-        self._sums, self._epoch_seconds = np.zeros(2), 0.0
+        self.columns["cost"] += [self._average(cost, total) for cost, total in sums.T.tolist()]
+        self.columns["learning_rate"] += self.job.settings[ends - 1, 0].tolist()
+        self.columns["seconds"] += [seconds] * len(ends)
+
+    def _average(self, cost: float, total: float) -> float:
+        """The cost of an epoch from its sums of costs (times weight) and weights."""
+        if not self.plan.mean:
+            return cost
+        return cost / total if total else np.nan
 
     def _cost(self) -> float:
         """Over the epoch under way."""
-        cost, total = self._sums.tolist()
-        if not self.plan.mean:
-            return float(cost)
-        return float(cost / total) if total else np.nan
+        return self._average(*self._sums.tolist())
 
     def _add(self, values: dict[str, float]) -> None:
         for name, value in values.items():
