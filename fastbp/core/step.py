@@ -181,6 +181,14 @@ def train(size):
 
     lanes = lanes_of(size)
 
+    @inline
+    def made_online(job, position, count, s):
+        """Whether the sums of this step go to theta: see online.py."""
+        net, region = integers_at(job[JOB_NET]), floats_at(job[JOB_REGION], size)
+        x, x_row = inputs_of(job, floats_at(job[JOB_X], size), region, position)
+        rate = doubles_at(job[JOB_SETTINGS])[s * job[JOB_SETTINGS_ROW]]
+        return call_int(job[JOB_ONLINE], net, x, x_row, region, job[JOB_CAPACITY], count, rate)
+
     @kernel(VOID(INT, INTEGERS), size)
     def train(rank, job):
         net, losses = integers_at(job[JOB_NET]), floats_at(job[JOB_LOSSES], size)
@@ -225,10 +233,7 @@ def train(size):
                 costs[s] = cost * scale
             if job[JOB_ONLINE] != 0:
                 if rank == 0:
-                    region = floats_at(job[JOB_REGION], size)
-                    x, x_row = inputs_of(job, floats_at(job[JOB_X], size), region, position + begin)
-                    rate = doubles_at(job[JOB_SETTINGS])[s * job[JOB_SETTINGS_ROW]]
-                    job[JOB_DIRECT] = call_int(job[JOB_ONLINE], net, x, x_row, region, job[JOB_CAPACITY], count, rate)
+                    job[JOB_DIRECT] = made_online(job, position + begin, count, s)
                 meeting += 1
                 if not meet(job, meeting, AFTER_EXAMPLES):
                     break
