@@ -116,7 +116,7 @@ def forward_panels(n_in: int, n_out: int, size: int, visit: Any) -> dict[int, An
         return {1: narrow.narrow_panel(size, n_in, n_out, visit)}
     panels: dict[int, Any] = dense.panels_for(size, (n_out,), dense.panel, visit)
     if n_out > dense.panel_width(size):
-        panels[1 + dense.panel_width(size) // lanes_of(size)] = dense.row_panel(size, n_out, visit)
+        panels[dense.one_row_number(size)] = dense.row_panel(size, n_out, visit)
     return panels
 
 

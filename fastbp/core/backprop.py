@@ -194,12 +194,9 @@ def sums(size):
             a = shift(x, minimum(low, n_in - 1))
             dw = shift(gradient, layer[LAYER_W] + low * n_out)
             init, i_row = (dw, n_out) if add else (zeros, 0)
-            if layer[LAYER_TURNED] == 0:
-                panels = shift(layer, LAYER_SUMS) if biases else shift(net, NET_PANELS)
-                call(net[NET_DENSE], panels, dw, n_out, 0, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
-                biases = 0
-            elif rows > 0 and count < TURNED:
-                panels = shift(net, NET_PANELS)
+            together = biases and layer[LAYER_TURNED] == 0  # the biases are one row more of the weights' sums
+            if layer[LAYER_TURNED] == 0 or count < TURNED:
+                panels = shift(layer, LAYER_SUMS) if together else shift(net, NET_PANELS)
                 call(net[NET_DENSE], panels, dw, n_out, 0, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
             elif rows > 0:
                 panels = shift(layer, LAYER_SUMS)
@@ -208,7 +205,7 @@ def sums(size):
                     init, i_row = scratch, rows
                 call(net[NET_DENSE], panels, scratch, rows, 0, init, i_row, dz, 1, stride, a, x_row, n_out, rows, count)
                 call(net[NET_TRANSPOSE], dw, n_out, scratch, rows, n_out, rows)
-            if biases:
+            if biases and not together:
                 db = shift(gradient, layer[LAYER_B])
                 add_rows(db, db if add else zeros, dz, stride, count, n_out, lanes)
             x, x_row = place(work, capacity, 0, layer, LAYER_DROPPED), stride

@@ -124,7 +124,7 @@ def dense(size):
     """
     lanes = lanes_of(size)
     width = panel_width(size)
-    one_row, P = 1 + width // lanes, POINTERS[size]
+    one_row, P = one_row_number(size), POINTERS[size]
 
     @kernel(VOID(INTEGERS, P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
     def dense(panels, C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
@@ -143,6 +143,11 @@ def dense(size):
 def panel_width(size):
     """Lanes of the widest panel."""
     return max(TILES[registers()[1]]) * lanes_of(size)
+
+
+def one_row_number(size):
+    """The number among a sum's panels of that for a row alone: behind those of `panels_for`."""
+    return 1 + panel_width(size) // lanes_of(size)
 
 
 ROW = 8  # vectors side by side where there is one row alone, so that none waits for the one before
