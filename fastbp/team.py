@@ -29,8 +29,8 @@ FLOPS_A_WORKER = 16e6
 POLL_SECONDS = 0.05
 """How often the waiting thread looks up: a signal that another thread has received does not wake it."""
 
-SHORT_SECONDS = 0.05
-"""For which Ctrl-C can wait, and a thread would cost too much."""
+SHORT_SECONDS = 0.2
+"""For which Ctrl-C can wait, so that the calling thread may work itself."""
 
 SLOWEST = 20e9
 """Floating-point operations in a second that a core does at least."""
@@ -68,13 +68,14 @@ def workers_for(flops: float, shards: int = 1) -> int:
 
 
 class Places:
-    """The cores of a run's workers, each of which keeps one for itself as long as there are any.
+    """The cores that the caller may use, of which each worker of a run keeps one for itself as long as there are any.
 
     Linux may start a thread on the core of the thread that made it, and move one of them 10 ms later: longer than many
     runs. Nothing elsewhere.
     """
 
     def __init__(self) -> None:
+        self._allowed = os.sched_getaffinity(0) if current_core() is not None else set[int]()
         self._taken: set[int] = set()
         self._lock = threading.Lock()
 
@@ -85,17 +86,16 @@ class Places:
         if where is None:
             yield
             return
-        allowed = os.sched_getaffinity(0)
         try:
             with self._lock:
-                free = allowed - self._taken
+                free = self._allowed - self._taken
                 core = where() if where() in free else min(free, default=None)
                 if core is not None:
                     self._taken.add(core)
                     stay_on({core})
             yield
         finally:
-            stay_on(allowed)
+            stay_on(self._allowed)
 
 
 def stay_on(cores: set[int]) -> None:
@@ -110,6 +110,28 @@ def current_core() -> Callable[[], int] | None:
     return getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
+idle: list[ThreadPoolExecutor] = []
+"""Helpers: threads, one each, that wait until a call needs one. To wake one takes 20 to 70 us, to start it 300."""
+
+
+def helper() -> ThreadPoolExecutor:
+    """One for the caller alone, who gives it back by `idle.append` when it has nothing more to do."""
+    try:
+        return idle.pop()
+    except IndexError:
+        return ThreadPoolExecutor(1, thread_name_prefix="fastbp helper")
+
+
+def end_helpers() -> None:
+    """Wait until no idle helper is left: a fork would leave the child without their threads."""
+    while idle:
+        helper().shutdown(wait=True)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=end_helpers, after_in_child=idle.clear)
+
+
 class Team:
     """Threads that run the compiled worker of jobs, for as long as one call lasts; a context manager.
 
@@ -117,9 +139,9 @@ class Team:
     context is left: they are told to stop, and meet nowhere without being counted.
     """
 
-    def __init__(self, workers: int, size: int) -> None:
+    def __init__(self, size: int) -> None:
         self._train = step.train(size).ctypes
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="fastbp")
+        self._helpers: list[ThreadPoolExecutor] = []
 
     def __enter__(self) -> "Team":
         return self
@@ -127,7 +149,11 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.shutdown(wait=True)
+        if error is None:  # then `run` has waited for all of them
+            idle.extend(self._helpers)
+            return
+        for threads in self._helpers:
+            threads.shutdown(wait=True)
 
     def run(self, job: NDArray[np.int64], memory: object, seconds: float) -> None:
         """As many workers as the job says run through it; a signal handler or another thread may set its JOB_STOP.
@@ -139,8 +165,10 @@ class Team:
         here, places = seconds <= SHORT_SECONDS, Places() if workers > 1 else None
         futures: list[Future[None]] = []  # not a comprehension: if one submit fails, the others are waited for
         try:
-            for rank in range(int(here), workers):
-                futures.append(self._threads.submit(self._work, rank, job, places, memory))  # noqa: PERF401
+            while len(self._helpers) < workers - here:
+                self._helpers.append(helper())
+            for rank, threads in zip(range(here, workers), self._helpers, strict=False):
+                futures.append(threads.submit(self._work, rank, job, places, memory))
             if here:
                 self._work(0, job, places, memory)
             while wait(futures, POLL_SECONDS).not_done:
@@ -155,27 +183,6 @@ class Team:
     def _work(self, rank: int, job: NDArray[np.int64], places: Places | None, memory: object) -> None:
         with places.place() if places is not None else nullcontext():
             self._train(rank, job.ctypes.data)
-
-
-@functools.cache
-def helpers() -> ThreadPoolExecutor:
-    """Threads that wait for parts of a call: to wake one takes 20 to 70 us, to start one and give it memory 300.
-
-    They are gone before a fork, which would leave a child without them.
-    """
-    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="fastbp helper")
-
-
-def end_helpers() -> None:
-    """Wait until no helper is left; the next call that needs some makes them anew."""
-    if helpers.cache_info().currsize:
-        leaving = helpers()
-        helpers.cache_clear()
-        leaving.shutdown(wait=True)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=end_helpers)
 
 
 def stay_off(core: int, allowed: set[int]) -> None:
@@ -196,7 +203,7 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
     Whatever ends it, no helper is still at work on a part.
     """
     waiting, results, errors = deque(enumerate(parts)), dict[int, Result](), list[BaseException]()
-    helping, changed = 0, threading.Condition()
+    helping, changed, called = 0, threading.Condition(), list[ThreadPoolExecutor]()
 
     def take() -> None:
         while True:
@@ -229,11 +236,16 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
             place = (where(), os.sched_getaffinity(0)) if where is not None else (0, set[int]())
             with contextlib.suppress(RuntimeError):  # no thread can start, at the end of the process or elsewhere
                 for _ in range(extra):
-                    helpers().submit(help_out, *place)
+                    threads = helper()
+                    threads.submit(help_out, *place)
+                    called.append(threads)
         take()
     finally:
         waiting.clear()  # after an exception here the others end early
-        wait_until(lambda: helping == 0, changed)
+        try:
+            wait_until(lambda: helping == 0, changed)
+        finally:
+            idle.extend(called)
     if errors:
         raise errors[0]
     return [results[i] for i in range(len(parts))]
@@ -259,7 +271,7 @@ def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, fl
     if workers == 1 and seconds <= SHORT_SECONDS:
         step.train(size).ctypes(0, job.ctypes.data)
         return
-    with stop_on_interrupt(job), Team(workers, size) as team:
+    with stop_on_interrupt(job), Team(size) as team:
         team.run(job, memory, seconds)
 
 

@@ -88,7 +88,7 @@ class Run:
             return
         if checkpoint is not None:
             checkpoint.write(self)
-        with self._progress() as progress, Team(max(self.pace.choices), size) as team:
+        with self._progress() as progress, Team(size) as team:
             while self.steps_done < steps and not self.stopped:
                 epochs = self.epochs_done
                 self._slice(team)

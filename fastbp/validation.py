@@ -23,7 +23,7 @@ from fastbp.team import cut, each
 Array = NDArray[Any]
 
 CHUNK_BYTES = 1 << 20
-PIECE_BYTES = 1 << 22  # worth a thread's attention
+PIECE_BYTES = 1 << 24  # as long to look at as a sleeping core takes to wake up
 
 
 # Arrays ---------------------------------------------------------------------------------------------------

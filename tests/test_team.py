@@ -220,12 +220,13 @@ def interrupted_fit(model, seconds, fit):
 
 
 @TEAMS
-def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads):
+def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads, monkeypatch):
     """100 for each of two teams; a quarter of them before the first slice or soon after it began."""
-    moments = random.Random(n_threads)
+    moments, usual = random.Random(n_threads), pace.SLICE_SECONDS
     took, stopped_after = [], set()
     for i in range(100):
         model, shuffle = new_model(), i % 5 == 0  # shuffling takes a while, before the first step
+        monkeypatch.setattr(pace, "SLICE_SECONDS", usual if i % 3 == 0 else 1e-4)
 
         def train(model, shuffle=shuffle):
             fit(model, epochs=10**6, n_threads=n_threads, rows=MANY, shuffle=shuffle)
@@ -497,16 +498,17 @@ THREADS = """
     import numpy as np
     from fastbp import Model
 
-    Model((5, 2)).fit(np.ones((9, 5)), np.ones((9, 2)), n_threads=2)
-    print([thread.name for thread in threading.enumerate()])
+    for n_threads in (3, 1, 2, 3):
+        Model((5, 2)).fit(np.ones((9, 5)), np.ones((9, 2)), epochs=3, n_threads=n_threads)
+        print(*sorted(thread.name.rstrip("_0") for thread in threading.enumerate()), sep=", ")
 """
 
 
-def test_no_thread_lives_after_a_fit(tmp_path):
-    """Nor that of a progress bar that was not asked for: whoever forks next is safe."""
+def test_only_helpers_live_after_a_fit_and_the_next_makes_no_more(tmp_path):
+    """Not that of a progress bar that was not asked for. In the first slice, of unknown length, the caller waits."""
     script = tmp_path / "threads.py"
     script.write_text(textwrap.dedent(THREADS))
-    assert run(script) == "['MainThread']\n"
+    assert run(script) == 4 * "MainThread, fastbp helper, fastbp helper, fastbp helper\n"
 
 
 # Cores.
@@ -549,7 +551,6 @@ def test_the_caller_may_run_on_all_cores_after_a_fit_a_prediction_and_an_error()
 
 def test_parts_are_shared_among_threads_and_come_back_in_order(monkeypatch):
     monkeypatch.setattr(team, "available_cores", lambda: 3)
-    monkeypatch.setattr(team, "helpers", lambda: ThreadPoolExecutor(2))
     threads, all_are_there = set(), threading.Barrier(3)
 
     def part(begin, end):
@@ -712,6 +713,7 @@ def test_a_team_whose_thread_cannot_start_raises_and_does_not_hang(failing, monk
 
     model = new_model()
     pace.pace_of.cache_clear()
+    team.end_helpers()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start new thread"):
