@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Layers = list[tuple[Array, Array]]
 
-MOST_STEPS = 1000
-MOST_BYTES = 16e6  # of an epoch's inputs
-MOST_FLOPS = 24e9  # of a round
-MOST_EPOCHS = 10  # of a round, so that what a call costs once, and a core that wakes up, count for little
+MOST_STEPS, MOST_FLOPS = 1000, 24e9  # of an epoch
+MOST_BYTES = 16e6  # of its inputs
+ROUND_STEPS, ROUND_FLOPS = 10_000, 72e9  # so many that what a call costs once, and a core that wakes up, count little
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Case:
         """As many steps in an epoch as fit into the neighbourhood of the caches, and epochs worth a measurement."""
         a_batch = self.batch * self.sizes[0] * np.dtype(self.dtype).itemsize
         steps = max(1, int(min(MOST_STEPS, MOST_BYTES / a_batch, MOST_FLOPS / self.flops)))
-        epochs = max(1, min(MOST_EPOCHS, int(MOST_FLOPS / (steps * self.flops))))
+        epochs = max(1, int(min(ROUND_STEPS, ROUND_FLOPS / self.flops) / steps))
         return replace(self, steps=steps, epochs=epochs)
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ from numba.extending import intrinsic, register_jitable
 
 from .backprop import layer_of
 from .compile import DOUBLE, INT, INTEGERS, POINTERS, call, call_int, kernel, lanes_of, wide_vectors
-from .memory import address_of, copy, doubles_at, floats_at, integers_at, not_finite, shift, total
+from .memory import address_of, copy, doubles_at, floats_at, integers_at, not_finite, prefetch, shift, total
 from .table import (
     JOB_BATCH,
     JOB_COSTS,
@@ -168,12 +168,17 @@ def gradient(size):
 @functools.cache
 def finite(size):
     """Returns 1 if all of the numbers are finite, else 0."""
-    lanes = lanes_of(size)
+    lanes, piece = lanes_of(size), 4096 // size
 
     @kernel(INT(POINTERS[size], INT), size)
     def finite(x, count):
         wide_vectors()
-        return 1 - not_finite(x, count, lanes)
+        whole = count // piece * piece
+        bad = not_finite(shift(x, whole), count - whole, lanes)
+        for i in range(0, whole, piece):
+            prefetch(shift(x, i + piece), piece)  # memory takes longer than to look at what comes from it
+            bad |= not_finite(shift(x, i), piece, lanes)
+        return 1 - bad
 
     return finite
 
