@@ -197,7 +197,7 @@ def update(width: int, dtype: str, rule: str) -> Work:
     settings = Course(optimizer, Progress()).settings(9, 1)
     each = operations(lambda g, m, v, c: row.step(g, g, m, v, c * 8)[2], 3, 1) + 1
     pointers = (theta.ctypes.data, gradient.ctypes.data, moments.ctypes.data)
-    arguments = (*pointers, count, 0, count, count, settings.ctypes.data, 10)
+    arguments = (*pointers, count, 0, count, count, settings.ctypes.data)
     address = optimizers.update(rule, theta.itemsize).address
     return Work(address, arguments, each * count, (theta, gradient, moments, settings))
 

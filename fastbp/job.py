@@ -152,13 +152,12 @@ class Job:
         first: int,
         steps: int,
         order: NDArray[np.int64] | None = None,
-        updates: int = 0,
         workers: int | None = None,
         epoch: int = 0,
         settings: NDArray[np.float64] | None = None,
     ) -> None:
-        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many updates
-        and epochs of the model.
+        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many epochs of the
+        model.
 
         workers: at most, and by default, as many as the job was made for. settings: the update rule's numbers, a row
         for each mini-batch.
@@ -171,7 +170,6 @@ class Job:
                 slots.JOB_WORKERS: self.workers if workers is None else workers,
                 slots.JOB_FIRST: first,
                 slots.JOB_STEPS: steps,
-                slots.JOB_UPDATES: updates,
                 slots.JOB_EPOCH: epoch,
                 slots.JOB_NUMBERS: 0 if order is None else address(order),
                 slots.JOB_SETTINGS: 0 if settings is None else address(settings),
@@ -210,13 +208,13 @@ class Job:
 
     def _totals(self, first: int, steps: int, order: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """The sum of weights of each mini-batch."""
-        rows, batch = len(self.examples), self.batch
-        epochs, numbers = np.divmod(np.arange(first, first + steps), self.per_epoch)
-        begins = numbers * batch
-        if self.examples.weights is None:
-            return np.array(np.minimum(batch, rows - begins), np.float64)
-        begins += epochs * rows if order is not None else 0
-        weights = self.examples.weights
+        rows, batch, per_epoch, weights = len(self.examples), self.batch, self.per_epoch, self.examples.weights
+        if weights is None:
+            totals = np.full(steps, batch, np.float64)
+            totals[-(first + 1) % per_epoch :: per_epoch] = rows - (per_epoch - 1) * batch  # the last of an epoch
+            return totals
+        epochs, numbers = np.divmod(np.arange(first, first + steps), per_epoch)
+        begins = numbers * batch + (epochs * rows if order is not None else 0)
         ends = begins + np.minimum(batch, rows - numbers * batch)
         picked = (slice(b, e) if order is None else order[b:e] for b, e in zip(begins, ends, strict=True))
         return np.array([weights[rows_].sum(dtype=np.float64) for rows_ in picked])

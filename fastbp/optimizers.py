@@ -93,7 +93,8 @@ class Adam(Optimizer):
         positive_float("epsilon", self.epsilon)
 
     def numbers(self, t: Steps) -> tuple[float | Floats, ...]:
-        return self.beta_1, self.beta_2, self.epsilon
+        corrections = (np.asarray(1 - np.float64(beta) ** t) for beta in (self.beta_1, self.beta_2))
+        return self.beta_1, self.beta_2, self.epsilon, *corrections
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class Rprop(Optimizer):
         number_in("learning_rate", self.learning_rate, self.least, self.most)
 
     def numbers(self, t: Steps) -> tuple[float | Floats, ...]:
-        return self.shrink, self.grow, self.least, self.most
+        return self.shrink, self.grow, self.least, self.most, np.asarray(t == 1, np.float64)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -162,7 +162,7 @@ class Run:
             steps = epochs * job.per_epoch
         updates = plan.updates_before + self.steps_done
         job.prepare(
-            first, steps, self._order_of(epoch, epochs), updates, workers, plan.epochs_before + epoch,
+            first, steps, self._order_of(epoch, epochs), workers, plan.epochs_before + epoch,
             plan.course.settings(updates, steps),
         )  # fmt: skip
         before, start = self.steps_done, time.perf_counter()

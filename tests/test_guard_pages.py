@@ -361,12 +361,12 @@ def test_losses(name: str, fused: bool, classes: bool, size: int, side: Side) ->
 UPDATES: dict[str, tuple[list[float], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
     "sgd": ([0.01], lambda g, w: 0.01 * g),
     "momentum": ([0.01, 0.9, 0.0], lambda g, w: 0.01 * g),
-    "adam": ([0.01, 0.9, 0.999, 1e-8], lambda g, w: 0.01 * np.sign(g)),
-    "adamw": ([0.01, 0.9, 0.999, 1e-8, 0.5], lambda g, w: 0.01 * (np.sign(g) + 0.5 * w)),
-    "nadam": ([0.01, 0.9, 0.999, 1e-8, 0.3, 0.7], lambda g, w: 0.01 * (0.3 + 0.7 * 0.1) * np.sign(g)),
+    "adam": ([0.01, 0.9, 0.999, 1e-8, 0.1, 0.001], lambda g, w: 0.01 * np.sign(g)),
+    "adamw": ([0.01, 0.9, 0.999, 1e-8, 0.1, 0.001, 0.5], lambda g, w: 0.01 * (np.sign(g) + 0.5 * w)),
+    "nadam": ([0.01, 0.9, 0.999, 1e-8, 0.1, 0.001, 0.3, 0.7], lambda g, w: 0.01 * (0.3 + 0.7 * 0.1) * np.sign(g)),
     "rmsprop": ([0.01, 0.75, 1e-8], lambda g, w: 0.02 * np.sign(g)),
     "adagrad": ([0.01, 1e-8], lambda g, w: 0.01 * np.sign(g)),
-    "rprop": ([0.01, 0.5, 1.2, 1e-6, 50.0], lambda g, w: 0.01 * np.sign(g)),
+    "rprop": ([0.01, 0.5, 1.2, 1e-6, 50.0, 1.0], lambda g, w: 0.01 * np.sign(g)),
 }
 """Settings, and the first step for a gradient and the weights (0 for biases)."""
 
@@ -406,7 +406,7 @@ def test_update_rules(name: str, size: int, side: Side) -> None:
                 gradient = guard.copy(rng.normal(size=n), DTYPES[size], writeable=False)
                 state = guard.copy(np.zeros(moments * n), DTYPES[size])
                 numbers = guard.copy(np.array(settings), writeable=False)
-                assert run(kernel, theta, gradient, state, n, begin, end, n // 2, numbers, 1) == 0
+                assert run(kernel, theta, gradient, state, n, begin, end, n // 2, numbers) == 0
             inside = np.arange(n)
             inside = (inside >= begin) & (inside < end)
             assert (theta[~inside] == before[~inside]).all()

@@ -1,9 +1,9 @@
 """Update rules, one each, over a range of theta; and the kernels made from a row of the table.
 
-A kernel has the C signature (theta, gradient, moments, size, begin, end, biases, settings, t) and changes theta and the
-moments (each `size` elements after the one before) for begin <= i < end; from `biases` on, elements are no weights; t
-counts the updates from 1; settings are the optimizer's numbers for this update, first the learning rate. An element
-that would overflow keeps its value; the kernel returns 1 if there is any, else 0.
+A kernel has the C signature (theta, gradient, moments, size, begin, end, biases, settings) and changes theta and the
+moments (each `size` elements after the one before) for begin <= i < end; from `biases` on, elements are no weights;
+settings are the optimizer's numbers for this update, first the learning rate. An element that would overflow keeps its
+value; the kernel returns 1 if there is any, else 0.
 """
 
 import functools
@@ -17,7 +17,7 @@ from .traced import absolute, any_off, maximum, select, sqrt, traced
 
 
 class Rule(NamedTuple):
-    """A row of the table: how many moments; coefficients(settings, t) -> floats; step(w, g, m, v, c) -> m, v, step.
+    """A row of the table: how many moments; coefficients(settings) -> floats; step(w, g, m, v, c) -> m, v, step.
 
     w is theta, and 0 for biases.
     """
@@ -28,19 +28,7 @@ class Rule(NamedTuple):
 
 
 @inline
-def power(base, n):
-    """base^n for integers n >= 0, by squaring."""
-    result = 1.0
-    while n > 0:
-        if n & 1:
-            result *= base
-        base *= base
-        n >>= 1
-    return result
-
-
-@inline
-def sgd_coefficients(settings, t):
+def sgd_coefficients(settings):
     """lr"""
     return (settings[0],)
 
@@ -51,7 +39,7 @@ def sgd_step(w, g, m, v, c):
 
 
 @inline
-def momentum_coefficients(settings, t):
+def momentum_coefficients(settings):
     """lr, μ, and the weights of g and m in the step: (1, μ) with Nesterov's, (0, 1) without"""
     nesterov = settings[2]
     return settings[0], settings[1], nesterov, nesterov * settings[1] + (1.0 - nesterov)
@@ -64,11 +52,10 @@ def momentum_step(w, g, m, v, c):
 
 
 @inline
-def adam_coefficients(settings, t):
+def adam_coefficients(settings):
     """lr / (1 - β1^t), β1, 1 - β1, β2, 1 - β2, 1 / (1 - β2^t), ε"""
     lr, beta_1, beta_2, epsilon = settings[0], settings[1], settings[2], settings[3]
-    correction_1, correction_2 = 1.0 - power(beta_1, t), 1.0 - power(beta_2, t)
-    return lr / correction_1, beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, 1.0 / correction_2, epsilon
+    return lr / settings[4], beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, 1.0 / settings[5], epsilon
 
 
 def adam_step(w, g, m, v, c):
@@ -79,11 +66,9 @@ def adam_step(w, g, m, v, c):
 
 
 @inline
-def adamw_coefficients(settings, t):
+def adamw_coefficients(settings):
     """Adam's, and lr λ"""
-    lr, beta_1, beta_2, epsilon, decay = settings[0], settings[1], settings[2], settings[3], settings[4]
-    correction_1, correction_2 = 1.0 - power(beta_1, t), 1.0 - power(beta_2, t)
-    return lr / correction_1, beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, 1.0 / correction_2, epsilon, lr * decay
+    return *adam_coefficients(settings), settings[0] * settings[6]
 
 
 def adamw_step(w, g, m, v, c):
@@ -93,13 +78,10 @@ def adamw_step(w, g, m, v, c):
 
 
 @inline
-def nadam_coefficients(settings, t):
+def nadam_coefficients(settings):
     """The weights of g and m in the step, β1, 1 - β1, β2, 1 - β2, 1 / (1 - β2^t), ε"""
-    lr, beta_1, beta_2, epsilon = settings[0], settings[1], settings[2], settings[3]
-    correction_2 = 1.0 - power(beta_2, t)
-    return (
-        lr * settings[4], lr * settings[5], beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, 1.0 / correction_2, epsilon,
-    )  # fmt: skip
+    lr, (_, beta_1, other_1, beta_2, other_2, correction, epsilon) = settings[0], adam_coefficients(settings)
+    return lr * settings[6], lr * settings[7], beta_1, other_1, beta_2, other_2, correction, epsilon
 
 
 def nadam_step(w, g, m, v, c):
@@ -110,7 +92,7 @@ def nadam_step(w, g, m, v, c):
 
 
 @inline
-def rmsprop_coefficients(settings, t):
+def rmsprop_coefficients(settings):
     """lr, ρ, 1 - ρ, ε"""
     return settings[0], settings[1], 1.0 - settings[1], settings[2]
 
@@ -122,7 +104,7 @@ def rmsprop_step(w, g, m, v, c):
 
 
 @inline
-def adagrad_coefficients(settings, t):
+def adagrad_coefficients(settings):
     """lr, ε"""
     return settings[0], settings[1]
 
@@ -134,9 +116,9 @@ def adagrad_step(w, g, m, v, c):
 
 
 @inline
-def rprop_coefficients(settings, t):
+def rprop_coefficients(settings):
     """What Δ begins with (0 after the first update), η-, η+, Δmin, Δmax"""
-    return settings[0] * (t == 1), settings[1], settings[2], settings[3], settings[4]
+    return settings[0] * settings[5], settings[1], settings[2], settings[3], settings[4]
 
 
 def rprop_step(w, g, m, v, c):
@@ -193,10 +175,10 @@ def update(name, size):
             store(v_at, v, mask)
         return bad
 
-    @kernel(INT(P, P, P, INT, INT, INT, INT, DOUBLES, INT), name, size)
-    def update(theta, gradient, moment, n_theta, begin, end, biases, settings, t):
+    @kernel(INT(P, P, P, INT, INT, INT, INT, DOUBLES), name, size)
+    def update(theta, gradient, moment, n_theta, begin, end, biases, settings):
         wide_vectors()
-        c = coefficients(settings, t)
+        c = coefficients(settings)
         overflow = 0
         whole = begin + (end - begin) // lanes * lanes
         for i in range(begin, whole, lanes):

@@ -55,7 +55,6 @@ from .table import (
     JOB_THETA,
     JOB_TOTALS,
     JOB_UPDATE,
-    JOB_UPDATES,
     JOB_WORKERS,
     JOB_WT,
     JOB_X,
@@ -137,13 +136,14 @@ def gradient_share(size):
 
 @functools.cache
 def update_share(size):
-    """Changes theta and the moments for a worker's rows and overwrites their transposed weights; t = 0: only these.
+    """Changes theta and the moments for a worker's rows by step s of the job, and overwrites their transposed weights;
+    s = -1: only these.
 
     Sets the outcome DIVERGED where an element would overflow.
     """
 
     @kernel(VOID(INT, INTEGERS, INT), size)
-    def update_share(rank, job, t):
+    def update_share(rank, job, s):
         net, theta, wt = (
             integers_at(job[JOB_NET]),
             floats_at(job[JOB_THETA], size),
@@ -151,16 +151,16 @@ def update_share(size):
         )
         gradient, moments = floats_at(job[JOB_GRADIENT], size), floats_at(job[JOB_MOMENTS], size)
         workers = job[JOB_WORKERS]
-        if t > 0:
+        if s >= 0:
             if job[JOB_CLIP] != 0:
                 call(job[JOB_CLIP], rank, job)
-            settings = shift(doubles_at(job[JOB_SETTINGS]), (t - 1 - job[JOB_UPDATES]) * job[JOB_SETTINGS_ROW])
+            settings = shift(doubles_at(job[JOB_SETTINGS]), s * job[JOB_SETTINGS_ROW])
             for l in range(net[NET_LAYERS]):
                 layer = layer_of(net, l)
                 begin, end = range_of_share(layer, rank, workers)
                 biases = layer[LAYER_W] + layer[LAYER_IN] * layer[LAYER_OUT]
                 if call_int(job[JOB_UPDATE], theta, gradient, moments, net[NET_PARAMETERS], begin, end, biases,
-                            settings, t):  # fmt: skip
+                            settings):  # fmt: skip
                     atomic_store(job, JOB_OUTCOME + AFTER_UPDATE, DIVERGED)
         if job[JOB_FEW] != 0:
             return
@@ -201,7 +201,7 @@ def train(size):
             for i in range(net[NET_WIDEST]):
                 zeros[i] = 0.0
             one[0] = 1.0
-        call(net[NET_UPDATE_SHARE], rank, job, 0)
+        call(net[NET_UPDATE_SHARE], rank, job, -1)
         # what is added up of shards is updated at once, if nobody has to see all of the gradient before
         at_once = job[JOB_SHARDS] > 1 and net[NET_PENALTY] == 0 and job[JOB_SQUARE] == 0
         meeting = 0
@@ -246,7 +246,7 @@ def train(size):
             if rank == 0 and net[NET_PENALTY] != 0:
                 costs[s] += total(doubles_at(job[JOB_PENALTIES]), net[NET_ROWS], lanes)
             if job[JOB_UPDATE] != 0 and not direct:
-                call(net[NET_UPDATE_SHARE], rank, job, job[JOB_UPDATES] + s + 1)
+                call(net[NET_UPDATE_SHARE], rank, job, s)
             if rank == 0:
                 job[JOB_DONE] = s + 1
         restore_mode(mode)

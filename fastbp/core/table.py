@@ -107,8 +107,8 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     JOB_GRADIENT,
     JOB_MOMENTS,
     JOB_SETTINGS,  # float64 numbers of the optimizer, a row for each mini-batch
+    JOB_SETTINGS_ROW,  # numbers in a row
     JOB_UPDATE,  # address of the update kernel; 0: only the gradient is wanted
-    JOB_UPDATES,  # updates made before this job
     JOB_X,
     JOB_Y,
     JOB_WEIGHTS,  # address, or 0
@@ -144,7 +144,6 @@ JOB_HALF = 53  # part of the workspace: the second halves
 JOB_SEED = 54  # of dropout
 JOB_EPOCH = 55  # the first epoch in order, counted over the model's life
 JOB_NUMBERS = 56  # address of the examples' row numbers in the user's X, in order, or 0: their places; for dropout
-JOB_SETTINGS_ROW = 57  # numbers in a row of the settings
 JOB_PENALTIES = 58  # part of the workspace, float64: what the penalty is in each row of weights
 JOB_CLIP_NORM = 59  # float64
 JOB_SQUARES = 60  # float64: Σ g² of each row of the gradient
