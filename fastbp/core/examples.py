@@ -6,7 +6,7 @@ Where the first layer has many weights, its forward sums are a phase of their ow
 import functools
 
 from .backprop import layer_of, place, share
-from .compile import DOUBLE, INT, INTEGERS, VOID, call, kernel, lanes_of, wide_vectors
+from .compile import DOUBLE, INT, INTEGERS, VOID, call, inline, kernel, lanes_of, wide_vectors
 from .memory import doubles_at, every, floats_at, gather, integers_at, load, not_finite, prefetch, shift, store, total
 from .sync import atomic_load, atomic_store
 from .table import (
@@ -125,82 +125,91 @@ def halves(size):
     return halves
 
 
+def reading(size):
+    """(job, region, at, row, rows) -> x, x_row, y, w of `rows` examples from the place `at` on, for `inline`.
+
+    Examples in an order are copied to the region, from its example `row` on; others are read where they are.
+    """
+    lanes, most_inputs = lanes_of(size), PREFETCHED_ROW // size
+
+    @inline
+    def read(job, region, at, row, rows):
+        net, weighted = integers_at(job[JOB_NET]), given(job[JOB_WEIGHTS])
+        X, Y, W = floats_at(job[JOB_X], size), floats_at(job[JOB_Y], size), floats_at(job[JOB_WEIGHTS], size)
+        capacity, n_in, n_y, x_row = job[JOB_CAPACITY], net[NET_INPUTS], net[NET_TARGETS], net[NET_INPUT_STRIDE]
+        x_region = shift(region, capacity * net[NET_ROW])
+        y_region = shift(x_region, capacity * x_row)
+        if job[JOB_ORDER] != 0:
+            order = shift(integers_at(job[JOB_ORDER]), at)
+            x, y = shift(x_region, row * x_row), shift(y_region, row * n_y)
+            w = shift(y_region, capacity * n_y + row)
+            if job[JOB_HALVES] == 0:
+                gather(x, x_row, X, n_in, n_in, order, rows, lanes)
+            gather(y, n_y, Y, n_y, n_y, order, rows, lanes)
+            if weighted:
+                gather(w, 1, W, 1, 1, order, rows, lanes)
+        else:
+            x, y, w, x_row = shift(X, at * n_in), shift(Y, at * n_y), shift(W, at), n_in
+            later = at + job[JOB_BATCH]
+            if n_in <= most_inputs and later + rows <= job[JOB_ROWS]:
+                prefetch(shift(X, later * n_in), rows * n_in)
+        return x, x_row, y, w if weighted else floats_at(job[JOB_ONE], size)
+
+    return read
+
+
+def adding(size):
+    """(job, region, row, rows): z of the first layer becomes the sum of its halves, for `inline`."""
+    lanes = lanes_of(size)
+
+    @inline
+    def add_halves(job, region, row, rows):
+        layer = layer_of(integers_at(job[JOB_NET]), 0)
+        stride, everywhere = layer[LAYER_STRIDE], every(lanes)
+        z, half = place(region, job[JOB_CAPACITY], row, layer, LAYER_Z), floats_at(job[JOB_HALF], size)
+        for i in range(0, rows * stride, lanes):
+            other = load(shift(half, row * stride + i), everywhere)
+            store(shift(z, i), plus(load(shift(z, i), everywhere), other), everywhere)
+
+    return add_halves
+
+
 @functools.cache
 def examples(size):
     """Forward, losses and deltas of a worker's part of a mini-batch (`count` examples from `position` in the order).
 
     Overwrites the losses, the region's activations, the shards' gradients and costs. Sets the outcome STOPPED or
-    DIVERGED.
-    Examples in an order are copied to the region, others are read where they are. epoch, counted from the job's first,
-    is for dropout.
+    DIVERGED. epoch, counted from the job's first, is for dropout.
     """
-    lanes, most_inputs = lanes_of(size), PREFETCHED_ROW // size
+    lanes, read, add_halves = lanes_of(size), reading(size), adding(size)
 
     @kernel(VOID(INT, INTEGERS, INT, INT, INT, DOUBLE), size)
     def examples(rank, job, epoch, position, count, scale):
         wide_vectors()
-        net, theta = integers_at(job[JOB_NET]), floats_at(job[JOB_THETA], size)
-        zeros, one, wt = (
-            floats_at(job[JOB_ZEROS], size),
-            floats_at(job[JOB_ONE], size),
-            floats_at(job[JOB_WT], size),
-        )
-        X, Y, W = floats_at(job[JOB_X], size), floats_at(job[JOB_Y], size), floats_at(job[JOB_WEIGHTS], size)
-        losses, spare = floats_at(job[JOB_LOSSES], size), floats_at(job[JOB_SPARE], size)
-        n_in, n_y, x_row, fused = net[NET_INPUTS], net[NET_TARGETS], net[NET_INPUT_STRIDE], net[NET_FUSED]
-        shards, workers, capacity, block = (
-            job[JOB_SHARDS],
-            job[JOB_WORKERS],
-            job[JOB_CAPACITY],
-            net[NET_BLOCK],
-        )
-        ordered, weighted, transposed = job[JOB_ORDER] != 0, given(job[JOB_WEIGHTS]), 1 - job[JOB_FEW]
+        net, theta, wt = integers_at(job[JOB_NET]), floats_at(job[JOB_THETA], size), floats_at(job[JOB_WT], size)
+        zeros, losses = floats_at(job[JOB_ZEROS], size), floats_at(job[JOB_LOSSES], size)
+        shards, workers, capacity, fused = job[JOB_SHARDS], job[JOB_WORKERS], job[JOB_CAPACITY], net[NET_FUSED]
+        halved, weighted, transposed = job[JOB_HALVES], given(job[JOB_WEIGHTS]), 1 - job[JOB_FEW]
         region = shift(floats_at(job[JOB_REGION], size), rank * job[JOB_REGION_SIZE])
         scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
-        x_region = shift(region, capacity * net[NET_ROW])
-        y_region = shift(x_region, capacity * x_row)
-        w_region = shift(y_region, capacity * n_y)
         units = workers if shards == 1 else shards
         for unit in range(units * rank // workers, units * (rank + 1) // workers):
             begin, end = count * unit // units, count * (unit + 1) // units
             shard = shift(floats_at(job[JOB_SHARD], size), unit * job[JOB_SHARD_SIZE])
             added, cost = 0, 0.0
             while added == 0 or begin < end:
-                rows = rows_of_block(end - begin, block)
-                row = begin if shards == 1 else 0
-                at = position + begin
-                if ordered:
-                    order = shift(integers_at(job[JOB_ORDER]), at)
-                    x, y, w = shift(x_region, row * x_row), shift(y_region, row * n_y), shift(w_region, row)
-                    if job[JOB_HALVES] == 0:
-                        gather(x, x_row, X, n_in, n_in, order, rows, lanes)
-                    gather(y, n_y, Y, n_y, n_y, order, rows, lanes)
-                    if weighted:
-                        gather(w, 1, W, 1, 1, order, rows, lanes)
-                else:
-                    x, y, w, x_row = shift(X, at * n_in), shift(Y, at * n_y), shift(W, at), n_in
-                    later = at + job[JOB_BATCH]
-                    if n_in <= most_inputs and later + rows <= job[JOB_ROWS]:
-                        prefetch(shift(X, later * n_in), rows * n_in)
-                w = w if weighted else one
-                loss = shift(losses, begin)
-                if job[JOB_HALVES] != 0:
-                    stride = layer_of(net, 0)[LAYER_STRIDE]
-                    z = place(region, capacity, row, layer_of(net, 0), LAYER_Z)
-                    half = shift(floats_at(job[JOB_HALF], size), row * stride)
-                    for i in range(0, rows * stride, lanes):
-                        everywhere = every(lanes)
-                        store(
-                            shift(z, i),
-                            plus(load(shift(z, i), everywhere), load(shift(half, i), everywhere)),
-                            everywhere,
-                        )
+                rows = rows_of_block(end - begin, net[NET_BLOCK])
+                row, at = begin if shards == 1 else 0, position + begin
+                loss, spare = shift(losses, begin), shift(floats_at(job[JOB_SPARE], size), begin)
+                x, x_row, y, w = read(job, region, at, row, rows)
+                if halved != 0:
+                    add_halves(job, region, row, rows)
                 if net[NET_FACTORS] != 0:
                     call(net[NET_FACTORS], net, job, epoch, at, region, capacity, row, rows)
-                call(net[NET_FORWARD], net, theta, wt, transposed, zeros, x, x_row, job[JOB_HALVES], region, capacity,
-                     row, rows, 1 - fused)  # fmt: skip
-                call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, shift(spare, begin), y, w, weighted,
-                     scale, region, capacity, row, rows)  # fmt: skip
+                call(net[NET_FORWARD], net, theta, wt, transposed, zeros, x, x_row, halved, region, capacity, row, rows,
+                     1 - fused)  # fmt: skip
+                call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, spare, y, w, weighted, scale, region,
+                     capacity, row, rows)  # fmt: skip
                 if shards > 1:
                     call(net[NET_SUMS], net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)
                     cost += total(loss, rows, lanes)

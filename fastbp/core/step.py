@@ -175,28 +175,57 @@ def update_share(size):
     return update_share
 
 
-@functools.cache
-def train(size):
-    """The worker: all mini-batches of a job (JOB_UPDATE = 0: only the gradient of each), with subnormals as 0."""
+@inline
+def batch_of(job, s):
+    """Epoch, first place in the order, examples and factor of their losses, of the mini-batch of step s."""
+    rows, batch, totals = job[JOB_ROWS], job[JOB_BATCH], doubles_at(job[JOB_TOTALS])
+    per_epoch, scale = (rows + batch - 1) // batch, 1.0
+    epoch, begin = (job[JOB_FIRST] + s) // per_epoch, (job[JOB_FIRST] + s) % per_epoch * batch
+    position = begin + epoch * rows if job[JOB_ORDER] != 0 else begin
+    if integers_at(job[JOB_NET])[NET_MEAN] != 0:
+        scale = 1.0 / totals[s] if totals[s] > 0.0 else 0.0
+    return epoch, position, minimum(batch, rows - begin), scale
 
+
+def summing(size):
+    """(job, count) -> the sum of a mini-batch's losses, for `inline`."""
     lanes = lanes_of(size)
 
     @inline
+    def cost_of(job, count):
+        if job[JOB_SHARDS] == 1:
+            return total(floats_at(job[JOB_LOSSES], size), count, lanes)
+        cost = 0.0
+        for shard in range(job[JOB_SHARDS]):
+            cost += doubles_at(cost_at(job, shard, size))[0]
+        return cost
+
+    return cost_of
+
+
+def deciding(size):
+    """(job, position, count, s) -> whether the sums of this step go to theta, for `inline`: see online.py."""
+
+    @inline
     def made_online(job, position, count, s):
-        """Whether the sums of this step go to theta: see online.py."""
         net, region = integers_at(job[JOB_NET]), floats_at(job[JOB_REGION], size)
         x, x_row = inputs_of(job, floats_at(job[JOB_X], size), region, position)
         rate = doubles_at(job[JOB_SETTINGS])[s * job[JOB_SETTINGS_ROW]]
         return call_int(job[JOB_ONLINE], net, x, x_row, region, job[JOB_CAPACITY], count, rate)
 
+    return made_online
+
+
+@functools.cache
+def train(size):
+    """The worker: all mini-batches of a job (JOB_UPDATE = 0: only the gradient of each), with subnormals as 0."""
+    lanes, cost_of, made_online = lanes_of(size), summing(size), deciding(size)
+
     @kernel(VOID(INT, INTEGERS), size)
     def train(rank, job):
-        net, losses = integers_at(job[JOB_NET]), floats_at(job[JOB_LOSSES], size)
+        net, costs = integers_at(job[JOB_NET]), doubles_at(job[JOB_COSTS])
         zeros, one = floats_at(job[JOB_ZEROS], size), floats_at(job[JOB_ONE], size)
-        costs, totals = doubles_at(job[JOB_COSTS]), doubles_at(job[JOB_TOTALS])
         mode = flush_subnormals()
-        rows, batch = job[JOB_ROWS], job[JOB_BATCH]
-        per_epoch = (rows + batch - 1) // batch
         if rank == 0:
             for i in range(net[NET_WIDEST]):
                 zeros[i] = 0.0
@@ -209,35 +238,25 @@ def train(size):
             meeting += 1
             if not meet(job, meeting, AFTER_UPDATE):
                 break
-            epoch, begin = (job[JOB_FIRST] + s) // per_epoch, (job[JOB_FIRST] + s) % per_epoch * batch
-            position = epoch * rows if job[JOB_ORDER] != 0 else 0
-            count, scale = minimum(batch, rows - begin), 1.0
-            if net[NET_MEAN] != 0:
-                scale = 1.0 / totals[s] if totals[s] > 0.0 else 0.0
+            epoch, position, count, scale = batch_of(job, s)
             if job[JOB_HALVES] != 0:
-                call(net[NET_HALVES], rank, job, position + begin, count)
+                call(net[NET_HALVES], rank, job, position, count)
                 meeting += 1
                 if not meet(job, meeting, AFTER_UPDATE):
                     break
-            call(net[NET_EXAMPLES], rank, job, epoch, position + begin, count, scale)
+            call(net[NET_EXAMPLES], rank, job, epoch, position, count, scale)
             meeting += 1
             if not meet(job, meeting, AFTER_EXAMPLES):
                 break
             if rank == 0:
-                cost = 0.0
-                if job[JOB_SHARDS] > 1:
-                    for shard in range(job[JOB_SHARDS]):
-                        cost += doubles_at(cost_at(job, shard, size))[0]
-                else:
-                    cost = total(losses, count, lanes)
-                costs[s] = cost * scale
+                costs[s] = cost_of(job, count) * scale
             if job[JOB_ONLINE] != 0:
                 if rank == 0:
-                    job[JOB_DIRECT] = made_online(job, position + begin, count, s)
+                    job[JOB_DIRECT] = made_online(job, position, count, s)
                 meeting += 1
                 if not meet(job, meeting, AFTER_EXAMPLES):
                     break
-            call(net[NET_GRADIENT_SHARE], rank, job, position + begin, count)
+            call(net[NET_GRADIENT_SHARE], rank, job, position, count)
             direct = job[JOB_DIRECT] != 0
             if not at_once and not direct:
                 meeting += 1
