@@ -20,7 +20,7 @@ class Pace:
     On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits. First the
     team is tried, then one alone. A team that loses is tried again, soon at first, as the machine may not stay busy; of
     one alone little changes, but now and then it is tried, too. A trial has a slice for the caches, and one that
-    counts, unless the run or its epoch ends before it tells anything.
+    counts, or several if runs or epochs end before it tells anything.
     """
 
     def __init__(self, workers: int, adaptive: bool) -> None:
@@ -28,6 +28,7 @@ class Pace:
         self._seconds: dict[int, float] = {}  # for a step
         self._trial = 2 if len(self.choices) > 1 else 0  # slices of a trial that are still to come
         self._tried = workers
+        self._counted = [0.0, 0.0]  # steps and seconds of the trial's slices that count
         self._wait, self._waited = FIRST_WAIT, 0.0
 
     def workers(self) -> int:
@@ -48,14 +49,18 @@ class Pace:
     def note(self, workers: int, seconds_a_step: float, seconds: float) -> None:
         """What the slice took, per step and in all."""
         faster, other = self._faster, sum(self.choices) - workers
+        if self._trial == 1:
+            self._counted[0] += seconds / seconds_a_step
+            self._counted[1] += seconds
+            seconds_a_step = self._counted[1] / self._counted[0]
         if self._trial != 2 or workers not in self._seconds:
             self._seconds[workers] = seconds_a_step
         if not self._trial:
             self._waited += seconds
-        elif self._trial == 2 or seconds >= TRIAL_SECONDS / 2:
-            self._trial -= 1
-            if self._trial == 0:
-                self._wait, self._waited = min(2 * self._wait, LONGEST_WAIT), 0.0
+        elif self._trial == 2:
+            self._trial, self._counted = 1, [0.0, 0.0]
+        elif self._counted[1] >= TRIAL_SECONDS / 2:
+            self._trial, self._wait, self._waited = 0, min(2 * self._wait, LONGEST_WAIT), 0.0
         if self._faster != faster:
             self._wait, self._waited = FIRST_WAIT, 0.0
         if self._trial or len(self.choices) == 1:

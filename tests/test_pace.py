@@ -90,14 +90,23 @@ def test_a_trial_is_short():
     assert lengths == [FIRST_SLICE * SLICE_SECONDS, TRIAL_SECONDS, WARM_UP_SECONDS, TRIAL_SECONDS, SLICE_SECONDS]
 
 
-def test_a_slice_that_is_cut_short_decides_nothing():
+def test_slices_that_are_cut_short_decide_together():
     pace = Pace(2, adaptive=True)
     slices(pace, 3, {2: 0.6, 1: 1.0})
-    for _ in range(3):
+    for seconds_a_step in (0.1, 2.0, 2.0, 2.0, 2.0):
         assert pace.workers() == 1
-        pace.note(1, 0.1, TRIAL_SECONDS / 10)
-    pace.note(1, 1.0, TRIAL_SECONDS)
-    assert pace.workers() == 2
+        pace.note(1, seconds_a_step, TRIAL_SECONDS / 10)
+    assert pace.workers() == 1, "what they took for all of their steps is less than the team's 0.6"
+    assert math.isclose(pace.step_seconds, 5 / (1 / 0.1 + 4 / 2.0))
+
+
+def test_a_team_that_is_slow_in_short_runs_is_given_up():
+    pace, chosen = Pace(2, adaptive=True), []
+    for _ in range(100):
+        chosen.append(pace.workers())
+        pace.note(chosen[-1], {2: 1.4, 1: 1.0}[chosen[-1]], TRIAL_SECONDS / 10)
+    assert chosen[0] == 2
+    assert chosen.count(2) < 20
 
 
 def test_the_first_slice_is_not_counted_it_finds_cold_caches():

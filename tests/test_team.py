@@ -514,6 +514,15 @@ def test_only_helpers_live_after_a_fit_and_the_next_makes_no_more(tmp_path):
 # Cores.
 
 
+def test_a_second_worker_pays_for_itself_in_a_long_run_of_small_steps(monkeypatch):
+    monkeypatch.setattr(team, "available_cores", lambda: 4)
+    small, large = team.FLOPS_A_PAIR, 3 * team.FLOPS_A_WORKER
+    many = round(team.FLOPS_A_RUN / small)
+    assert [team.workers_for(small, steps=steps) for steps in (1, many // 2, many)] == [1, 1, 2]
+    assert team.workers_for(small / 2, steps=100 * many) == 1
+    assert [team.workers_for(large), team.workers_for(small, shards=3), team.workers_for(10 * large)] == [3, 3, 4]
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a thread runs")
 def test_workers_keep_a_core_each_as_long_as_there_are_any_and_leave_it():
     allowed, places = os.sched_getaffinity(0), team.Places()
