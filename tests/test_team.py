@@ -5,6 +5,7 @@ A consistent model is one whose parameters are those after exactly the steps and
 
 import copy
 import faulthandler
+import math
 import multiprocessing
 import os
 import random
@@ -517,7 +518,7 @@ def test_only_helpers_live_after_a_fit_and_the_next_makes_no_more(tmp_path):
 def test_a_second_worker_pays_for_itself_in_a_long_run_of_small_steps(monkeypatch):
     monkeypatch.setattr(team, "available_cores", lambda: 4)
     small, large = team.FLOPS_A_PAIR, 3 * team.FLOPS_A_WORKER
-    many = round(team.FLOPS_A_RUN / small)
+    many = math.ceil(team.FLOPS_A_RUN / small)
     assert [team.workers_for(small, steps=steps) for steps in (1, many // 2, many)] == [1, 1, 2]
     assert team.workers_for(small / 2, steps=100 * many) == 1
     assert [team.workers_for(large), team.workers_for(small, shards=3), team.workers_for(10 * large)] == [3, 3, 4]
