@@ -26,8 +26,8 @@ Result = TypeVar("Result")
 FLOPS_A_WORKER = 16e6
 """Work in one step, in floating-point operations, that pays for one more worker: about 100 us of one core."""
 
-FLOPS_A_PAIR, FLOPS_A_RUN = 0.9e6, 2e9
-"""Work in one step that may pay for a second worker already, in a run of so much work: 6 us of one core, and 10 ms."""
+FLOPS_A_PAIR, FLOPS_A_RUN = 0.6e6, 2e9
+"""Work in one step that may pay for a second worker already, in a run of so much work: 4 us of one core, and 10 ms."""
 
 POLL_SECONDS = 0.05
 """How often the waiting thread looks up: a signal that another thread has received does not wake it."""
