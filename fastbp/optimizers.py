@@ -73,6 +73,11 @@ class SGD(Optimizer):
         return self.momentum, float(self.nesterov)
 
 
+def vanishing(beta: float) -> int:
+    """A t from which on 1 - β^t is 1: for larger ones β^t need not be taken, which is slow where it underflows."""
+    return math.ceil(math.log(1e-17) / math.log(beta)) if beta > 0 else 1
+
+
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """m ← β1 m + (1 - β1) g, v ← β2 v + (1 - β2) g², θ ← θ - η m̂ / (√v̂ + ε),
@@ -93,7 +98,7 @@ class Adam(Optimizer):
         positive_float("epsilon", self.epsilon)
 
     def numbers(self, t: Steps) -> tuple[float | Floats, ...]:
-        corrections = (np.asarray(1 - np.float64(beta) ** t) for beta in (self.beta_1, self.beta_2))
+        corrections = (1 - np.float64(beta) ** np.minimum(t, vanishing(beta)) for beta in (self.beta_1, self.beta_2))
         return self.beta_1, self.beta_2, self.epsilon, *corrections
 
 
@@ -143,8 +148,7 @@ class NAdam(Adam):
 
     def _products(self, t: Steps) -> Floats:
         """Π_t. From some t on it is so small that 1 - Π_t is 1; all before are taken from the first on."""
-        enough = math.ceil(math.log(1e-17) / math.log(self.beta_1)) if self.beta_1 > 0 else 1
-        count = min(enough, 1 << int(t.max()).bit_length())
+        count = min(vanishing(self.beta_1), 1 << int(t.max()).bit_length())
         return np.asarray(np.cumprod(self._mu(np.arange(1, count + 1)))[np.minimum(t, count) - 1], np.float64)
 
 
@@ -271,7 +275,7 @@ class Course:
     def settings(self, before: int, steps: int) -> Floats:
         """What the rule reads: a row for each of so many steps after the updates made before."""
         t = np.arange(before, before + steps)
-        with np.errstate(over="ignore"):  # 1 / infinity is the limit
+        with np.errstate(over="ignore", under="ignore"):  # 1 / infinity is the limit
             rates = self.schedule.rates(t - self.progress.begun, self.progress)
             columns = (rates, *self.optimizer.numbers(t + 1))
         table = np.empty((steps, len(columns)))

@@ -49,17 +49,18 @@ class Pace:
     def note(self, workers: int, seconds_a_step: float, seconds: float) -> None:
         """What the slice took, per step and in all."""
         faster, other = self._faster, sum(self.choices) - workers
-        if self._trial == 1:
-            self._counted[0] += seconds / seconds_a_step
-            self._counted[1] += seconds
-            seconds_a_step = self._counted[1] / self._counted[0]
+        counted = self._counted
+        if self._trial == 1 and workers == self._tried:  # else the slice of another thread's run
+            counted[0] += seconds / seconds_a_step
+            counted[1] += seconds
+            seconds_a_step = counted[1] / counted[0]
         if self._trial != 2 or workers not in self._seconds:
             self._seconds[workers] = seconds_a_step
         if not self._trial:
             self._waited += seconds
         elif self._trial == 2:
             self._trial, self._counted = 1, [0.0, 0.0]
-        elif self._counted[1] >= TRIAL_SECONDS / 2:
+        elif counted[1] >= TRIAL_SECONDS / 2:
             self._trial, self._wait, self._waited = 0, min(2 * self._wait, LONGEST_WAIT), 0.0
         if self._faster != faster:
             self._wait, self._waited = FIRST_WAIT, 0.0

@@ -6,9 +6,9 @@ import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from types import TracebackType
 from typing import TypeVar
@@ -35,8 +35,8 @@ POLL_SECONDS = 0.05
 SHORT_SECONDS = 0.2
 """For which Ctrl-C can wait, so that the calling thread may work itself."""
 
-SLOWEST = 20e9
-"""Floating-point operations in a second that a core does at least."""
+SLOWEST = 2e9
+"""Floating-point operations in a second that a core does at least, in the smallest networks."""
 
 
 @functools.cache
@@ -78,14 +78,13 @@ class Places:
     runs. Nothing elsewhere.
     """
 
-    def __init__(self) -> None:
-        self._allowed = os.sched_getaffinity(0) if current_core() is not None else set[int]()
-        self._taken: set[int] = set()
+    def __init__(self, allowed: set[int]) -> None:
+        self._allowed, self._taken = allowed, set[int]()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Within the block the calling thread stays on a core of its own."""
+    def place(self, alone: bool) -> Iterator[None]:
+        """Within the block the calling thread stays on a core of its own; alone, on those that the caller may use."""
         where = current_core()
         if where is None:
             yield
@@ -94,12 +93,19 @@ class Places:
             with self._lock:
                 free = self._allowed - self._taken
                 core = where() if where() in free else min(free, default=None)
-                if core is not None:
+                if alone or core is None:
+                    stay_on(self._allowed)  # a helper may come from a caller with other cores
+                else:
                     self._taken.add(core)
                     stay_on({core})
             yield
         finally:
             stay_on(self._allowed)
+
+
+def cores_of_caller() -> set[int]:
+    """The cores that the calling thread may use; none where that is not known."""
+    return set() if current_core() is None else os.sched_getaffinity(0)
 
 
 def stay_on(cores: set[int]) -> None:
@@ -119,11 +125,20 @@ idle: list[ThreadPoolExecutor] = []
 
 
 def helper() -> ThreadPoolExecutor:
-    """One for the caller alone, who gives it back by `idle.append` when it has nothing more to do."""
+    """One for the caller alone, who gives it back when it has nothing more to do."""
     try:
         return idle.pop()
     except IndexError:
         return ThreadPoolExecutor(1, thread_name_prefix="fastbp helper")
+
+
+def give_back(helpers: Iterable[ThreadPoolExecutor]) -> None:
+    """Some wait for the next call, one a core; the others end."""
+    for threads in helpers:
+        if len(idle) < (os.cpu_count() or 1):
+            idle.append(threads)
+        else:
+            threads.shutdown(wait=False)
 
 
 def end_helpers() -> None:
@@ -137,14 +152,14 @@ if hasattr(os, "register_at_fork"):
 
 
 class Team:
-    """Threads that run the compiled worker of jobs, for as long as one call lasts; a context manager.
+    """The calling thread and helpers, who run the compiled worker of jobs; a context manager.
 
     The workers hold no lock of Python's. Whatever ends `run`, no worker still touches the job's memory when the
     context is left: they are told to stop, and meet nowhere without being counted.
     """
 
     def __init__(self, size: int) -> None:
-        self._train = step.train(size).ctypes
+        self._train, self._cores = step.train(size).ctypes, cores_of_caller()
         self._helpers: list[ThreadPoolExecutor] = []
 
     def __enter__(self) -> "Team":
@@ -154,8 +169,13 @@ class Team:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:  # then `run` has waited for all of them
-            idle.extend(self._helpers)
+            give_back(self._helpers)
             return
+        if self._cores:
+            stay_on(self._cores)  # an exception from a signal handler may have come before that
+        self._end()
+
+    def _end(self) -> None:
         for threads in self._helpers:
             threads.shutdown(wait=True)
 
@@ -166,7 +186,7 @@ class Team:
         seconds: what it will take, more or less. If it is short, this thread is the first worker.
         """
         workers = int(job[slots.JOB_WORKERS])
-        here, places = seconds <= SHORT_SECONDS, Places() if workers > 1 else None
+        here, places = seconds <= SHORT_SECONDS, Places(self._cores)
         futures: list[Future[None]] = []  # not a comprehension: if one submit fails, the others are waited for
         try:
             while len(self._helpers) < workers - here:
@@ -179,21 +199,22 @@ class Team:
                 pass
         except BaseException:
             job[slots.JOB_STOP] = 1
-            wait(futures)
+            self._end()  # also what has no future yet
             raise
         for future in futures:
             future.result()
 
-    def _work(self, rank: int, job: NDArray[np.int64], places: Places | None, memory: object) -> None:
-        with places.place() if places is not None else nullcontext():
+    def _work(self, rank: int, job: NDArray[np.int64], places: Places, memory: object) -> None:
+        with places.place(alone=job[slots.JOB_WORKERS] == 1):
             self._train(rank, job.ctypes.data)
 
 
 def stay_off(core: int, allowed: set[int]) -> None:
     """Let the calling thread run on the allowed cores, but not on this one if there are others."""
     where = current_core()
-    if where is not None and (where() == core or not os.sched_getaffinity(0) <= allowed):
-        stay_on(allowed - {core} or allowed)
+    others = allowed - {core} or allowed
+    if where is not None and os.sched_getaffinity(0) != others:
+        stay_on(others)
 
 
 def cut(count: int, size: int) -> list[tuple[int, int]]:
@@ -249,7 +270,7 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
         try:
             wait_until(lambda: helping == 0, changed)
         finally:
-            idle.extend(called)
+            give_back(called)
     if errors:
         raise errors[0]
     return [results[i] for i in range(len(parts))]

@@ -172,8 +172,8 @@ class Run:
         finally:  # steps that are done count, whatever ended the run
             self.steps_done = before + job.done
             self.count()
-        elapsed = time.perf_counter() - start
-        self.pace.note(workers, max(elapsed, 1e-6) / max(job.done, 1), elapsed)
+        elapsed = max(time.perf_counter() - start, 1e-6)
+        self.pace.note(workers, elapsed / max(job.done, 1), elapsed)
         self._record(first, elapsed)
         if slots.DIVERGED in job.outcomes:
             raise self._divergence()

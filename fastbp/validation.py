@@ -23,7 +23,7 @@ from fastbp.team import cut, each
 Array = NDArray[Any]
 
 CHUNK_BYTES = 1 << 20
-PIECE_BYTES = 1 << 24  # as long to look at as a sleeping core takes to wake up
+PIECE_BYTES = 1 << 24  # looked at in 0.4 ms; a core that sleeps needs 0.1 to 0.3 until it helps
 
 
 # Arrays ---------------------------------------------------------------------------------------------------
