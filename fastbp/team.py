@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from types import TracebackType
@@ -187,19 +187,18 @@ class Team:
         """
         workers = int(job[slots.JOB_WORKERS])
         here, places = seconds <= SHORT_SECONDS, Places(self._cores)
-        futures: list[Future[None]] = []  # not a comprehension: if one submit fails, the others are waited for
         try:
             while len(self._helpers) < workers - here:
                 self._helpers.append(helper())
-            for rank, threads in zip(range(here, workers), self._helpers, strict=False):
-                futures.append(threads.submit(self._work, rank, job, places, memory))
+            ranks = zip(range(here, workers), self._helpers, strict=False)
+            futures = [threads.submit(self._work, rank, job, places, memory) for rank, threads in ranks]
             if here:
                 self._work(0, job, places, memory)
             while wait(futures, POLL_SECONDS).not_done:
                 pass
         except BaseException:
             job[slots.JOB_STOP] = 1
-            self._end()  # also what has no future yet
+            self._end()  # a worker that has begun may have no future yet
             raise
         for future in futures:
             future.result()
@@ -261,9 +260,8 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
             place = (where(), os.sched_getaffinity(0)) if where is not None else (0, set[int]())
             with contextlib.suppress(RuntimeError):  # no thread can start, at the end of the process or elsewhere
                 for _ in range(extra):
-                    threads = helper()
-                    threads.submit(help_out, *place)
-                    called.append(threads)
+                    called.append(helper())
+                    called[-1].submit(help_out, *place)
         take()
     finally:
         waiting.clear()  # after an exception here the others end early

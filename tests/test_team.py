@@ -99,11 +99,13 @@ def assert_consistent(model, rows=FEW, shuffle=True):
 
 def assert_nothing_is_left_behind():
     for _ in range(500):  # a thread that has been told to end may take a moment on a busy machine
-        if sum(thread.name.startswith("fastbp") for thread in threading.enumerate()) == len(set(team.idle)):
+        alive = {thread for thread in threading.enumerate() if thread.name.startswith("fastbp")}
+        waiting = {thread for helper in team.idle for thread in helper._threads}
+        if alive == waiting:
             break
         time.sleep(0.01)
     else:
-        pytest.fail("a thread of fastbp is left that is no helper who waits")
+        pytest.fail(f"{alive - waiting} are left, {waiting - alive} wait and are not there")
     assert len(set(team.idle)) == len(team.idle) <= os.cpu_count()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
