@@ -126,8 +126,8 @@ def dense(width: int, dtype: str, which: str) -> Work:
         rows, terms, s_row, s_sum = width, EXAMPLES, 1, stride
     c_row = width if which == "weights" else stride
     arguments = (
-        net[slots.NET_PANELS :].ctypes.data, out.ctypes.data, c_row, zeros.ctypes.data, 0, a.ctypes.data, s_row, s_sum,
-        v.ctypes.data, v_row, rows, width, terms,
+        net[slots.NET_PANELS :].ctypes.data, out.ctypes.data, c_row, 0, zeros.ctypes.data, 0, a.ctypes.data, s_row,
+        s_sum, v.ctypes.data, v_row, rows, width, terms,
     )  # fmt: skip
     return Work(int(net[slots.NET_DENSE]), arguments, 2.0 * EXAMPLES * width * width, (net, zeros, a, out, v))
 

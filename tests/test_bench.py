@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,26 @@ def test_what_is_divided_by_is_what_was_done(monkeypatch):
         monkeypatch.setattr(fastbp.Model, "predict", lambda self, X, calls=calls: calls.append(X))
         task.run()
         assert len(calls) == case.steps * case.epochs
+
+
+KERNELS = """
+    import numpy as np
+    from benchmarks import kernels
+
+    for name, make in kernels.KERNELS.items():
+        for dtype in ("float32", "float64"):
+            assert make(10, dtype).seconds(1e-6) > 0, name
+    net, zeros, a, out, v = (work := kernels.KERNELS["forward sum"](10, "float32")).arrays
+    work.seconds(1e-6)
+    expected = a.reshape(-1, 16)[: kernels.EXAMPLES, :10] @ v[:100].reshape(10, 10)
+    np.testing.assert_allclose(out.reshape(-1, 16)[: kernels.EXAMPLES, :10], expected, rtol=1e-5)
+    print("done")
+"""
+
+
+def test_the_benchmarks_call_every_kernel_with_what_it_takes():
+    """A kernel that gets one argument less reads or writes anywhere: that ends a process."""
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", textwrap.dedent(KERNELS)]
+    done = subprocess.run(command, cwd=root, env=ENV, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
