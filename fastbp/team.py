@@ -257,7 +257,7 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
     try:
         if (extra := min(available_cores(), len(parts)) - 1) > 0:
             where = current_core()
-            place = (where(), os.sched_getaffinity(0)) if where is not None else (0, set[int]())
+            place = 0 if where is None else where(), cores_of_caller()
             with contextlib.suppress(RuntimeError):  # no thread can start, at the end of the process or elsewhere
                 for _ in range(extra):
                     called.append(helper())
