@@ -124,3 +124,12 @@ def test_sines_of_large_numbers_are_those_of_the_c_library():
     found = functions_of(x)
     np.testing.assert_array_max_ulp(found["sin"], np.array([math.sin(x_i) for x_i in x]), 1)
     np.testing.assert_array_max_ulp(found["cos"], np.array([math.cos(x_i) for x_i in x]), 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tanh_is_odd_and_stays_between_its_limits(dtype):
+    x = np.concatenate([np.linspace(0, 25, 10_000), np.geomspace(1e-30, 1, 1_000)]).astype(dtype)
+    y = functions_of(x)["tanh"]
+    np.testing.assert_array_equal(functions_of(-x)["tanh"], -y)
+    assert y.max() == 1
+    assert y.min() == 0

@@ -153,7 +153,8 @@ def exp(x):
 
 def clipped(x, limit):
     """x between -limit and limit; NaN stays NaN."""
-    return select(x < -limit, -limit, select(x > limit, limit, x))
+    x = select(x > limit, limit, x)
+    return select(x < -limit, -limit, x)
 
 
 def own_if_tiny(x, y):
@@ -208,7 +209,7 @@ def exponential_quotient(y, *ln2):
     size, z = y.size, y
     shifted = multiply_add(y, 2.0 * LOG2_E, ROUND[size])
     for part in ln2:
-        z = multiply_add(ROUND[size] - shifted, 0.5 * part, z)
+        z = multiply_add(shifted - ROUND[size], -0.5 * part, z)  # -0 stays -0
     square = z * z
     return (
         bits(shifted) - ROUND_BITS[size],
@@ -218,14 +219,12 @@ def exponential_quotient(y, *ln2):
 
 
 def tanh(x):
-    """Hyperbolic tangent: (t - 1) / (t + 1), t = e^2|x|, with the sign of x."""
-    y, end = absolute(x), TANH_END[x.size]
+    """Hyperbolic tangent: (t - 1) / (t + 1), t = e^2x."""
     # ln(2) in one part: what it lacks does not show where n is large
-    n, p, q = exponential_quotient(select(y > end, end, y), math.log(2.0))
+    n, p, q = exponential_quotient(clipped(x, TANH_END[x.size]), math.log(2.0))
     power = power_of_two(n)
-    less, more = power - 1.0, power + 1.0  # so that nothing is lost near 0
-    a = multiply_add(less, q, more * p) / multiply_add(more, q, less * p)
-    return from_bits(bits(a) | (bits(x) & SIGN[x.size]))
+    lacking = 1.0 - power  # 0 near x = 0, where nothing may be lost: not -0, for the sign of tanh(-0)
+    return multiply_add(-lacking, q, (1.0 + power) * p) / multiply_add(power, q + p, q - p)
 
 
 def sigmoid(x):
