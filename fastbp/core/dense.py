@@ -177,16 +177,17 @@ LOW = (1, 2, 4)
 
 
 def panels_for(size, widths, make=panel, *options):
-    """The panels that rows of these widths need, by number: 0 of whole vectors, then the tails of 1, 2, … vectors."""
-    lanes = lanes_of(size)
-    whole = panel_width(size)
-    panels = {}
-    for width in widths:
-        if width >= whole:
-            panels[0] = make(size, whole // lanes, 1, *options)
-        vectors = -(-(width % whole) // lanes)
-        if vectors:
-            panels[vectors] = make(size, vectors, 0, *options)
+    """The panels that rows of these widths need, by number: 0 of whole vectors, then the tails of 1, 2, … vectors.
+
+    A tail has no masks where all that need it end at a whole vector.
+    """
+    lanes, whole = lanes_of(size), panel_width(size)
+    panels = {0: make(size, whole // lanes, 1, *options)} if max(widths) >= whole else {}
+    tails = [width % whole for width in widths]
+    for vectors in range(1, 1 + whole // lanes):
+        those = [tail for tail in tails if -(-tail // lanes) == vectors]
+        if those:
+            panels[vectors] = make(size, vectors, int(not any(tail % lanes for tail in those)), *options)
     return panels
 
 
