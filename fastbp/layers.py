@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core import activations, dense, dots, narrow, transpose
+from fastbp.core import activations, dense, narrow, transpose
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
 
 LINE = 64
 """Rows in the workspace are multiples of so many bytes: whole vectors."""
-
-NARROW_INPUTS = 48
-"""Inputs from which on a few outputs are summed with the lanes over them."""
 
 
 def stride_of(width: int, size: int) -> int:
@@ -56,7 +53,7 @@ def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, train
     return at
 
 
-def fill_sums(network: Network, layers: NDArray[np.int64], size: int, *, keep: bool) -> dict[int, int]:
+def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[int, int]:
     """Which way the lanes of each layer's sums go; returns the header's entries for them."""
     widths, scratch = set(network.sizes[1:]), 0
     for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
@@ -66,8 +63,6 @@ def fill_sums(network: Network, layers: NDArray[np.int64], size: int, *, keep: b
             layers[l, slots.LAYER_UNIT], layers[l, slots.LAYER_TURNED] = dense.panel_width(size), 1
             panels = dense.turned_panels(size, n_in, n_out)
             scratch = max(scratch, n_out * stride_of(n_in, size))
-        if l > 0 and not keep and n_in >= NARROW_INPUTS and dots.narrow_rows(n_out, size):
-            layers[l, slots.LAYER_DOTS] = dots.dots(size, dots.narrow_rows(n_out, size)).address
         fill_panels(layers[l], slots.LAYER_SUMS, panels)
     transposes = network.n_layers > 1 or scratch > 0
     return {slots.NET_PANELS + i: panel.address for i, panel in dense.panels_for(size, widths).items()} | {
@@ -112,7 +107,7 @@ def fill_activations(
 
 def forward_panels(n_in: int, n_out: int, size: int, visit: Any) -> dict[int, Any]:
     """The panels of a layer's forward sum."""
-    if narrow.fits(n_out, size):
+    if narrow.fits(n_in, n_out, size):
         return {1: narrow.narrow_panel(size, n_in, n_out, visit)}
     panels: dict[int, Any] = dense.panels_for(size, (n_out,), dense.panel, visit)
     if n_out > dense.panel_width(size):

@@ -95,7 +95,7 @@ def training_table(
     """
     net = make_table(network, size, objective, keep=False, dropped=dropped)
     if few:
-        net[slots.NET_DOTS] = dots.dots(size, 1).address
+        net[slots.NET_DOTS] = dots.dots(size).address
     return frozen(net)
 
 
@@ -137,7 +137,7 @@ def make_table(
     if dropped:
         header |= {slots.NET_FACTORS: dropout.factors(size).address, slots.NET_DROP: dropout.drop(size).address}
     if objective is not None:
-        header |= fill_sums(network, layers, size, keep=keep) | training_header(network, size, objective, keep=keep)
+        header |= fill_sums(network, layers, size) | training_header(network, size, objective, keep=keep)
         net.view(np.float64)[[slots.NET_L1, slots.NET_L2]] = objective.l1, objective.l2
     for slot, value in header.items():
         net[slot] = value

@@ -77,7 +77,7 @@ STRUCTURE = {
     "a row of 100": lambda size: dense.row_panel(size, 100, "identity"),
     "transpose": transpose.transpose,
     **{f"{n} outputs of 16": lambda size, n=n: narrow.narrow_panel(size, 16, n) for n in (1, lanes_of(8) // 2)},
-    **{f"dots of {rows} rows": lambda size, rows=rows: dots.dots(size, rows) for rows in (1, 2)},
+    "dots": dots.dots,
     "forward": backprop.forward,
     "backward": backprop.backward,
     "sums": backprop.sums,

@@ -7,6 +7,11 @@ from .memory import load_lanes, store_lanes
 from .simd import INT32, INT64, Mask, Vector, spread
 
 
+def columns_of(width):
+    """The power of 2 that has room for so many numbers."""
+    return 1 << (width - 1).bit_length()
+
+
 class Abreast:
     """Loads and stores of such vectors, as instructions in the making.
 
@@ -16,7 +21,7 @@ class Abreast:
 
     def __init__(self, builder, number, lanes, width):
         self.builder, self.width, self.lanes = builder, width, lanes
-        self.columns = 1 << (width - 1).bit_length()
+        self.columns = columns_of(width)
         self.rows = lanes // self.columns
         self.vector, self.row = Vector(number, lanes), Vector(number, self.columns)
 

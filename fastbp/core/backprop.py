@@ -16,7 +16,6 @@ from .table import (
     LAYER_BACKWARD,
     LAYER_DA,
     LAYER_DELTAS,
-    LAYER_DOTS,
     LAYER_DROPOUT,
     LAYER_DROPPED,
     LAYER_DZ,
@@ -63,13 +62,12 @@ def forward(size):
     """z_j = Σ_k w_jk a_k + b_j, a_j = σ(z_j) for `rows` examples from `row` on, in all layers. Overwrites z and a.
 
     Where units are dropped, by factors that are there already, the next layer reads a_j f_j: see dropout.py.
-    With transposed = 0 there are no transposed weights wt; with summed = 1 the first layer's z is there already; with
-    activate_last = 0 the last layer stops at z.
+    With summed = 1 the first layer's z is there already; with activate_last = 0 the last layer stops at z.
     """
     P = POINTERS[size]
 
-    @kernel(VOID(INTEGERS, P, P, INT, P, P, INT, INT, P, INT, INT, INT, INT), size)
-    def forward(net, theta, wt, transposed, zeros, x, x_row, summed, work, capacity, row, rows, activate_last):
+    @kernel(VOID(INTEGERS, P, P, P, INT, INT, P, INT, INT, INT, INT), size)
+    def forward(net, theta, zeros, x, x_row, summed, work, capacity, row, rows, activate_last):
         for l in range(net[NET_LAYERS]):
             layer = layer_of(net, l)
             n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
@@ -78,10 +76,7 @@ def forward(size):
                 b = shift(theta, layer[LAYER_B])
             z, a = place(work, capacity, row, layer, LAYER_Z), place(work, capacity, row, layer, LAYER_A)
             activated = 0
-            if transposed and layer[LAYER_DOTS] != 0:
-                w, w_row = shift(wt, layer[LAYER_WT]), layer_of(net, l - 1)[LAYER_STRIDE]
-                call(layer[LAYER_DOTS], z, stride, b, 0, x, x_row, w, w_row, rows, n_out, n_in)
-            elif l > 0 or summed == 0:
+            if l > 0 or summed == 0:
                 panels, activated = shift(layer, LAYER_PANELS), layer[LAYER_ACTIVATED]
                 call(net[NET_DENSE], panels, z, stride, 0, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
             if layer[LAYER_FORWARD] and not activated and (l + 1 < net[NET_LAYERS] or activate_last):

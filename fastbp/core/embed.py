@@ -78,7 +78,7 @@ def predict(size):
             count = minimum(block, rows - begin)
             inputs = shift(x, begin * n_in)
             bad |= not_finite(inputs, count * n_in, lanes)
-            call(net[NET_FORWARD], net, theta, theta, 0, zeros, inputs, n_in, 0, work, block, 0, count, 1)
+            call(net[NET_FORWARD], net, theta, zeros, inputs, n_in, 0, work, block, 0, count, 1)
             for n in range(count):
                 copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
         return bad
@@ -112,22 +112,8 @@ def evaluate(size):
         for begin in range(0, rows, block):
             count = minimum(block, rows - begin)
             w = shift(floats_at(weights, size), begin) if weights != 0 else one
-            call(
-                net[NET_FORWARD],
-                net,
-                theta,
-                theta,
-                0,
-                zeros,
-                shift(x, begin * n_in),
-                n_in,
-                0,
-                work,
-                block,
-                0,
-                count,
-                1 - fused,
-            )
+            inputs = shift(x, begin * n_in)
+            call(net[NET_FORWARD], net, theta, zeros, inputs, n_in, 0, work, block, 0, count, 1 - fused)
             call(net[NET_LOSS], d, losses, spare, a, shift(y, begin * net[NET_TARGETS]), w, int(weights != 0), count,
                  layer[LAYER_OUT], layer[LAYER_STRIDE], 1.0)  # fmt: skip
             result += total(losses, count, lanes)

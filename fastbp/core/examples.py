@@ -206,8 +206,7 @@ def examples(size):
                     add_halves(job, region, row, rows)
                 if net[NET_FACTORS] != 0:
                     call(net[NET_FACTORS], net, job, epoch, at, region, capacity, row, rows)
-                call(net[NET_FORWARD], net, theta, wt, transposed, zeros, x, x_row, halved, region, capacity, row, rows,
-                     1 - fused)  # fmt: skip
+                call(net[NET_FORWARD], net, theta, zeros, x, x_row, halved, region, capacity, row, rows, 1 - fused)
                 call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, spare, y, w, weighted, scale, region,
                      capacity, row, rows)  # fmt: skip
                 if shards > 1:

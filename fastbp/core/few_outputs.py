@@ -10,7 +10,7 @@ import math
 from numba.core import types
 from numba.extending import intrinsic
 
-from .abreast import Abreast
+from .abreast import Abreast, columns_of
 from .compile import INT, POINTERS, VOID, kernel, lanes_of, loss_signature, wide_vectors
 from .elementary import exp, log
 from .memory import load_lanes, store_lanes
@@ -190,8 +190,7 @@ def elementwise_of_few(value, derivative, size, width, parameters=()):
 @functools.cache
 def few_classes(size, width):
     """`wide_classes` of cross_entropy.py, on as many examples as a vector has lanes: with one logarithm for all."""
-    columns = 1 << (width - 1).bit_length()
-    return loss_of_few(cross_entropy, columns, "classes", size, width, 1)
+    return loss_of_few(cross_entropy, columns_of(width), "classes", size, width, 1)
 
 
 @functools.cache

@@ -73,7 +73,6 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_WT,  # offset in the transposed weights; not used of the first layer
     LAYER_UNIT,  # rows of weights that are not divided among workers
     LAYER_TURNED,  # 1: their sums have their lanes over k
-    LAYER_DOTS,  # address: the forward sum of a few outputs, from the transposed weights; or 0
     LAYER_PANELS,  # of the forward sum, as NET_PANELS
     _,
     _,
@@ -97,7 +96,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(39)
+) = range(38)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 
