@@ -1,7 +1,7 @@
 """A tile of the sum of dense.py: rows x vectors of C, summed in registers.
 
-The sum over r runs in order from `init` in every tile of one part: all of these give the same bits, and a sum may be
-continued from C itself (init = C).
+The sum over r runs in order and comes to `init` at its end, in every tile of one part: all of these give the same bits,
+and a sum may be continued from C itself (init = C). Sums that began with init would have to be copied from it first.
 """
 
 from typing import NamedTuple
@@ -90,18 +90,10 @@ class Code:
     def variables(self, values):
         return [cgutils.alloca_once_value(self.builder, value) for value in values]
 
-    def begin(self, init, i_row, numbers):
-        """The sums' variables of these rows, from row 0 of init, which is that of all rows if i_row is 0."""
-        sums = [self.variables(self.load_row(init)) for _ in numbers]
-        with self.builder.if_then(self.builder.icmp_signed("!=", i_row, INT64(0))):
-            for m, sums_m in zip(numbers, sums, strict=True):
-                for sum_mn, value in zip(sums_m, self.load_row(self.row(init, m, i_row)), strict=True):
-                    self.builder.store(value, sum_mn)
-        return sums
-
-    def zeros(self, sums):
+    def zeros(self):
+        """Variables of the sums of one part: of all rows and, with ones, one more."""
         zero = constant(self.vector.llvm, 0.0)
-        return [self.variables([zero] * self.shape.columns) for _ in sums]
+        return [self.variables([zero] * self.shape.columns) for _ in range(self.shape.rows + self.shape.ones)]
 
     def add_products(self, sums, R, S, s_row, s_sum, V, v_row):
         """Adds the terms to the sums, each to those of the next part: sums[part][m][n]."""
@@ -133,20 +125,39 @@ class Code:
             with cgutils.for_range(builder, builder.srem(R, parts)):
                 add_term(sums[0])
 
-    def end(self, sums, C, c_row, beside, numbers):
-        """Overwrites these rows of C by what the visitor makes of the sums of all parts."""
-        builder, visit = self.builder, visitor(self.shape.visit)
+    def end(self, sums, C, c_row, beside, init, i_row, numbers):
+        """Overwrites these rows of C by what the visitor makes of init and the sums of all parts."""
+        builder, parts = self.builder, list(zip(*sums, strict=True))
+        own = (self.load_row(self.row(init, m, i_row)) for m in numbers)
+        if self.shape.some:  # init may be C, and a row be made again: nothing is stored before all is read
+            self.store(C, c_row, beside, numbers, list(map(self.total, own, parts)))
+            return
+        with builder.if_else(builder.icmp_signed("==", i_row, INT64(0))) as (one_for_all, of_each):
+            with one_for_all:
+                start = self.load_row(init)
+                self.store(C, c_row, beside, numbers, (self.total(start, sums_m) for sums_m in parts))
+            with of_each:
+                self.store(C, c_row, beside, numbers, map(self.total, own, parts))
 
-        def total(values):
+    def total(self, start, parts):
+        """A row of init and its sums of all parts, added up by halves."""
+        builder = self.builder
+
+        def halves(values):
             half = len(values) // 2
-            return builder.fadd(total(values[:half]), total(values[half:])) if half else values[0]
+            return builder.fadd(halves(values[:half]), halves(values[half:])) if half else values[0]
 
-        for m, parts in zip(numbers, zip(*sums, strict=True), strict=True):
-            for n, (at, *mask) in enumerate(self.vectors_at(self.row(C, m, c_row))):
-                value, a = Lanes(builder, total([builder.load(part[n]) for part in parts])), None
+        sums = (halves([builder.load(part) for part in values]) for values in zip(*parts, strict=True))
+        return list(map(builder.fadd, start, sums))
+
+    def store(self, C, c_row, beside, numbers, totals):
+        """Overwrites these rows of C, one after the other."""
+        builder, visit, a = self.builder, visitor(self.shape.visit), None
+        for m, row in zip(numbers, totals, strict=True):
+            for total, (at, *mask) in zip(row, self.vectors_at(self.row(C, m, c_row)), strict=True):
                 if self.shape.visit.endswith("'"):
                     a = Lanes(builder, load_lanes(builder, self.step(at, beside), self.vector, *mask))
-                store_lanes(builder, at, self.vector, visit(value, a).value, *mask)
+                store_lanes(builder, at, self.vector, visit(Lanes(builder, total), a).value, *mask)
 
 
 def tile_of(shape):
@@ -163,11 +174,9 @@ def tile_of(shape):
         def codegen(context, builder, sig, args):
             C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R = args
             code = Code(builder, shape, vector, M, N)
-            numbers = code.numbers + [M] * shape.ones
-            sums = [code.begin(init, i_row, numbers)]
-            sums += [code.zeros(sums[0]) for _ in range(1, shape.parts)]
+            sums = [code.zeros() for _ in range(shape.parts)]
             code.add_products(sums, R, S, s_row, s_sum, V, v_row)
-            code.end(sums, C, c_row, beside, numbers)
+            code.end(sums, C, c_row, beside, init, i_row, code.numbers + [M] * shape.ones)
             return context.get_dummy_value()
 
         i64 = types.int64
