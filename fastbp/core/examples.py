@@ -81,6 +81,15 @@ cost_at = traced(address_of_cost)
 given = traced(lambda address: 1 - (address == 0))
 
 
+@inline
+def inputs_of(job, X, region, position):
+    """The inputs of the examples from `position` on, and the elements between two: gathered, or where they are."""
+    net = integers_at(job[JOB_NET])
+    if job[JOB_ORDER] != 0:
+        return shift(region, job[JOB_CAPACITY] * net[NET_ROW]), net[NET_INPUT_STRIDE]
+    return shift(X, position * net[NET_INPUTS]), net[NET_INPUTS]
+
+
 @functools.cache
 def halves(size):
     """The first layer's z, in halves: Σ_k w_jk x_nk over the first and over the second half of the inputs k.
@@ -111,13 +120,11 @@ def halves(size):
             begin = larger_of(2 * count * rank // workers - half * count, 0)
             rows = minimum(2 * count * (rank + 1) // workers - half * count, count) - begin
             if rows > 0:
-                x, x_row = shift(X, (position + begin) * n_in + low), n_in
-                if job[JOB_ORDER] != 0:
+                x, x_row = inputs_of(job, X, region, position)
+                x = shift(x, begin * x_row + low)
+                if job[JOB_ORDER] != 0 and low < high:
                     order = shift(integers_at(job[JOB_ORDER]), position + begin)
-                    x_row = net[NET_INPUT_STRIDE]
-                    x = shift(region, job[JOB_CAPACITY] * net[NET_ROW] + begin * x_row + low)
-                    if low < high:
-                        gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
+                    gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
                 call(net[NET_DENSE], shift(net, NET_PANELS), shift(out, begin * stride), stride, 0, init, 0, x, x_row,
                      1, shift(theta, layer[LAYER_W] + low * n_out), n_out, rows, n_out, high - low)  # fmt: skip
             out, init = floats_at(job[JOB_HALF], size), floats_at(job[JOB_ZEROS], size)
@@ -136,20 +143,18 @@ def reading(size):
     def read(job, region, at, row, rows):
         net, weighted = integers_at(job[JOB_NET]), given(job[JOB_WEIGHTS])
         X, Y, W = floats_at(job[JOB_X], size), floats_at(job[JOB_Y], size), floats_at(job[JOB_WEIGHTS], size)
-        capacity, n_in, n_y, x_row = job[JOB_CAPACITY], net[NET_INPUTS], net[NET_TARGETS], net[NET_INPUT_STRIDE]
-        x_region = shift(region, capacity * net[NET_ROW])
-        y_region = shift(x_region, capacity * x_row)
+        capacity, n_in, n_y = job[JOB_CAPACITY], net[NET_INPUTS], net[NET_TARGETS]
+        x, x_row = inputs_of(job, X, region, at)
         if job[JOB_ORDER] != 0:
-            order = shift(integers_at(job[JOB_ORDER]), at)
-            x, y = shift(x_region, row * x_row), shift(y_region, row * n_y)
-            w = shift(y_region, capacity * n_y + row)
+            order, y_region = shift(integers_at(job[JOB_ORDER]), at), shift(x, capacity * x_row)
+            x, y, w = shift(x, row * x_row), shift(y_region, row * n_y), shift(y_region, capacity * n_y + row)
             if job[JOB_HALVES] == 0:
                 gather(x, x_row, X, n_in, n_in, order, rows, lanes)
             gather(y, n_y, Y, n_y, n_y, order, rows, lanes)
             if weighted:
                 gather(w, 1, W, 1, 1, order, rows, lanes)
         else:
-            x, y, w, x_row = shift(X, at * n_in), shift(Y, at * n_y), shift(W, at), n_in
+            y, w = shift(Y, at * n_y), shift(W, at)
             later = at + job[JOB_BATCH]
             if n_in <= most_inputs and later + rows <= job[JOB_ROWS]:
                 prefetch(shift(X, later * n_in), rows * n_in)

@@ -15,7 +15,7 @@ import functools
 
 from .backprop import layer_of, range_of_share, share
 from .compile import INT, INTEGERS, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
-from .examples import cost_at
+from .examples import cost_at, inputs_of
 from .memory import doubles_at, first, floats_at, integers_at, load, not_finite, shift, store, total
 from .subnormals import flush_subnormals, restore_mode
 from .sync import atomic_store, meet
@@ -67,13 +67,10 @@ from .table import (
     NET_EXAMPLES,
     NET_GRADIENT_SHARE,
     NET_HALVES,
-    NET_INPUT_STRIDE,
-    NET_INPUTS,
     NET_LAYERS,
     NET_MEAN,
     NET_PARAMETERS,
     NET_PENALTY,
-    NET_ROW,
     NET_ROWS,
     NET_SCRATCH,
     NET_SUMS,
@@ -82,15 +79,6 @@ from .table import (
     NET_WIDEST,
 )
 from .traced import minimum, plus
-
-
-@inline
-def inputs_of(job, X, region, position):
-    """The inputs of the examples from `position` on, and the elements between two: gathered, or where they are."""
-    net = integers_at(job[JOB_NET])
-    if job[JOB_ORDER] != 0:
-        return shift(region, job[JOB_CAPACITY] * net[NET_ROW]), net[NET_INPUT_STRIDE]
-    return shift(X, position * net[NET_INPUTS]), net[NET_INPUTS]
 
 
 @functools.cache
