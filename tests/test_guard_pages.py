@@ -145,10 +145,11 @@ def test_panels_of_the_three_sums(columns: int, full: bool, size: int, side: Sid
 @on_each_side
 @in_each_size
 @pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
-def test_panels_with_the_biases_row_behind_all_weights_or_none(columns: int, size: int, side: Side) -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_panels_with_the_biases_row_behind_all_weights_or_none(columns: int, full: bool, size: int, side: Side) -> None:
     tall, middle = dense.TILES[registers()[1]][columns]
-    kernel = dense.biased_panel(size, columns, False)
-    for N in widths_of(columns, False, size):
+    kernel = dense.biased_panel(size, columns, full)
+    for N in widths_of(columns, full, size):
         for M in {0, 1, middle, middle + 1, tall - 1, tall, tall + middle + 1, 2 * tall + 1}:
             assert_panel_is_its_sum(kernel, M, N, size, side, biased=True)
 
@@ -157,12 +158,27 @@ def test_panels_with_the_biases_row_behind_all_weights_or_none(columns: int, siz
 @in_each_size
 @pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
 @pytest.mark.parametrize("rows", dense.LOW)
-def test_low_panels(rows: int, columns: int, size: int, side: Side) -> None:
-    for N in widths_of(columns, False, size):
+@pytest.mark.parametrize("full", [False, True])
+def test_low_panels(rows: int, columns: int, full: bool, size: int, side: Side) -> None:
+    for N in widths_of(columns, full, size):
         for M in {1, rows // 2 + 1, rows}:
             for biased in (False, True):
-                kernel = dense.low_panel(size, columns, False, rows, biased)
+                kernel = dense.low_panel(size, columns, full, rows, biased)
                 assert_panel_is_its_sum(kernel, M, N, size, side, biased=biased)
+
+
+@in_each_size
+@pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
+def test_a_sum_goes_on_from_what_it_overwrites(columns: int, size: int) -> None:
+    tall, middle = dense.TILES[registers()[1]][columns]
+    rng, N, R = np.random.default_rng(8), columns * lanes_of(size), 5
+    low = ((dense.low_panel(size, columns, 1, rows), (rows // 2 + 1, rows)) for rows in dense.LOW)
+    for kernel, heights in ((dense.panel(size, columns, 1), (1, middle - 1, tall - 1, tall + middle + 2)), *low):
+        for M in heights:
+            C, S, V = (rng.normal(size=shape).astype(DTYPES[size]) for shape in ((M, N), (M, R), (R, N)))
+            wanted = C + S.astype("f8") @ V
+            run(kernel, C, N, 0, C, N, S, R, 1, V, N, M, N, R)
+            close(C, wanted, size)
 
 
 @on_each_side
@@ -171,9 +187,9 @@ def test_low_panels(rows: int, columns: int, size: int, side: Side) -> None:
 def test_narrow_panels_are_a_panel_and_their_rows_have_the_same_bits_in_any_number(
     R: int, size: int, side: Side
 ) -> None:
-    rng, plain = np.random.default_rng(R), dense.panel(size, 1, 0, "relu")
+    rng, plain = np.random.default_rng(R), dense.panel(size, 1, 0, "leaky_relu")
     for N in (N for N in range(1, 9) if narrow.fits(R, N, size)):
-        kernel = narrow.narrow_panel(size, R, N, "relu")
+        kernel = narrow.narrow_panel(size, R, N, "leaky_relu")
         for M, gap in itertools.product((1, 2, lanes_of(size), 2 * lanes_of(size) + 3), (0, 3)):
             with guarded(side) as guard:
                 C, wanted = (guard.empty((M - 1) * (N + gap) + N, DTYPES[size]) for _ in range(2))

@@ -1,7 +1,8 @@
 """The sum of dense.py for a few outputs: a vector holds the sums of several rows of C, side by side.
 
-Of a few terms, each is repeated for the outputs of its row. Of more, the lanes of a vector go over the terms, and each
-lane over the outputs in turn: with c columns, the power of 2 that has room for the outputs, a row takes c products
+Of up to half a vector of terms, each is repeated for the outputs of its row. Of more, the lanes of a vector go over the
+terms, and each lane over the outputs in turn: with c columns, the power of 2 that has room for the outputs, a row takes
+c products
 
     P_k = Σ_r S_r V[r, (r + k) mod c],      k = 0 … c - 1,
 
@@ -25,12 +26,12 @@ from .tile import visitor
 from .transpose import emit_transposed
 from .values import Lanes
 
-MOST_OUTPUTS = 8
+MOST_OUTPUTS = 8  # with more, the lanes of an ordinary panel are full enough
 UNROLLED = 4
 """Vectors of terms that are not a loop."""
 MADE_ANEW = 2
 """Columns up to which the diagonals of V are made again for the next rows; of more they are kept on the stack."""
-MOST_KEPT = 32 * 1024  # bytes
+MOST_KEPT = 40 * 1024  # bytes of them, beside which the rows still find room in the first cache
 
 
 def fits(n_in, n_out, size):
@@ -41,7 +42,7 @@ def fits(n_in, n_out, size):
 
 
 class Sums:
-    """Those of some rows abreast, as instructions in the making."""
+    """The sums of some rows of C abreast, as instructions in the making."""
 
     def __init__(self, builder, number, lanes, n_in, n_out, init, V):
         self.builder, self.lanes, self.n_in, self.n_out, self.V = builder, lanes, n_in, n_out, V
@@ -134,7 +135,7 @@ class Diagonals(Sums):
                 builder.store(self.zero, product)
 
         def add(r, count):
-            diagonals = list(map(builder.load, self.places(r)) if self.kept else self.made(r, count))
+            diagonals = list(map(builder.load, self.places(r)) if self.kept is not None else self.made(r, count))
             for s_row, row in zip(s_rows, self.products, strict=True):
                 s = self.load(self.step(s_row, r), count)
                 for product, diagonal in zip(row, diagonals, strict=True):

@@ -15,8 +15,9 @@ from .memory import first, load, shift, store
 from .table import LAYER_DROPPED, LAYER_DZ, LAYER_IN, LAYER_OUT, LAYER_STRIDE, NET_LAYERS
 from .traced import absolute, any_off, traced
 
-LARGEST = {4: 2.0**50, 8: 2.0**484}
-"""Of a and η dz: their products are less than half of what is between the two largest numbers, and no sum overflows."""
+LARGEST = {4: 2.0**50, 8: 2.0**483}
+"""Of a and η dz: a sum of four products (FEW in workspace.py) is less than half of what is between the two largest
+numbers, and theta cannot overflow."""
 
 times = traced(lambda x, factor: x * factor)
 

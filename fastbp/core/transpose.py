@@ -6,6 +6,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from .abreast import columns_of
 from .compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
 from .memory import load_lanes, shift, store_lanes
 from .simd import INT32, INT64, Mask, Vector, first_lanes
@@ -142,7 +143,7 @@ def is_narrow(width, size):
 
 def columns_for(width, size):
     """The power of 2, up to the lanes of a vector, for which `turn` is made."""
-    return min(lanes_of(size), 1 << (width - 1).bit_length())
+    return min(lanes_of(size), columns_of(width))
 
 
 @functools.cache
