@@ -1,7 +1,8 @@
 """A tile of the sum of dense.py: rows x vectors of C, summed in registers.
 
-The sum over r begins with zero and runs in order, and init is added last: all tiles of one part give the same bits, and
-a sum may be continued from C itself (init = C). To begin with init takes a copy to each register, 20 cycles in all.
+The sum over r runs in order, in every tile of one part: all of these give the same bits. It begins with init where each
+row has its own, and may so be continued from C itself (init = C). A row of init for all, as of biases, is added at the
+end: to copy it to every register first takes 20 cycles.
 """
 
 from typing import NamedTuple
@@ -90,10 +91,18 @@ class Code:
     def variables(self, values):
         return [cgutils.alloca_once_value(self.builder, value) for value in values]
 
+    def begin(self, init, i_row, numbers):
+        """The sums' variables of these rows, from their rows of init; zero if i_row is 0, where all have the same."""
+        sums = self.zeros()
+        with self.builder.if_then(self.builder.icmp_signed("!=", i_row, INT64(0))):
+            for m, sums_m in zip(numbers, sums, strict=True):
+                for sum_mn, value in zip(sums_m, self.load_row(self.row(init, m, i_row)), strict=True):
+                    self.builder.store(value, sum_mn)
+        return sums
+
     def zeros(self):
-        """Variables of the sums of one part: of all rows and, with ones, one more."""
-        zero = constant(self.vector.llvm, 0.0)
-        return [self.variables([zero] * self.shape.columns) for _ in range(self.shape.rows + self.shape.ones)]
+        zero, rows = constant(self.vector.llvm, 0.0), self.shape.rows + self.shape.ones
+        return [self.variables([zero] * self.shape.columns) for _ in range(rows)]
 
     def add_products(self, sums, R, S, s_row, s_sum, V, v_row):
         """Adds the terms to the sums, each to those of the next part: sums[part][m][n]."""
@@ -126,42 +135,23 @@ class Code:
                 add_term(sums[0])
 
     def end(self, sums, C, c_row, beside, init, i_row, numbers):
-        """Overwrites these rows of C by what the visitor makes of init and the sums of all parts."""
-        builder, parts = self.builder, list(zip(*sums, strict=True))
-
-        def totals():  # one row's instructions after the other's, where they are asked for
-            for m, sums_m in zip(numbers, parts, strict=True):
-                yield self.total(self.load_row(self.row(init, m, i_row)), sums_m)
-
-        if self.shape.some:  # init may be C, and a row be made again: nothing is stored before all is read
-            self.store(C, c_row, beside, numbers, list(totals()))
-            return
-        with builder.if_else(builder.icmp_signed("==", i_row, INT64(0))) as (one_for_all, of_each):
-            with one_for_all:
-                start = self.load_row(init)
-                self.store(C, c_row, beside, numbers, (self.total(start, sums_m) for sums_m in parts))
-            with of_each:
-                self.store(C, c_row, beside, numbers, totals())
-
-    def total(self, start, parts):
-        """A row of init and its sums of all parts, added up by halves."""
-        builder = self.builder
-
-        def halves(values):
-            half = len(values) // 2
-            return builder.fadd(halves(values[:half]), halves(values[half:])) if half else values[0]
-
-        sums = (halves([builder.load(part) for part in values]) for values in zip(*parts, strict=True))
-        return list(map(builder.fadd, start, sums))
-
-    def store(self, C, c_row, beside, numbers, totals):
-        """Overwrites these rows of C, one after the other."""
+        """Overwrites these rows of C by what the visitor makes of the sums of all parts, and of init if i_row is 0."""
         builder, visit, a = self.builder, visitor(self.shape.visit), None
-        for m, row in zip(numbers, totals, strict=True):
-            for total, (at, *mask) in zip(row, self.vectors_at(self.row(C, m, c_row)), strict=True):
+        start = self.variables([constant(self.vector.llvm, -0.0)] * self.shape.columns)  # x + -0 is x, of each x
+        with builder.if_then(builder.icmp_signed("==", i_row, INT64(0))):
+            for value, at in zip(self.load_row(init), start, strict=True):
+                builder.store(value, at)
+
+        def total(values):
+            half = len(values) // 2
+            return builder.fadd(total(values[:half]), total(values[half:])) if half else values[0]
+
+        for m, parts in zip(numbers, zip(*sums, strict=True), strict=True):
+            for n, (at, *mask) in enumerate(self.vectors_at(self.row(C, m, c_row))):
+                value = builder.fadd(builder.load(start[n]), total([builder.load(part[n]) for part in parts]))
                 if self.shape.visit.endswith("'"):
                     a = Lanes(builder, load_lanes(builder, self.step(at, beside), self.vector, *mask))
-                store_lanes(builder, at, self.vector, visit(Lanes(builder, total), a).value, *mask)
+                store_lanes(builder, at, self.vector, visit(Lanes(builder, value), a).value, *mask)
 
 
 def tile_of(shape):
@@ -178,9 +168,10 @@ def tile_of(shape):
         def codegen(context, builder, sig, args):
             C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R = args
             code = Code(builder, shape, vector, M, N)
-            sums = [code.zeros() for _ in range(shape.parts)]
+            numbers = code.numbers + [M] * shape.ones
+            sums = [code.begin(init, i_row, numbers), *(code.zeros() for _ in range(1, shape.parts))]
             code.add_products(sums, R, S, s_row, s_sum, V, v_row)
-            code.end(sums, C, c_row, beside, init, i_row, code.numbers + [M] * shape.ones)
+            code.end(sums, C, c_row, beside, init, i_row, numbers)
             return context.get_dummy_value()
 
         i64 = types.int64
