@@ -22,7 +22,7 @@ from .dense import panel_signature
 from .dots import emit_sums
 from .memory import load_lanes
 from .simd import INT64, constant, float_function
-from .tile import visitor
+from .tile import added, visitor
 from .transpose import emit_transposed
 from .values import Lanes
 
@@ -151,9 +151,7 @@ class Diagonals(Sums):
         for k, product in enumerate(row):
             turned = [i // c * c + (i - k) % c for i in range(self.lanes)]
             parts.append(self.abreast.picked(self.builder.load(product), turned))
-        while len(parts) > 1:
-            parts = [self.builder.fadd(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
-        return parts[0]
+        return added(self.builder, parts)
 
 
 def all_rows(n_in, n_out, lanes, visit):

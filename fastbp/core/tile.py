@@ -56,6 +56,12 @@ def unrelated(builder, pointer):
     return builder.asm(same, "", "=r,0", [pointer], side_effect=False)
 
 
+def added(builder, values):
+    """The sum of some vectors, by halves."""
+    half = len(values) // 2
+    return builder.fadd(added(builder, values[:half]), added(builder, values[half:])) if half else values[0]
+
+
 class Code:
     """The instructions of a tile in the making."""
 
@@ -142,13 +148,9 @@ class Code:
             for value, at in zip(self.load_row(init), start, strict=True):
                 builder.store(value, at)
 
-        def total(values):
-            half = len(values) // 2
-            return builder.fadd(total(values[:half]), total(values[half:])) if half else values[0]
-
         for m, parts in zip(numbers, zip(*sums, strict=True), strict=True):
             for n, (at, *mask) in enumerate(self.vectors_at(self.row(C, m, c_row))):
-                value = builder.fadd(builder.load(start[n]), total([builder.load(part[n]) for part in parts]))
+                value = builder.fadd(builder.load(start[n]), added(builder, [builder.load(part[n]) for part in parts]))
                 if self.shape.visit.endswith("'"):
                     a = Lanes(builder, load_lanes(builder, self.step(at, beside), self.vector, *mask))
                 store_lanes(builder, at, self.vector, visit(Lanes(builder, value), a).value, *mask)
