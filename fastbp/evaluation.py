@@ -17,7 +17,7 @@ from fastbp.team import cut, each
 
 Array = NDArray[Any]
 
-FEWEST_FLOPS, MOST_FLOPS = 24e6, 1e9
+FEWEST_FLOPS, MOST_FLOPS = 28e6, 1e9
 """Work of a piece, in floating-point operations: worth a thread's attention; for which Ctrl-C can wait."""
 
 ALONE_FLOPS = 60e6
@@ -25,6 +25,9 @@ ALONE_FLOPS = 60e6
 
 PIECES = 16
 """Of anything in between, so that the threads end together."""
+
+UNIT = 24
+"""Rows of the tallest tile, so that only the last piece has a rest."""
 
 _memory = threading.local()
 
@@ -39,12 +42,11 @@ def scratch(size: int) -> int:
 
 def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, int]]:
     """Begin and end of the pieces of so many rows, each of `flops` operations: a cut by network and rows alone."""
-    block = int(net[slots.NET_BLOCK])
     total = rows * flops
     work = total if total < ALONE_FLOPS else min(max(total / PIECES, FEWEST_FLOPS), MOST_FLOPS)
     most = PIECE_BYTES / int(net[slots.NET_INPUTS] * net[slots.NET_SIZE])
-    piece = block * max(1, math.ceil(min(work / flops, most) / block))
-    return cut(rows, piece)
+    piece = max(int(net[slots.NET_BLOCK]), min(work / flops, most))
+    return cut(rows, math.ceil(piece / UNIT) * UNIT)
 
 
 def predict(
