@@ -10,6 +10,7 @@ from fastbp.core import (
     dense,
     embed,
     examples,
+    learning,
     losses,
     narrow,
     online,
@@ -44,8 +45,8 @@ def kernels(size: int) -> dict[str, Kernel]:
     found |= {rule: optimizers.update(rule, size) for rule in optimizers.RULES}
     makers = (
         activations.wide_softmax, dense.dense, transpose.transpose, backprop.forward,
-        backprop.backward, backprop.sums, examples.halves, examples.examples, step.gradient_share, step.update_share,
-        step.train, online.online, embed.predict, embed.gradient,
+        backprop.backward, backprop.sums, examples.halves, examples.examples, learning.gradient_share,
+        learning.update_share, learning.learn_share, step.train, online.online, embed.predict, embed.gradient,
     )  # fmt: skip
     return found | {maker.__name__: maker(size) for maker in makers}
 

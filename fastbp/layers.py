@@ -3,6 +3,7 @@
 Only the kernels that the network uses are compiled.
 """
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,9 @@ from fastbp.core import activations, dense, narrow, transpose
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
+
+STRIP_UNIT, STRIP_BYTES = 48, 1 << 16
+"""Rows that are whole tiles of the gradient's sums and of the transpose, of any height; bytes of a strip's gradient."""
 
 LINE = 64
 """Rows in the workspace are multiples of so many bytes: whole vectors."""
@@ -55,7 +59,7 @@ def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, train
 
 def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[int, int]:
     """Which way the lanes of each layer's sums go; returns the header's entries for them."""
-    widths, scratch = set(network.sizes[1:]), 0
+    widths, scratch, longest = set(network.sizes[1:]), 0, 0
     for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
         panels, together = dense.biased_panels(size, n_in, n_out) if network.bias else ({}, False)
         layers[l, slots.LAYER_UNIT] = n_in + 1 if together else 1
@@ -64,12 +68,22 @@ def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[in
             panels = dense.turned_panels(size, n_in, n_out)
             scratch = max(scratch, n_out * stride_of(n_in, size))
         fill_panels(layers[l], slots.LAYER_SUMS, panels)
+        strip = strip_of(n_out, int(layers[l, slots.LAYER_UNIT]), size)
+        layers[l, slots.LAYER_STRIP] = strip
+        longest = max(longest, min(strip + strip // 2, n_in + network.bias) * n_out)
     transposes = network.n_layers > 1 or scratch > 0
     return {slots.NET_PANELS + i: panel.address for i, panel in dense.panels_for(size, widths).items()} | {
         slots.NET_SCRATCH: scratch,
+        slots.NET_STRIP: stride_of(longest, size),
         slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in, size) for n_in, n_out in pairwise(network.sizes[1:])),
         slots.NET_TRANSPOSE: transpose.transpose(size).address if transposes else 0,
     }
+
+
+def strip_of(n_out: int, unit: int, size: int) -> int:
+    """Rows of a strip: see LAYER_STRIP."""
+    rows = math.lcm(STRIP_UNIT, unit if unit > STRIP_UNIT else 1)
+    return rows * max(1, STRIP_BYTES // (rows * n_out * size))
 
 
 def turned(n_in: int, n_out: int, size: int) -> bool:

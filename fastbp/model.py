@@ -175,7 +175,7 @@ class Model:
         end; see `Model.resume`.
 
         Ctrl-C stops after the mini-batch under way: KeyboardInterrupt, the model is consistent. FloatingPointError
-        if training diverges; the last finite parameters are kept.
+        if training diverges; each parameter keeps its last finite value.
         """
         options = fitting.Options(
             epochs, batch_size, optimizer, validation_data, sample_weight, shuffle, n_threads, progress, callbacks,

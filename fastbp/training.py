@@ -245,7 +245,11 @@ class Run:
         in_update = self.job.outcomes[2] == slots.DIVERGED
         last = self.steps_done - in_update
         epoch, step = divmod(last, self.job.per_epoch)
-        what = "a parameter would overflow" if in_update else "the cost or its gradient became NaN or infinite"
+        what = (
+            "a parameter would become NaN or infinite"
+            if in_update
+            else "the cost or its gradient became NaN or infinite"
+        )
         rate = self.plan.course.rate(self.plan.updates_before + last)
         return FloatingPointError(
             f"training diverged: {what} in epoch {epoch + 1}, step {step + 1} "

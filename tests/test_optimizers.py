@@ -13,6 +13,7 @@ import fastbp
 from fastbp import SGD, Adagrad, Adam, AdamW, Model, NAdam, RMSprop, Rprop, files, optimizers, schedules
 from fastbp.core import table as slots
 from fastbp.core import workspace
+from fastbp.core.optimizers import RULES, update
 from fastbp.job import Examples, Job
 from fastbp.saving import ABSENT
 
@@ -112,6 +113,33 @@ def test_a_saved_model_goes_on_with_the_optimizers_state(optimizer, tmp_path):
     more = part.fit(X, y, epochs=2, batch_size=23 if ours.full_batch else 5, shuffle=False)
     np.testing.assert_array_equal(part.parameters, whole.parameters)
     np.testing.assert_array_equal(more.cost, costs[4:])
+
+
+BY_RULE = {
+    optimizer.rule: optimizer
+    for optimizer in (SGD(0.1), SGD(0.1, 0.9), Adam(), AdamW(), NAdam(), RMSprop(), Adagrad(), Rprop())
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", RULES)
+def test_an_element_whose_gradient_is_not_finite_keeps_its_value_and_moments(rule, dtype):
+    """In whole vectors and in the rest; the other elements make their step."""
+    rng, n = np.random.default_rng(1), 75
+    bad = np.isin(np.arange(n), [0, 5, 17, 18, 40, n - 1])
+    gradient, theta, moments = (rng.random((rows, n)).astype(dtype) for rows in (1, 1, 2))
+    hostile = np.where(bad, np.resize([np.inf, -np.inf, np.nan], n), gradient).astype(dtype)
+    settings = optimizers.Course(BY_RULE[rule], schedules.Progress()).settings(3, 1)
+    kernel, overflows, results = update(rule, theta.itemsize).ctypes, [], []
+    for g in (gradient, hostile):
+        changed = np.concatenate([theta, moments])
+        overflows.append(kernel(
+            changed.ctypes.data, g.ctypes.data, changed[1:].ctypes.data, n, 0, n, n, settings.ctypes.data
+        ))  # fmt: skip
+        results.append(changed)
+    assert overflows == [0, 1]
+    np.testing.assert_array_equal(results[1], np.where(bad, np.concatenate([theta, moments]), results[0]), strict=True)
+    assert (results[1][0] != theta[0])[~bad].all()
 
 
 def test_files_from_before_penalties_clipping_and_schedules_mean_none_of_them(tmp_path):

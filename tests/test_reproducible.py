@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import SGD, Adam, AdamW, Model, NAdam
+from fastbp.core import table as slots
 from fastbp.core import workspace
 from fastbp.schedules import OnPlateau
 
@@ -140,6 +141,25 @@ def test_every_optimizer_learns_the_same_bits_with_any_number_of_threads(optimiz
 def test_penalties_and_clipping_leave_the_same_bits_with_any_number_of_threads(sizes):
     for optimizer in (AdamW(OnPlateau(0.01, patience=1), clip_norm=0.5), SGD(0.01, clip_norm=0.5)):
         assert_same_bits_for_all_teams(sizes, 75, 33, hidden="tanh", l1=0.01, l2=0.1, optimizer=optimizer)
+
+
+@DTYPES
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_strips_of_weights_that_learn_one_by_one_learn_the_bits_of_all_at_once(bias, n_threads, dtype):
+    """Who clips at a norm that is never reached looks at the whole gradient before theta changes."""
+    strips, shapes = 0, [(2, 3, 2), (150, 400, 3), (5000, 3, 200), (300, 200, 180), (16, 32, 4)]
+    for sizes, batch in zip(shapes, (5, 33, 40, 2, 1050), strict=True):
+        net = Model(sizes, dtype=dtype, bias=bias).compiled()
+        layers = net[slots.HEADER :].reshape(-1, slots.LAYER_SLOTS)
+        strips = max(strips, *(layers[:, slots.LAYER_IN] // layers[:, slots.LAYER_STRIP]))
+        X, y = data(sizes, 2 * batch)
+        models = [Model(sizes, dtype=dtype, bias=bias, seed=1) for _ in range(2)]
+        for model, clip_norm in zip(models, (None, 1e30), strict=True):
+            model.fit(X, y, epochs=2, batch_size=batch, optimizer=Adam(clip_norm=clip_norm), n_threads=n_threads)
+        np.testing.assert_array_equal(models[0].parameters, models[1].parameters, strict=True)
+    assert strips > 2
+    assert shards(sizes, batch, dtype) > 1
 
 
 def test_penalties_and_clipping_of_a_batch_in_shards_leave_the_same_bits_with_any_number_of_threads():

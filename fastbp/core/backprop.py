@@ -40,9 +40,10 @@ from .table import (
     NET_LAYERS,
     NET_LOSS,
     NET_PANELS,
+    NET_SUMS,
     NET_TRANSPOSE,
 )
-from .traced import chosen, minimum, plus, traced
+from .traced import chosen, minimum, plus, smaller, traced
 
 
 @traced
@@ -135,8 +136,13 @@ def backward(size):
 def rows_of_share(layer, rank, workers):
     """First and end row of a layer's (weights, biases) that a worker owns; the biases are row LAYER_IN."""
     rows, unit = layer[LAYER_IN] + (layer[LAYER_B] >= 0), layer[LAYER_UNIT]
-    low, high = rows * rank // workers // unit * unit, rows * (rank + 1) // workers // unit * unit
+    low, high = (smaller(nearest(rows * worker // workers, unit), rows) for worker in (rank, rank + 1))
     return low, chosen(rank + 1 == workers, rows, high)
+
+
+def nearest(count, unit):
+    """The multiple of unit that is nearest."""
+    return (count + unit // 2) // unit * unit
 
 
 def elements_of_share(layer, rank, workers):
@@ -170,39 +176,46 @@ TURNED = 32
 
 @functools.cache
 def sums(size):
-    """dw_jk = Σ_n a_nk dz_nj, db_j = Σ_n dz_nj over the examples 0 … count - 1, for one worker's share of the rows.
+    """dw_jk = Σ_n a_nk dz_nj, db_j = Σ_n dz_nj over the examples 0 … count - 1, for the rows low … high - 1 of a layer.
 
-    Overwrites the gradient, or with add = 1 adds to it; overwrites scratch. Where the lanes over j would be mostly
-    empty they run over k instead (LAYER_TURNED).
+    Overwrites dw, which begins with row `low`, or with add = 1 adds to it; overwrites scratch. x: the layer's inputs.
+    Where the lanes over j would be mostly empty they run over k instead (LAYER_TURNED).
     """
     lanes, P = lanes_of(size), POINTERS[size]
 
-    @kernel(VOID(INTEGERS, P, INT, P, P, P, INT, P, INT, INT, INT, INT), size)
-    def sums(net, gradient, add, zeros, scratch, x, x_row, work, capacity, count, rank, workers):
+    @kernel(VOID(INTEGERS, INTEGERS, P, INT, P, P, P, INT, P, INT, INT, INT, INT), size)
+    def sums(net, layer, dw, add, zeros, scratch, x, x_row, work, capacity, count, low, high):
         wide_vectors()
-        for l in range(net[NET_LAYERS]):
-            layer = layer_of(net, l)
-            n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
-            dz = place(work, capacity, 0, layer, LAYER_DZ)
-            low, high = share(layer, rank, workers)
-            rows, biases = minimum(high, n_in) - low, high > n_in
-            a = shift(x, minimum(low, n_in - 1))
-            dw = shift(gradient, layer[LAYER_W] + low * n_out)
-            init, i_row = (dw, n_out) if add else (zeros, 0)
-            together = biases and layer[LAYER_TURNED] == 0  # the biases are one row more of the weights' sums
-            if layer[LAYER_TURNED] == 0 or count < TURNED:
-                panels = shift(layer, LAYER_SUMS) if together else shift(net, NET_PANELS)
-                call(net[NET_DENSE], panels, dw, n_out, 0, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
-            elif rows > 0:
-                panels = shift(layer, LAYER_SUMS)
-                if add:
-                    call(net[NET_TRANSPOSE], scratch, rows, dw, n_out, rows, n_out)
-                    init, i_row = scratch, rows
-                call(net[NET_DENSE], panels, scratch, rows, 0, init, i_row, dz, 1, stride, a, x_row, n_out, rows, count)
-                call(net[NET_TRANSPOSE], dw, n_out, scratch, rows, n_out, rows)
-            if biases and not together:
-                db = shift(gradient, layer[LAYER_B])
-                add_rows(db, db if add else zeros, dz, stride, count, n_out, lanes)
-            x, x_row = place(work, capacity, 0, layer, LAYER_DROPPED), stride
+        n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
+        dz = place(work, capacity, 0, layer, LAYER_DZ)
+        rows, biases = minimum(high, n_in) - low, high > n_in
+        a = shift(x, minimum(low, n_in - 1))
+        init, i_row = (dw, n_out) if add else (zeros, 0)
+        together = biases and layer[LAYER_TURNED] == 0  # the biases are one row more of the weights' sums
+        if layer[LAYER_TURNED] == 0 or count < TURNED:
+            panels = shift(layer, LAYER_SUMS) if together else shift(net, NET_PANELS)
+            call(net[NET_DENSE], panels, dw, n_out, 0, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
+        elif rows > 0:
+            panels = shift(layer, LAYER_SUMS)
+            if add:
+                call(net[NET_TRANSPOSE], scratch, rows, dw, n_out, rows, n_out)
+                init, i_row = scratch, rows
+            call(net[NET_DENSE], panels, scratch, rows, 0, init, i_row, dz, 1, stride, a, x_row, n_out, rows, count)
+            call(net[NET_TRANSPOSE], dw, n_out, scratch, rows, n_out, rows)
+        if biases and not together:
+            db = shift(dw, rows * n_out)
+            add_rows(db, db if add else zeros, dz, stride, count, n_out, lanes)
 
     return sums
+
+
+@inline
+def sums_of_share(net, gradient, add, zeros, scratch, x, x_row, work, capacity, count, rank, workers):
+    """`sums` of all layers, for a worker's share of the rows, at their places in `gradient`."""
+    for l in range(net[NET_LAYERS]):
+        layer = layer_of(net, l)
+        low, high = share(layer, rank, workers)
+        dw = shift(gradient, layer[LAYER_W] + low * layer[LAYER_OUT])
+        if low < high:
+            call(net[NET_SUMS], net, layer, dw, add, zeros, scratch, x, x_row, work, capacity, count, low, high)
+        x, x_row = place(work, capacity, 0, layer, LAYER_DROPPED), layer[LAYER_STRIDE]

@@ -5,7 +5,7 @@ Where the first layer has many weights, its forward sums are a phase of their ow
 
 import functools
 
-from .backprop import layer_of, place, share
+from .backprop import layer_of, place, share, sums_of_share
 from .compile import DOUBLE, INT, INTEGERS, VOID, call, inline, kernel, lanes_of, wide_vectors
 from .memory import doubles_at, every, floats_at, gather, integers_at, load, not_finite, prefetch, shift, store, total
 from .sync import atomic_load, atomic_store
@@ -53,10 +53,8 @@ from .table import (
     NET_INPUT_STRIDE,
     NET_INPUTS,
     NET_PANELS,
-    NET_PARAMETERS,
     NET_ROW,
     NET_SCRATCH,
-    NET_SUMS,
     NET_TARGETS,
     STOPPED,
 )
@@ -215,7 +213,7 @@ def examples(size):
                 call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, spare, y, w, weighted, scale, region,
                      capacity, row, rows)  # fmt: skip
                 if shards > 1:
-                    call(net[NET_SUMS], net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)
+                    sums_of_share(net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)
                     cost += total(loss, rows, lanes)
                 if job[JOB_UPDATE] != 0 and not_finite(loss, rows, lanes):
                     atomic_store(job, JOB_OUTCOME, DIVERGED)
@@ -225,7 +223,5 @@ def examples(size):
                 begin, added = begin + rows, 1
             if shards > 1:
                 doubles_at(cost_at(job, unit, size))[0] = cost
-                if job[JOB_UPDATE] != 0 and not_finite(shard, net[NET_PARAMETERS], lanes):
-                    atomic_store(job, JOB_OUTCOME, DIVERGED)
 
     return examples

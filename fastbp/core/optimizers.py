@@ -1,9 +1,10 @@
 """Update rules, one each, over a range of theta; and the kernels made from a row of the table.
 
 A kernel has the C signature (theta, gradient, moments, size, begin, end, biases, settings) and changes theta and the
-moments (each `size` elements after the one before) for begin <= i < end; from `biases` on, elements are no weights;
-settings are the optimizer's numbers for this update, first the learning rate. An element that would overflow keeps its
-value; the kernel returns 1 if there is any, else 0.
+moments (each `size` elements after the one before) for begin <= i < end; of the gradient it reads these elements only;
+from `biases` on, elements are no weights; settings are the optimizer's numbers for this update, first the learning
+rate. An element that would not be finite, as where its gradient is not, keeps its value and moments; the kernel returns
+1 if there is any, else 0.
 """
 
 import functools
@@ -125,13 +126,13 @@ def rprop_step(w, g, m, v, c):
     """v = Δ grows while g keeps the sign of m, the g before, and shrinks when it changes, then g ← 0; Δ sign(g)
     (iRprop-: Riedmiller and Braun, ICNN 1993, as improved by Igel and Hüsken, 2000)
     """
-    rises, falls = g > 0.0, g < 0.0
+    rises, falls, zero = g > 0.0, g < 0.0, 0.0 * g  # NaN where g is not finite
     same, opposed = (rises & (m > 0.0)) | (falls & (m < 0.0)), (rises & (m < 0.0)) | (falls & (m > 0.0))
     v = v + c[0]
     grown, shrunk = c[2] * v, maximum(c[1] * v, c[3])
     v = select(same, select(grown < c[4], grown, c[4]), select(opposed, shrunk, v))
     g = select(opposed, 0.0, g)
-    return g, v, select(g > 0.0, v, select(g < 0.0, -v, 0.0))
+    return g, v, select(g > 0.0, v, select(g < 0.0, -v, 0.0)) + zero
 
 
 RULES = {
@@ -154,14 +155,14 @@ def update(name, size):
 
     @traced
     def changed(old, is_weight, g, m, v, c):
-        m, v, change = step(select(is_weight, old, 0.0), g, m, v, c)
+        new_m, new_v, change = step(select(is_weight, old, 0.0), g, m, v, c)
         new = old - change
         finite = absolute(new) < math.inf
-        return select(finite, new, old), m, v, any_off(finite)
+        return select(finite, new, old), select(finite, new_m, m), select(finite, new_v, v), any_off(finite)
 
     @inline
     def change(theta, gradient, moment, n_theta, i, mask, biases, c):
-        """One vector of elements; returns 1 if one of them would overflow."""
+        """One vector of elements; returns 1 if one of them would not be finite."""
         m_at, v_at = shift(moment, i), shift(moment, n_theta + i)
         g = load(shift(gradient, i), mask)
         m = load(m_at, mask) if moments > 0 else g

@@ -24,6 +24,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_WIDEST,  # elements of the zeros that a kernel may take as init
     NET_TRANSPOSED,  # elements of the transposed weights of all layers above the first
     NET_SCRATCH,  # elements of scratch for one worker
+    NET_STRIP,  # elements of the longest strip: see LAYER_STRIP
     NET_ROW,  # elements of z, a, dz (and da, and dropout's two) of all layers for one example
     NET_INPUT_STRIDE,  # elements between the rows of gathered inputs
     NET_BLOCK,  # examples that pass through all layers together
@@ -49,13 +50,14 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_EXAMPLES,
     NET_GRADIENT_SHARE,
     NET_UPDATE_SHARE,
+    NET_LEARN_SHARE,
     NET_TRAIN,
     NET_ROWS,  # of weights and biases: a row holds what all neurons of a layer have from one input
     NET_PENALTY,  # 0 without l1 and l2
     NET_L1,  # float64: see `number_at`
     NET_L2,  # float64
     HEADER,
-) = range(46)
+) = range(48)
 
 (
     LAYER_IN,
@@ -72,6 +74,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_DROPOUT,  # the fraction of dropped units in steps of 2^-32; or 0
     LAYER_WT,  # offset in the transposed weights; not used of the first layer
     LAYER_UNIT,  # rows of weights that are not divided among workers
+    LAYER_STRIP,  # rows whose gradient is made and used before that of the next ones
     LAYER_TURNED,  # 1: their sums have their lanes over k
     LAYER_PANELS,  # of the forward sum, as NET_PANELS
     _,
@@ -96,7 +99,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(38)
+) = range(39)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 
@@ -143,6 +146,7 @@ JOB_HALF = 53  # part of the workspace: the second halves
 JOB_SEED = 54  # of dropout
 JOB_EPOCH = 55  # the first epoch in order, counted over the model's life
 JOB_NUMBERS = 56  # address of the examples' row numbers in the user's X, in order, or 0: their places; for dropout
+JOB_STRIPS = 57  # part of the workspace: the gradient of a strip of the first worker, NET_STRIP elements each
 JOB_PENALTIES = 58  # part of the workspace, float64: what the penalty is in each row of weights
 JOB_CLIP_NORM = 59  # float64
 JOB_SQUARES = 60  # float64: Σ g² of each row of the gradient

@@ -1,8 +1,9 @@
 """How much memory a step needs and how it is divided: plain functions, called from Python and from compiled code.
 
 A workspace for training: zeros (NET_WIDEST), a one, losses and spare numbers of the mini-batch's examples, the
-transposed weights, the workers' scratch, the rows' penalties, the shards' gradients or the second halves of the first
-layer's sums, then a region for all examples of the mini-batch or, with shards, a region for one block of each worker.
+transposed weights, the workers' scratch and strips, the rows' penalties, the shards' gradients or the second halves of
+the first layer's sums, then a region for all examples of the mini-batch or, with shards, a region for one block of each
+worker.
 A region holds the activations and the gathered inputs, targets and weights.
 All sizes are in elements.
 """
@@ -25,6 +26,7 @@ from .table import (
     JOB_SHARDS,
     JOB_SLOTS,
     JOB_SPARE,
+    JOB_STRIPS,
     JOB_WORKERS,
     JOB_WT,
     JOB_ZEROS,
@@ -40,6 +42,7 @@ from .table import (
     NET_ROWS,
     NET_SCRATCH,
     NET_SIZE,
+    NET_STRIP,
     NET_TARGETS,
     NET_TRANSPOSED,
     NET_WIDEST,
@@ -126,8 +129,8 @@ def shard_size(net):
 @register_jitable
 def training_size(net, batch, shards, workers):
     """For mini-batches of up to `batch` examples."""
-    common = net[NET_WIDEST] + ONE + 2 * padded(batch) + net[NET_TRANSPOSED] + workers * net[NET_SCRATCH]
-    common += penalties_size(net)
+    common = net[NET_WIDEST] + ONE + 2 * padded(batch) + net[NET_TRANSPOSED]
+    common += workers * (net[NET_SCRATCH] + net[NET_STRIP]) + penalties_size(net)
     if shards == 1:
         return common + half_size(net, batch, shards) + region_size(net, batch)
     return common + shards * shard_size(net) + workers * region_size(net, capacity_of(net))
@@ -143,7 +146,8 @@ def divide(job, net, address):
     job[JOB_SPARE] = job[JOB_LOSSES] + batch * size
     job[JOB_WT] = job[JOB_SPARE] + batch * size
     job[JOB_SCRATCH] = job[JOB_WT] + net[NET_TRANSPOSED] * size
-    job[JOB_PENALTIES] = job[JOB_SCRATCH] + job[JOB_WORKERS] * net[NET_SCRATCH] * size
+    job[JOB_STRIPS] = job[JOB_SCRATCH] + job[JOB_WORKERS] * net[NET_SCRATCH] * size
+    job[JOB_PENALTIES] = job[JOB_STRIPS] + job[JOB_WORKERS] * net[NET_STRIP] * size
     job[JOB_SHARD] = job[JOB_PENALTIES] + penalties_size(net) * size
     job[JOB_SHARD_SIZE] = shard_size(net)
     job[JOB_HALF] = job[JOB_SHARD]
