@@ -8,6 +8,7 @@ import reference as twin
 from test_gradients import assert_close, model_of
 
 from fastbp import SGD, Adam, Model, fitting
+from fastbp.core import table as slots
 
 WIDE = twin.Net((20, 37, 18, 10), "tanh", "softmax", "cross_entropy")
 NARROW = twin.Net((30, 40, 1), "tanh", "identity", "squared_error")
@@ -72,16 +73,14 @@ def test_where_theta_might_overflow_it_is_made_by_a_gradient_with_the_same_bits(
     assert_close(some, same, 1e-6)
 
 
-def test_the_gradient_is_made_only_where_somebody_looks_at_it():
-    """By momentum, a penalty, clipping, Adam, and more than a few examples."""
-    looked_at = [
-        *(prepared(size, SGD()) for size in (5, 10)),
-        *(prepared(1, optimizer) for optimizer in (SGD(momentum=0.5), SGD(clip_norm=NEVER), Adam())),
-        prepared(1, SGD(), l2=0.1),
-    ]
-    for run in (*looked_at, *(prepared(size, SGD()) for size in FEW)):
+def test_the_gradient_is_kept_only_where_somebody_looks_at_it():
+    """By a penalty or clipping; theta is changed without any by plain descent by a few examples."""
+    looked_at = [*(prepared(size, SGD(clip_norm=NEVER)) for size in (1, 10)), prepared(1, SGD(), l2=0.1)]
+    gone = [*(prepared(1, optimizer) for optimizer in (SGD(momentum=0.5), Adam())), prepared(5, SGD())]
+    for run in (*looked_at, *gone, *(prepared(size, SGD()) for size in FEW)):
         before = run.job.theta.copy()
         run.job.gradient[:] = 0.0
         run.go()
         assert run.job.gradient.any() == (run in looked_at)
+        assert (run.job.slots[slots.JOB_DIRECT] == 0) == (run in looked_at + gone)
         assert (run.job.theta != before).any()
