@@ -11,7 +11,7 @@ import reference as twin
 from numba import njit
 
 import fastbp.jit
-from fastbp import Loss, Model
+from fastbp import SGD, Loss, Model
 from fastbp.data import load_digits
 
 
@@ -76,6 +76,19 @@ def test_training_and_compiled_code_use_it():
     expected_cost, expected = model.value_and_gradient(one, target)
     assert cost == pytest.approx(expected_cost)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_where_its_slope_is_infinite_training_stops_and_each_parameter_keeps_its_last_finite_value(n_threads):
+    steep = Loss(
+        lambda a, y: math.sqrt(abs(a - y)), lambda a, y: math.copysign(0.5, a - y) / np.sqrt(abs(a - y)), name="steep"
+    )
+    model = Model((2, 2), loss=steep, initial=np.zeros(6))
+    with pytest.raises(FloatingPointError, match="a parameter would become NaN or infinite in epoch 1, step 1 "):
+        model.fit([[1.0, 2.0]], [[0.0, 1.0]], epochs=2, optimizer=SGD(0.5), n_threads=n_threads)
+    weights, biases = model.parameters[:4].reshape(2, 2), model.parameters[4:]
+    np.testing.assert_array_equal(weights, [[0, 0.25], [0, 0.5]])
+    np.testing.assert_array_equal(biases, [0, 0.25])
 
 
 def square(a, y):
