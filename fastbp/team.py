@@ -48,9 +48,7 @@ def usleep_address() -> int:
 
 def available_cores() -> int:
     """Cores that this call may use: the affinity mask, the cgroup's quota, a share of them in a worker of joblib's."""
-    cores = os.cpu_count() or 1
-    with contextlib.suppress(AttributeError):
-        cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, share_of(min(cores, cgroup_quota() or cores)))
 
 
