@@ -11,7 +11,8 @@ FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice 
 FIRST_STEP = 5e-6  # seconds that a step takes at least
 FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
 WARM_UP_SECONDS, TRIAL_SECONDS = 0.001, 0.005  # of the two slices of a trial
-FIRST_WAIT, LONGEST_WAIT = 0.05, 3.2  # seconds until the team is tried again: twice as long each time that it loses
+FIRST_WAIT, LONGEST_WAIT = 0.05, 0.8  # seconds until the team is tried again: twice as long each time that it loses
+ALONE_WAIT = 3.2  # until one alone is
 
 
 class Pace:
@@ -68,7 +69,7 @@ class Pace:
             return
         if other not in self._seconds:
             self._trial, self._tried, self._wait = 2, other, FIRST_WAIT / 2
-        elif self._waited >= (self._wait if self._faster == 1 else LONGEST_WAIT):
+        elif self._waited >= (self._wait if self._faster == 1 else ALONE_WAIT):
             self._trial, self._tried = 2, sum(self.choices) - self._faster
 
     @property

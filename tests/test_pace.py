@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from fastbp.network import Network
 from fastbp.pace import (
+    ALONE_WAIT,
     FIRST_SLICE,
     FIRST_WAIT,
     LONGEST_WAIT,
@@ -59,7 +60,7 @@ def test_a_team_that_lost_is_tried_again_soon_and_then_less_and_less_often():
 def test_one_alone_that_lost_is_tried_again_now_and_then():
     begins = trials(Pace(2, adaptive=True), {2: 0.6, 1: 1.0}, workers=1, total=30)
     for before, after in pairwise(begins):
-        assert LONGEST_WAIT <= after - before <= LONGEST_WAIT + 2 * SLICE_SECONDS
+        assert ALONE_WAIT <= after - before <= ALONE_WAIT + 2 * SLICE_SECONDS
 
 
 def test_the_team_wins_soon_once_the_cores_are_free():
