@@ -153,7 +153,7 @@ def test_vectors_have_the_width_of_the_cpu_that_is_compiled_for():
 def test_every_tile_is_packed_multiply_adds_in_the_widest_registers_without_scalars(columns, size):
     code = instructions(dense.panel(size, columns, 0))
     arithmetic = packed(code, SIZES[size])
-    wanted = (sum(TILES[columns]) + 1) * columns  # one for each accumulator of the two tiles, and those of a single row
+    wanted = (sum(TILES[columns]) + 1) * columns  # one for each accumulator of the tiles
     assert len([operands for operands in arithmetic if NAMES[WIDEST] in operands]) >= wanted
     assert len(scalar(code, SIZES[size])) <= DEAD_SCALARS
     if WIDEST > 16:

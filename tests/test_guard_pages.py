@@ -125,6 +125,12 @@ def assert_panel_is_its_sum(kernel: Kernel, M: int, N: int, size: int, side: Sid
         close(padded[0, :rows, :N], init.reshape(-1, N) + factors.astype("f8") @ padded[1, :R, :N], size)
 
 
+def heights_of(columns: int) -> set[int]:
+    """Numbers of rows that need each tile alone, behind others, and with a row that is made more than once."""
+    tall, *lower = dense.TILES[registers()[1]][columns]
+    return {0, 1, 2, tall - 1, tall, 2 * tall + 1} | {more + tile + 1 for more in (-1, 0, tall) for tile in lower}
+
+
 def widths_of(columns: int, full: bool, size: int) -> Iterable[int]:
     """Lanes of a panel's rows."""
     most = columns * lanes_of(size)
@@ -136,9 +142,8 @@ def widths_of(columns: int, full: bool, size: int) -> Iterable[int]:
 @pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
 @pytest.mark.parametrize("full", [False, True])
 def test_panels_of_the_three_sums(columns: int, full: bool, size: int, side: Side) -> None:
-    tall, middle = dense.TILES[registers()[1]][columns]
     for N in widths_of(columns, full, size):
-        for M in {1, 2, middle, middle + 1, tall - 1, tall, tall + middle + 1, 2 * tall + 1}:
+        for M in heights_of(columns) - {0}:
             assert_panel_is_its_sum(dense.panel(size, columns, full), M, N, size, side)
 
 
@@ -147,10 +152,9 @@ def test_panels_of_the_three_sums(columns: int, full: bool, size: int, side: Sid
 @pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
 @pytest.mark.parametrize("full", [False, True])
 def test_panels_with_the_biases_row_behind_all_weights_or_none(columns: int, full: bool, size: int, side: Side) -> None:
-    tall, middle = dense.TILES[registers()[1]][columns]
     kernel = dense.biased_panel(size, columns, full)
     for N in widths_of(columns, full, size):
-        for M in {0, 1, middle, middle + 1, tall - 1, tall, tall + middle + 1, 2 * tall + 1}:
+        for M in heights_of(columns):
             assert_panel_is_its_sum(kernel, M, N, size, side, biased=True)
 
 
@@ -170,10 +174,9 @@ def test_low_panels(rows: int, columns: int, full: bool, size: int, side: Side) 
 @in_each_size
 @pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
 def test_a_sum_goes_on_from_what_it_overwrites(columns: int, size: int) -> None:
-    tall, middle = dense.TILES[registers()[1]][columns]
     rng, N, R = np.random.default_rng(8), columns * lanes_of(size), 5
     low = ((dense.low_panel(size, columns, 1, rows), (rows // 2 + 1, rows)) for rows in dense.LOW)
-    for kernel, heights in ((dense.panel(size, columns, 1), (1, middle - 1, tall - 1, tall + middle + 2)), *low):
+    for kernel, heights in ((dense.panel(size, columns, 1), heights_of(columns) - {0}), *low):
         for M in heights:
             C, S, V = (rng.normal(size=shape).astype(DTYPES[size]) for shape in ((M, N), (M, R), (R, N)))
             wanted = C + S.astype("f8") @ V

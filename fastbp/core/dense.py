@@ -13,11 +13,11 @@ from .compile import INT, INTEGERS, POINTERS, VOID, call, inline, kernel, lanes_
 from .memory import shift
 from .tile import Shape, tile_of
 
-# Rows of the two register tiles, by number of SIMD registers and of vectors in a row of the tile. Those of the tall
-# one, rows x vectors, the vectors of V and one element of S fill the registers; the other has sums enough for two
-# units that take four cycles.
+# Rows of the register tiles, by number of SIMD registers and of vectors in a row of the tile. Those of the tallest one,
+# rows x vectors, the vectors of V and one element of S fill the registers; the lowest has sums enough for two units
+# that take four cycles; one between them halves the loads of V, in wide layers from beyond the smallest cache.
 TILES = {
-    32: {1: (24, 8), 2: (12, 4), 3: (8, 3), 4: (6, 2)},
+    32: {1: (24, 8), 2: (12, 4), 3: (8, 3), 4: (6, 4, 2)},
     16: {1: (12, 8), 2: (6, 4), 3: (4, 3)},
 }
 
@@ -33,28 +33,33 @@ def panel_signature(size):
 
 
 def rows_by_tiles(shape):
-    """The loop over all rows of a panel, for `inline`."""
-    tall, middle = TILES[registers()[1]][shape.columns]
-    tall_tile = tile_of(shape._replace(rows=tall))
-    middle_tile, one_tile = tile_of(shape._replace(rows=middle, some=True)), tile_of(shape._replace(rows=1))
+    """The loop over all rows of a panel, for `inline`: by the tallest tile as long as it fits, then by lower ones."""
+    tallest, *lower = TILES[registers()[1]][shape.columns]
+    heights = [tallest, *lower, 1]
+    least = [tallest, *(height + 1 for height in heights[2:]), 1]  # rows for which a tile is better than the next one
 
     @inline
     def all_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
-        while M >= tall:
-            tall_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
-            C, init, S, M = shift(C, tall * c_row), shift(init, tall * i_row), shift(S, tall * s_row), M - tall
-        while M > 1:
-            middle_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
-            C, init, S, M = (
-                shift(C, middle * c_row),
-                shift(init, middle * i_row),
-                shift(S, middle * s_row),
-                M - middle,
-            )
-        if M == 1:
-            one_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        pass
 
+    for height, fewest in zip(reversed(heights), reversed(least), strict=True):
+        tile = tile_of(shape._replace(rows=height, some=fewest < height))
+        all_rows = rows_by_a_tile(tile, height, fewest, all_rows)
     return all_rows
+
+
+def rows_by_a_tile(tile, height, fewest, others):
+    """The loop over rows by a tile, as long as there are `fewest`; `others` are made of the rest. For `inline`."""
+
+    @inline
+    def rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        while M >= fewest:
+            tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            C, init, S = shift(C, height * c_row), shift(init, height * i_row), shift(S, height * s_row)
+            M -= height
+        others(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+
+    return rows
 
 
 @functools.cache
@@ -77,10 +82,10 @@ def panel(size, columns, full, visit="identity"):
 def biased_panel(size, columns, full):
     """As `panel`, and overwrites one row more: C[M * c_row + n] = init[M * i_row + n] + Σ_r V[r * v_row + n]."""
     shape = Shape(1, columns, lanes_of(size), full)
-    tall, middle = TILES[registers()[1]][columns]
+    tall, *_, low = TILES[registers()[1]][columns]
     tall = min(tall, (registers()[1] - 1) // columns - 2)  # one row of sums more, V's and an element of S
     tall_tile = tile_of(shape._replace(rows=tall, ones=True))
-    middle_tile = tile_of(shape._replace(rows=middle, some=True, ones=True))
+    low_tile = tile_of(shape._replace(rows=low, some=True, ones=True))
     all_rows = rows_by_tiles(shape)
 
     @kernel(panel_signature(size), size, columns, full)
@@ -90,8 +95,8 @@ def biased_panel(size, columns, full):
             tall_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
             done = tall
         else:
-            middle_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
-            done = middle
+            low_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            done = low
         C, init, S = shift(C, done * c_row), shift(init, done * i_row), shift(S, done * s_row)
         all_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M - done, N, R)
 
