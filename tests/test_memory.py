@@ -134,8 +134,9 @@ def test_a_vector_that_begins_in_an_array_of_ours_ends_in_memory_of_ours(count):
 
 
 def test_more_epochs_need_no_more_memory(peaks):
-    _, one, many = peaks((784, 128, 10), 256, {"batch_size": 128}, fits=[1, 400])
-    assert many - one < NOISE
+    """Than the order of the rows in as many of them as go on for 0.1 s, here 0.8 MB."""
+    _, some, many = peaks((784, 128, 10), 256, {"batch_size": 128}, fits=[500, 3000])
+    assert many - some < NOISE
 
 
 def test_many_epochs_at_once_of_a_small_network_stay_within_the_30_MB(peaks):

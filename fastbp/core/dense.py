@@ -8,11 +8,10 @@ S is read element by element with two strides, so one kernel serves all three. S
 """
 
 import functools
-from itertools import pairwise
 
-from .compile import INT, INTEGERS, POINTERS, VOID, call, inline, kernel, lanes_of, registers, wide_vectors
+from .compile import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, registers, wide_vectors
 from .memory import shift
-from .tile import Shape, tile_of
+from .tile import Shape, tile_of, tiles_of
 
 # Rows of the register tiles, by number of SIMD registers and of vectors in a row of the tile. Those of the tallest one,
 # rows x vectors, the vectors of V and one element of S fill the registers; the lowest has sums enough for two units
@@ -34,35 +33,8 @@ def panel_signature(size):
 
 
 def rows_by_tiles(shape):
-    """The loop over all rows of a panel, for `inline`: by the tallest tile as long as it fits, then by lower ones."""
-
-    @inline
-    def rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
-        """Nothing is left."""
-
-    for height, lower in reversed(list(pairwise((*TILES[registers()[1]][shape.columns], 1, 0)))):
-        # fewer rows are made as quickly by the lower tile; a single row not, as its sums wait for one another
-        fewest = (height - 1) // lower * lower + 1 if lower > 1 else lower + 1
-        tile = tile_of(shape._replace(rows=height, some=fewest < height))
-        rows = rows_by_a_tile(tile, height, fewest, 2 * lower, rows)
-    return rows
-
-
-def rows_by_a_tile(tile, height, fewest, even, others):
-    """The loop over rows by a tile, while there are `fewest`, and `others` for the rest. For `inline`.
-
-    `even` rows are two lower tiles, which load V as often as a tile of this height and one for what it leaves.
-    """
-
-    @inline
-    def rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
-        while M >= fewest and (M <= height or M > even):
-            tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
-            C, init, S = shift(C, height * c_row), shift(init, height * i_row), shift(S, height * s_row)
-            M -= height
-        others(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
-
-    return rows
+    """All rows of a panel, for `inline`."""
+    return tiles_of(shape, (*TILES[registers()[1]][shape.columns], 1))
 
 
 @functools.cache

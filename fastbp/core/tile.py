@@ -5,6 +5,7 @@ row has its own, and may so be continued from C itself (init = C). A row of init
 end: to copy it to every register first takes 20 cycles.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -156,27 +157,76 @@ class Code:
                 store_lanes(builder, at, self.vector, visit(Lanes(builder, value), a).value, *mask)
 
 
+def emit_tile(builder, shape, number, args):
+    """The instructions of a tile of such numbers."""
+    C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R = args
+    code = Code(builder, shape, Vector(number, shape.lanes), M, N)
+    numbers = code.numbers + [M] * shape.ones
+    sums = [code.begin(init, i_row, numbers), *(code.zeros() for _ in range(1, shape.parts))]
+    code.add_products(sums, R, S, s_row, s_sum, V, v_row)
+    code.end(sums, C, c_row, beside, init, i_row, numbers)
+
+
+def emit_rows(builder, shape, number, args, fewest, even):
+    """Tiles while there are `fewest` rows, but not for more than fit in one and at most `even`; returns args for what
+    is left.
+    """
+    C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R = args
+    rows, moving = INT64(shape.rows), (C, init, S, M)
+    slots = [cgutils.alloca_once_value(builder, value) for value in moving]
+    check, body, end = (builder.append_basic_block() for _ in range(3))
+    builder.branch(check)
+    builder.position_at_end(check)
+    C, init, S, M = (builder.load(slot) for slot in slots)
+    is_one = builder.icmp_signed("<=", M, rows)
+    fits = builder.or_(is_one, builder.icmp_signed(">", M, INT64(even)))
+    builder.cbranch(builder.and_(builder.icmp_signed(">=", M, INT64(fewest)), fits), body, end)
+    builder.position_at_end(body)
+    emit_tile(builder, shape, number, (C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R))
+    for slot, pointer, stride in zip(slots, (C, init, S), (c_row, i_row, s_row), strict=False):
+        builder.store(builder.gep(pointer, [builder.mul(rows, stride)]), slot)
+    builder.store(builder.sub(M, rows), slots[3])
+    builder.branch(check)
+    builder.position_at_end(end)
+    return C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R
+
+
+def compiled(emit):
+    """emit(builder, type of a number, args) as a function of compiled code with a panel's arguments."""
+
+    @intrinsic
+    def function(typingctx, C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        def codegen(context, builder, sig, args):
+            emit(builder, C.dtype, args)
+            return context.get_dummy_value()
+
+        i64 = types.int64
+        return types.void(C, i64, i64, init, i64, S, i64, i64, V, i64, i64, i64, i64), codegen
+
+    return function
+
+
 def tile_of(shape):
     """The tile of a Shape, as a function of compiled code.
 
     Overwrites shape.rows rows of C: C[m, n] = visit(init[m, n] + Σ_r S[m, r] V[r, n]); `beside` is the distance from
     C's elements to what else its visitor reads.
     """
+    return compiled(lambda builder, number, args: emit_tile(builder, shape, number, args))
 
-    @intrinsic
-    def tile(typingctx, C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
-        vector = Vector(C.dtype, shape.lanes)
 
-        def codegen(context, builder, sig, args):
-            C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R = args
-            code = Code(builder, shape, vector, M, N)
-            numbers = code.numbers + [M] * shape.ones
-            sums = [code.begin(init, i_row, numbers), *(code.zeros() for _ in range(1, shape.parts))]
-            code.add_products(sums, R, S, s_row, s_sum, V, v_row)
-            code.end(sums, C, c_row, beside, init, i_row, numbers)
-            return context.get_dummy_value()
+def tiles_of(shape, heights):
+    """All M rows by tiles of these heights, the tallest first and in the end 1, as a function of compiled code.
 
-        i64 = types.int64
-        return types.void(C, i64, i64, init, i64, S, i64, i64, V, i64, i64, i64, i64), codegen
+    A tile makes fewer rows than its own where the next one would take as long. Twice as many rows as the next one has
+    are left to it: two of these load V as often as this one and another one for what it leaves.
+    """
 
-    return tile
+    def emit(builder, number, args):
+        for height, lower in pairwise((*heights, 0)):
+            # a single row takes as long as some: its sums wait for one another
+            fewest = (height - 1) // lower * lower + 1 if lower > 1 else lower + 1
+            tile = shape._replace(rows=height, some=fewest < height)
+            args = emit_rows(builder, tile, number, args, fewest, 2 * lower)
+
+    return compiled(emit)
