@@ -82,7 +82,7 @@ def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[in
 
 def strip_of(n_out: int, unit: int, size: int) -> int:
     """Rows of a strip: see LAYER_STRIP."""
-    rows = math.lcm(STRIP_UNIT, unit if unit > STRIP_UNIT else 1)
+    rows = math.lcm(STRIP_UNIT, unit)
     return rows * max(1, STRIP_BYTES // (rows * n_out * size))
 
 

@@ -148,8 +148,8 @@ def test_penalties_and_clipping_leave_the_same_bits_with_any_number_of_threads(s
 @pytest.mark.parametrize("bias", [True, False])
 def test_strips_of_weights_that_learn_one_by_one_learn_the_bits_of_all_at_once(bias, n_threads, dtype):
     """Who clips at a norm that is never reached looks at the whole gradient before theta changes."""
-    strips, shapes = 0, [(2, 3, 2), (150, 400, 3), (5000, 3, 200), (300, 200, 180), (16, 32, 4)]
-    for sizes, batch in zip(shapes, (5, 33, 40, 2, 1050), strict=True):
+    strips, shapes = 0, [(2, 3, 2), (150, 400, 3), (5000, 3, 200), (1984, 10), (300, 200, 180), (16, 32, 4)]
+    for sizes, batch in zip(shapes, (5, 33, 40, 40, 2, 1050), strict=True):
         net = Model(sizes, dtype=dtype, bias=bias).compiled()
         layers = net[slots.HEADER :].reshape(-1, slots.LAYER_SLOTS)
         strips = max(strips, *(layers[:, slots.LAYER_IN] // layers[:, slots.LAYER_STRIP]))
