@@ -78,6 +78,25 @@ class Networks:
     track_cost.unit = "cost"
 
 
+class Single:
+    """A call from Python for each mini-batch: fit's call and `Model.step`."""
+
+    params: Any = ([case.name for case in NETWORKS],)
+    param_names = ("network",)
+    timeout = 300
+
+    def setup(self, name: str) -> None:
+        [case] = [case for case in NETWORKS if case.name == name]
+        self.fit = Fit(case, None)
+        self.X, self.y = self.fit.X[: case.batch], self.fit.y[: case.batch]
+
+    def time_step(self, name: str) -> None:
+        self.fit.model.step(self.X, self.y)
+
+    def time_fit(self, name: str) -> None:
+        self.fit.model.fit(self.X, self.y, 1, len(self.X))
+
+
 class Conditions:
     """The table's networks under other conditions, with fit's own choice of threads."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from benchmarks import shapes
 from fastbp.bench import cases, report
-from fastbp.bench.command import add_conditions, network, positive
+from fastbp.bench.command import add_conditions, network, positive, tasks
 from fastbp.bench.compare import compare
 
 
@@ -38,7 +38,7 @@ def chosen(options: argparse.Namespace) -> list[cases.Case]:
     table = {case.name: case for case in shapes.table(options.loss, options.dtype, options.optimizer)}
     names = options.shapes.split(",") if options.shapes else ["B"] if options.predict else list(table)
     rows = [own_case(name, options) if ":" in name else table[name] for name in names]
-    return [prediction for case in rows for prediction in cases.predictions(case)] if options.predict else rows
+    return tasks(rows, options)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

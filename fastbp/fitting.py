@@ -78,7 +78,7 @@ def prepared(
     flops = model._flops(batch_size)
     n_threads = options.n_threads
     learned = model._smoothed(training)
-    net = model._net(learned, batch_size, model.dropout if any(model.dropout) else ())
+    net = learning_net(model, learned, batch_size)
     shards = int(workspace.shards_of(net, min(batch_size, len(training))))
     steps = epochs * -(-len(training) // batch_size)
     workers = workers_for(flops, shards, steps) if n_threads is None else positive_int("n_threads", n_threads)
@@ -94,7 +94,7 @@ def prepared(
         mean=model.reduction == "mean",
         seed=model.seed if shuffle else None,
         epochs_before=epochs_before,
-        updates_before=_state_for(model, new),
+        updates_before=state_for(model, new),
         course=optimizers.Course(new, model._progress),
         flops=flops,
         score=_score(model, training, validation, metrics),
@@ -103,16 +103,27 @@ def prepared(
         progress=progress,
         checkpoint=keeper,
     )
-    gradient = np.empty_like(model._theta)
-    job = Job(net, model._theta, gradient, learned, batch_size, workers)
-    job.drop_by(model.seed)
-    kernel = update(new.rule, model.dtype.itemsize)
-    job.update_by(kernel.address, model._moments, new.clip_norm, plain=new.rule == "sgd")
+    job = learning_job(model, net, learned, batch_size, workers)
     pace = pace_of(model.network, model.dtype.itemsize, job.batch, workers, adaptive=n_threads is None)
     run = Run(job, plan, pace)
     if earlier is not None:
         run.load_state(earlier.state)
     return run
+
+
+def learning_net(model: "Model", learned: Examples, batch_size: int) -> NDArray[np.int64]:
+    """The table of a network that learns from mini-batches of so many of the examples."""
+    return model._net(learned, batch_size, model.dropout if any(model.dropout) else ())
+
+
+def learning_job(model: "Model", net: NDArray[np.int64], learned: Examples, batch_size: int, workers: int) -> Job:
+    """Mini-batches of the examples, each of which updates the model by its optimizer."""
+    optimizer = model.optimizer
+    job = Job(net, model._theta, np.empty_like(model._theta), learned, batch_size, workers)
+    job.drop_by(model.seed)
+    kernel = update(optimizer.rule, model.dtype.itemsize)
+    job.update_by(kernel.address, model._moments, optimizer.clip_norm, plain=optimizer.rule == "sgd")
+    return job
 
 
 def _keeper(
@@ -179,7 +190,7 @@ def _epochs(model: "Model", options: Options) -> tuple[int, int]:
     return initial, epochs - initial
 
 
-def _state_for(model: "Model", new: Optimizer) -> int:
+def state_for(model: "Model", new: Optimizer) -> int:
     """Make room for the optimizer's moments, if they are not there yet; return the updates made so far."""
     size = optimizers.n_moments(new) * model._theta.size
     same = new.rule == model.optimizer.rule

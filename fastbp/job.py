@@ -120,6 +120,16 @@ class Job:
         examples, sums, update = (int(outcome) for outcome in self.slots[first : first + 3])
         return examples, sums, update
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the last run ended so."""
+        return slots.DIVERGED in self.outcomes
+
+    @property
+    def diverged_in_update(self) -> bool:
+        """Whether its last step, which counts as done, ended so: with parameters that are not finite."""
+        return self.outcomes[2] == slots.DIVERGED
+
     def update_by(
         self, kernel_address: int, moments: Array, clip_norm: float | None = None, *, plain: bool = False
     ) -> None:
@@ -192,6 +202,11 @@ class Job:
         self._read(self.examples.gathered(numbers, self.buffer[: end - begin]))
         self._numbers = np.asarray(numbers)
         self._set({slots.JOB_ORDER: 0, slots.JOB_FIRST: 0, slots.JOB_NUMBERS: address(self._numbers)})
+
+    def exchange(self, examples: Examples) -> None:
+        """The next runs are of these examples: in memory, and as many as before."""
+        self.examples = examples
+        self._read(examples)
 
     def _read(self, examples: Examples) -> None:
         """Workers are to read these, and take them for an epoch."""

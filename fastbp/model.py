@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import checkpoint as checkpoints
-from fastbp import evaluation, files, fitting, gradcheck, metrics, plots, summary
+from fastbp import evaluation, files, fitting, gradcheck, metrics, plots, stepping, summary
 from fastbp.callbacks import Callback, EarlyStopping, State
 from fastbp.classes import ClassWeight
 from fastbp.core import table as slots
@@ -108,6 +108,7 @@ class Model:
         self._updates = self._epochs = 0
         self._interrupted: checkpoints.Interrupted | None = None  # the run that fit is to go on with
         self._progress = START
+        self._stepper: stepping.Stepper | None = None  # what the next step may find ready
 
     # --- parameters ---------------------------------------------------------------------------------------------
 
@@ -182,6 +183,24 @@ class Model:
             early_stopping, validation_fraction, metrics, class_weight, initial_epoch, checkpoint, every,
         )  # fmt: skip
         return fitting.fit(self, X, y, options)
+
+    def step(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        optimizer: str | Optimizer | None = None,
+        n_threads: int | None = None,
+    ) -> float:
+        """Learn from one mini-batch: X (n, n_inputs) and y; return its cost, as it was before the update.
+
+        For loops that make their data as they go, as in reinforcement learning. It is fit with epochs=1, batch_size=n
+        and shuffle=False, to the bits, without what a call of fit takes; it counts as an epoch. The other arguments
+        are fit's.
+
+        FloatingPointError if training diverges; each parameter keeps its last finite value.
+        """
+        return stepping.step(self, X, y, sample_weight, optimizer, n_threads)
 
     # --- what the network computes ------------------------------------------------------------------------------
 

@@ -86,6 +86,9 @@ class Pace:
 
 
 @functools.lru_cache(maxsize=256)
-def pace_of(network: Network, size: int, batch: int, workers: int, adaptive: bool) -> Pace:
-    """The pace of all runs like this in the process: what one of them has learned, the next need not try."""
+def pace_of(network: Network, size: int, batch: int, workers: int, adaptive: bool, single: bool = False) -> Pace:
+    """The pace of all runs like this in the process: what one of them has learned, the next need not try.
+
+    single: of runs of one step each, for which a team has to be called together.
+    """
     return Pace(workers, adaptive)

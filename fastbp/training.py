@@ -63,6 +63,19 @@ def shuffled(rows: int, seed: int, first: int, epochs: int = 1) -> NDArray[np.in
     return order.reshape(-1)
 
 
+def divergence(job: Job, where: str, rate: float) -> FloatingPointError:
+    """What is raised when the job's last step, which is there and had this learning rate, has diverged."""
+    what = (
+        "a parameter would become NaN or infinite"
+        if job.diverged_in_update
+        else "the cost or its gradient became NaN or infinite"
+    )
+    return FloatingPointError(
+        f"training diverged: {what} in {where} (learning rate {rate:g}); the last finite parameters are kept. "
+        "A smaller learning rate or scaled inputs usually help"
+    )
+
+
 class Run:
     """One call of fit under way: which mini-batch is next, and what is recorded of those that are done.
 
@@ -175,7 +188,7 @@ class Run:
         elapsed = max(time.perf_counter() - start, 1e-6)
         self.pace.note(workers, elapsed / max(job.done, 1), elapsed)
         self._record(first, elapsed)
-        if slots.DIVERGED in job.outcomes:
+        if job.diverged:
             raise self._divergence()
 
     def count(self) -> None:
@@ -242,20 +255,10 @@ class Run:
             self.columns[name].append(value)
 
     def _divergence(self) -> FloatingPointError:
-        in_update = self.job.outcomes[2] == slots.DIVERGED
-        last = self.steps_done - in_update
+        last = self.steps_done - self.job.diverged_in_update
         epoch, step = divmod(last, self.job.per_epoch)
-        what = (
-            "a parameter would become NaN or infinite"
-            if in_update
-            else "the cost or its gradient became NaN or infinite"
-        )
         rate = self.plan.course.rate(self.plan.updates_before + last)
-        return FloatingPointError(
-            f"training diverged: {what} in epoch {epoch + 1}, step {step + 1} "
-            f"(learning rate {rate:g}); the last finite parameters are kept. "
-            "A smaller learning rate or scaled inputs usually help"
-        )
+        return divergence(self.job, f"epoch {epoch + 1}, step {step + 1}", rate)
 
     def state(self) -> State:
         """What callbacks see."""

@@ -96,6 +96,12 @@ def test_predictions_of_several_networks_under_other_conditions(bench, monkeypat
             assert re.search(rf"{network}, {what} +[\d.]+ \(", out)
 
 
+def test_steps_one_by_one(bench):
+    out = bench(*TINY, "--single", "--rivals", "")
+    assert re.search(r"3-4-2, 8, step +[\d.]+ \(", out)
+    assert cli.main(["bench", *TINY, "--single", "--predict"]) == 2
+
+
 def test_what_is_not_installed_is_named(bench, monkeypatch):
     nothing_there = (
         "import importlib.util, sys\nif sys.argv[2] != 'fastbp': importlib.util.find_spec = lambda name: None"

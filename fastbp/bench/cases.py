@@ -20,7 +20,8 @@ ROUND_STEPS, ROUND_FLOPS = 10_000, 72e9  # so many that what a call costs once, 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a network, and a task: fit, gradient (descent in a compiled loop), bulk, row or compiled_row (predict).
+    """One row: a network, and a task: fit, step (a call from Python for each mini-batch), gradient (descent in a
+    compiled loop), bulk, row or compiled_row (predict).
 
     steps: mini-batches in an epoch; epochs: in one round. Of predictions, steps counts calls and batch their rows.
     goal: how many times faster than the best rival fastbp is to be; None where nothing was set.
@@ -55,7 +56,7 @@ class Case:
 
     @property
     def rows(self) -> int:
-        return self.batch * self.steps if self.task == "fit" else self.batch
+        return self.batch * self.steps if self.task in ("fit", "step") else self.batch
 
     @property
     def flops(self) -> float:
@@ -83,6 +84,11 @@ PREDICTIONS = {"bulk": (10_000, 20), "row": (1, 1000), "compiled_row": (1, 20_00
 def own(sizes: tuple[int, ...], batch: int, loss: str, dtype: str, optimizer: str) -> Case:
     """A training step of the user's own network."""
     return Case("", sizes, batch, "fit", loss, dtype, optimizer).with_steps()
+
+
+def single_steps(case: Case) -> Case:
+    """Of a network: a call from Python for each mini-batch, which is over, and its cost known, before the next."""
+    return replace(case, task="step", epochs=1, goal=None)
 
 
 def predictions(case: Case) -> list[Case]:

@@ -35,7 +35,10 @@ def add_conditions(parser: argparse.ArgumentParser, threads: str) -> None:
         help="of the rivals, the best counts; fastbp chooses, or gets one if this is 1 (%(default)s)")  # fmt: skip
     add("--rounds", type=positive, default=9, metavar="N", help="(%(default)s)")
     add("--rivals", type=rivals, default=",".join(RIVALS), metavar="NAMES", help='(%(default)s), or "" for none')
-    add("--predict", action="store_true", help="predictions instead of training: many rows, and one row at a time")
+    task = parser.add_mutually_exclusive_group()
+    task.add_argument("--predict", action="store_true",
+        help="predictions instead of training: many rows, and one row at a time")  # fmt: skip
+    task.add_argument("--single", action="store_true", help="training by a call from Python for each mini-batch")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
 
 
@@ -81,6 +84,11 @@ def run(options: argparse.Namespace) -> None:
     rows = [
         cases.own(sizes, options.batch, options.loss, options.dtype, options.optimizer) for sizes in options.networks
     ]
+    compare(tasks(rows, options), options)
+
+
+def tasks(rows: list[cases.Case], options: argparse.Namespace) -> list[cases.Case]:
+    """What --predict or --single makes of training steps."""
     if options.predict:
-        rows = [prediction for case in rows for prediction in cases.predictions(case)]
-    compare(rows, options)
+        return [prediction for case in rows for prediction in cases.predictions(case)]
+    return [cases.single_steps(case) for case in rows] if options.single else rows

@@ -26,16 +26,31 @@ def model_of(case: Case, layers: Layers) -> Any:
     return fastbp.Model(case.sizes, case.hidden, case.output, case.loss, dtype=case.dtype, initial=layers)
 
 
-def fit(case: Case, X: Array, y: Array, layers: Layers) -> Task:
+def learner(case: Case, layers: Layers) -> Any:
     import fastbp
 
     model = model_of(case, layers)
     model.optimizer = fastbp.Adam(case.learning_rate)
     if case.optimizer != "adam":
         model.optimizer = fastbp.SGD(case.learning_rate, case.momentum)
+    return model
+
+
+def fit(case: Case, X: Array, y: Array, layers: Layers) -> Task:
+    model = learner(case, layers)
 
     def run() -> None:
         model.fit(X, y, case.epochs, case.batch, shuffle=False, n_threads=threads)
+
+    return Task(run, lambda: model.predict(X))
+
+
+def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
+    model = learner(case, layers)
+
+    def run() -> None:
+        for n in range(0, len(X), case.batch):
+            model.step(X[n : n + case.batch], y[n : n + case.batch], n_threads=threads)
 
     return Task(run, lambda: model.predict(X))
 
@@ -91,4 +106,11 @@ def compiled_row(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     return Task(lambda: call_often(net, theta, X, out, work, case.steps), lambda: out)
 
 
-tasks = {"fit": fit, "gradient": gradient, "bulk": predict, "row": predict, "compiled_row": compiled_row}
+tasks = {
+    "fit": fit,
+    "step": step,
+    "gradient": gradient,
+    "bulk": predict,
+    "row": predict,
+    "compiled_row": compiled_row,
+}

@@ -117,6 +117,32 @@ def fit(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     return Task(run, lambda: outputs(case, forward, state[0][0], X))
 
 
+def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
+    """A jitted call for each mini-batch of NumPy's arrays."""
+    import jax
+    import jax.numpy as jnp
+
+    parameters, forward = network(case, layers)
+    value_and_slope, update = jax.value_and_grad(loss_of(case, forward)), update_of(case)
+    targets = targets_of(case, y)
+
+    def learn(state: Any, x_n: Any, y_n: Any) -> Any:
+        theta, m, v, t = state
+        cost, slope = value_and_slope(theta, x_n, y_n)
+        return (*update(theta, m, v, t + 1, slope), t + 1), cost
+
+    call = jax.jit(learn, donate_argnums=0)
+    zeros = jax.tree.map(jnp.zeros_like, parameters)
+    state = [(parameters, zeros, jax.tree.map(jnp.zeros_like, parameters), jnp.zeros((), case.dtype))]
+
+    def run() -> None:
+        for n in range(0, len(X), case.batch):
+            state[0], cost = call(state[0], X[n : n + case.batch], targets[n : n + case.batch])
+            float(cost)
+
+    return Task(run, lambda: outputs(case, forward, state[0][0], X))
+
+
 def gradient(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     import jax
     import jax.numpy as jnp
@@ -154,4 +180,4 @@ def predict(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     return Task(run, lambda: outputs(case, forward, parameters, X))
 
 
-tasks = {"fit": fit, "gradient": gradient, "bulk": predict, "row": predict}
+tasks = {"fit": fit, "step": step, "gradient": gradient, "bulk": predict, "row": predict}

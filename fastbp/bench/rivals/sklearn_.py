@@ -67,6 +67,16 @@ def fit(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     return Task(run, lambda: outputs(case, model, X))
 
 
+def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
+    model = estimator(case, X, y, layers)
+
+    def run() -> None:
+        for n in range(0, len(X), case.batch):
+            model.partial_fit(X[n : n + case.batch], y[n : n + case.batch])
+
+    return Task(run, lambda: outputs(case, model, X))
+
+
 def predict(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     """Of X as it is, for the classifier with all its classes."""
     train = np.resize(X, (case.sizes[-1], case.sizes[0]))
@@ -80,4 +90,4 @@ def predict(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     return Task(run, lambda: outputs(case, model, X))
 
 
-tasks = {"fit": fit, "bulk": predict, "row": predict}
+tasks = {"fit": fit, "step": step, "bulk": predict, "row": predict}

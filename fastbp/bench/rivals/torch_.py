@@ -79,6 +79,24 @@ def fit(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     return Task(run, lambda: probabilities(case, forward, inputs))
 
 
+def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
+    import torch
+
+    parameters, forward = network(case, layers)
+    loss, optimizer = loss_of(case), optimizer_of(case, parameters)
+
+    def run() -> None:
+        for n in range(0, len(X), case.batch):
+            x_n, y_n = (torch.from_numpy(part[n : n + case.batch]) for part in (X, y))
+            optimizer.zero_grad()
+            cost = loss(forward(x_n), y_n)
+            cost.backward()
+            optimizer.step()
+            cost.item()
+
+    return Task(run, lambda: probabilities(case, forward, torch.from_numpy(X)))
+
+
 def gradient(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     """Python's loop is the only one there is."""
     import torch
@@ -111,4 +129,4 @@ def predict(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     return Task(run, lambda: probabilities(case, forward, inputs))
 
 
-tasks = {"fit": fit, "gradient": gradient, "bulk": predict, "row": predict}
+tasks = {"fit": fit, "step": step, "gradient": gradient, "bulk": predict, "row": predict}

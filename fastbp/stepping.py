@@ -1,0 +1,92 @@
+"""One mini-batch at a time: what `fit` makes anew in each call is kept from one step to the next."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastbp.core import workspace
+from fastbp.fitting import learning_job, learning_net, state_for
+from fastbp.job import Array, Examples
+from fastbp.optimizers import Course, Optimizer, as_optimizer
+from fastbp.pace import pace_of
+from fastbp.schedules import START, as_schedule
+from fastbp.team import run_once, workers_for
+from fastbp.training import divergence
+from fastbp.validation import positive_int
+
+if TYPE_CHECKING:
+    from fastbp.model import Model
+
+AHEAD = 64
+"""Steps whose settings are taken at once: those of one take longer than a small network's step."""
+
+
+def step(
+    model: "Model", X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, optimizer: Any, n_threads: Any
+) -> float:
+    """See `Model.step`."""
+    if model._interrupted is not None:
+        raise ValueError("the model was resumed: call fit, which goes on with its run, before step")
+    new = model.optimizer if optimizer is None else as_optimizer(optimizer)
+    threads = None if n_threads is None else positive_int("n_threads", n_threads)
+    learned = model._smoothed(model._examples(X, y, sample_weight, whole=True))
+    stepper, model._stepper = model._stepper, None  # whatever goes wrong, nothing half done is used again
+    if stepper is None or not stepper.serves(model, learned, new, threads):
+        stepper = Stepper(model, learned, new, threads)
+    cost = stepper.learn(model, learned)
+    model._stepper = stepper
+    return cost
+
+
+class Stepper:
+    """Steps of a model by an optimizer, which becomes the model's, on mini-batches of one size."""
+
+    def __init__(self, model: "Model", learned: Examples, optimizer: Optimizer, n_threads: int | None) -> None:
+        rows, self.flops = len(learned), model._flops(len(learned))
+        net = learning_net(model, learned, rows)
+        workers = workers_for(self.flops, int(workspace.shards_of(net, rows))) if n_threads is None else n_threads
+        state_for(model, optimizer)
+        self.optimizer, self.schedule, self.n_threads = optimizer, as_schedule(optimizer.learning_rate), n_threads
+        self.job = learning_job(model, net, learned, rows, workers)
+        self.pace = pace_of(model.network, model.dtype.itemsize, rows, workers, adaptive=n_threads is None, single=True)
+        self._settings, self._first, self._progress = np.empty((0, 0)), 0, START
+
+    def serves(self, model: "Model", learned: Examples, optimizer: Optimizer, n_threads: int | None) -> bool:
+        """Whether the model's next step may be one of these."""
+        return (
+            learned.y.shape == self.job.examples.y.shape
+            and model.optimizer is self.optimizer
+            and optimizer == self.optimizer
+            and model._moments is self.job.moments
+            and n_threads == self.n_threads
+        )
+
+    def learn(self, model: "Model", learned: Examples) -> float:
+        """One step; returns the cost before it. The model counts it, however it ends."""
+        job, updates, epochs, workers = self.job, model._updates, model._epochs, self.pace.workers()
+        job.exchange(learned)
+        job.prepare(0, 1, None, workers, epochs, self._settings_of_next(model))
+        start = time.perf_counter()
+        try:
+            run_once(job.slots, job, workers, job.theta.itemsize, self.flops)
+        finally:
+            model._updates, model._epochs = updates + job.done, epochs + job.done
+        seconds = time.perf_counter() - start
+        self.pace.note(workers, seconds, seconds)
+        if job.diverged:
+            assert job.settings is not None
+            raise divergence(job, f"step {updates + 1}", float(job.settings[0, 0]))
+        cost = float(job.costs[0])
+        model._progress = self.schedule.after_epoch(model._progress, cost)
+        return cost
+
+    def _settings_of_next(self, model: "Model") -> Array:
+        """What the optimizer's rule reads in the model's next step."""
+        at = model._updates - self._first
+        if self._progress is not model._progress or not 0 <= at < len(self._settings):
+            ahead, at = 1 if self.schedule.each_epoch else AHEAD, 0
+            self._first, self._progress = model._updates, model._progress
+            self._settings = Course(self.optimizer, self._progress).settings(self._first, ahead)
+        return self._settings[at : at + 1]

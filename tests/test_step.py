@@ -1,0 +1,198 @@
+"""`Model.step` learns what `fit` learns from one mini-batch, to the bits, whatever came before it."""
+
+import copy
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import stepping
+
+RNG = np.random.default_rng(5)
+X, CLASSES = RNG.normal(size=(40, 5)), RNG.integers(0, 3, 40)
+ROWS = np.eye(3)[CLASSES]
+NUMBERS = np.tanh(X @ RNG.normal(size=(5, 3)))
+WEIGHTS = RNG.uniform(0, 2, 40)
+OPTIMIZERS = {
+    "adam": fastbp.Adam(0.01),
+    "sgd": fastbp.SGD(0.05),
+    "nesterov": fastbp.SGD(0.05, momentum=0.9, nesterov=True),
+    "adamw, clipped": fastbp.AdamW(0.01, clip_norm=0.1),
+    "rprop": fastbp.Rprop(),
+    "falling": fastbp.Adam(fastbp.schedules.Exponential(0.05, every=3, factor=0.5, warm_up=2)),
+    "plateau": fastbp.SGD(fastbp.schedules.OnPlateau(5.0, patience=1)),
+}
+MODELS = {
+    "classes": ({"output": "softmax"}, CLASSES),
+    "rows": ({"output": "softmax", "label_smoothing": 0.1}, ROWS),
+    "smoothed classes": ({"output": "softmax", "label_smoothing": 0.1, "dtype": "float64"}, CLASSES),
+    "numbers": (
+        {"hidden": "tanh", "loss": "squared_error", "reduction": "sum", "dtype": "float64", "l2": 0.01},
+        NUMBERS,
+    ),
+    "dropout": ({"output": "softmax", "dropout": 0.25}, CLASSES),
+}
+
+
+def model_of(**arguments):
+    return fastbp.Model((5, 7, 3), seed=2, **arguments)
+
+
+def fitted(model, rows, y, **arguments):
+    """The cost of fit's epoch of one mini-batch."""
+    return float(model.fit(X[rows], y[rows], 1, len(X[rows]), shuffle=False, **arguments).cost[0])
+
+
+def assert_same(model, other):
+    assert np.array_equal(model.parameters, other.parameters)
+    assert np.array_equal(model._moments, other._moments)
+    assert (model._updates, model._epochs, model._progress) == (other._updates, other._epochs, other._progress)
+    assert model.optimizer == other.optimizer
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize(("arguments", "y"), MODELS.values(), ids=MODELS)
+def test_steps_are_fits_of_one_mini_batch(arguments, y, optimizer):
+    model, other = model_of(**arguments), model_of(**arguments)
+    for begin, end in pairwise([0, 8, 16, 24, 25, 40, 40 + 8]):
+        rows = slice(begin % 40, begin % 40 + end - begin)
+        before = model.parameters.copy()
+        cost = model.step(X[rows], y[rows], optimizer=optimizer)
+        assert cost == pytest.approx(fitted(other, rows, y, optimizer=optimizer), rel=1e-6)
+        assert not np.array_equal(model.parameters, before)
+        assert_same(model, other)
+
+
+def test_weights_may_come_and_go():
+    model, other = model_of(output="softmax"), model_of(output="softmax")
+    for weights in (None, WEIGHTS, 2 * WEIGHTS, None):
+        cost = model.step(X, CLASSES, weights)
+        assert cost == pytest.approx(fitted(other, slice(None), CLASSES, sample_weight=weights), rel=1e-6)
+        assert_same(model, other)
+
+
+def test_the_cost_is_that_before_the_update():
+    model = model_of(hidden="tanh", loss="squared_error", dtype="float64")
+    expected = model.evaluate(X, NUMBERS)["cost"]
+    assert model.step(X, NUMBERS) == pytest.approx(expected, rel=1e-12)
+    assert model.evaluate(X, NUMBERS)["cost"] < expected
+
+
+def test_the_arrays_may_change_in_place():
+    model, other = model_of(output="softmax"), model_of(output="softmax")
+    inputs = X[:8].astype("float32")
+    for n in range(3):
+        inputs[:] = X[n : n + 8]
+        model.step(inputs, CLASSES[n : n + 8])
+        fitted(other, slice(n, n + 8), CLASSES)
+    assert_same(model, other)
+
+
+def test_fit_and_other_optimizers_may_come_between():
+    model, other = model_of(output="softmax"), model_of(output="softmax")
+    for optimizer in ("adam", None, fastbp.SGD(0.1, momentum=0.5), None, "adam", fastbp.Adam(0.01), None):
+        model.step(X[:8], CLASSES[:8], optimizer=optimizer)
+        fitted(other, slice(8), CLASSES, optimizer=optimizer)
+        for either in (model, other):
+            either.fit(X, CLASSES, 2, 16)
+        assert_same(model, other)
+    for either in (model, other):
+        either.fit(X, CLASSES, 1, 16, optimizer=fastbp.SGD(0.1))
+        either.parameters = np.linspace(-1, 1, either.parameters.size)
+    model.step(X[:8], CLASSES[:8], optimizer="adam")
+    fitted(other, slice(8), CLASSES, optimizer="adam")
+    assert_same(model, other)
+
+
+def test_what_a_step_needs_is_kept_for_the_next_of_its_size():
+    model = model_of(output="softmax")
+    model.step(X[:8], CLASSES[:8])
+    job = model._stepper.job
+    model.step(X[8:16], CLASSES[8:16])
+    model.step(X[8:16], CLASSES[8:16], optimizer=fastbp.Adam())
+    assert model._stepper.job is job
+    model.step(X[:9], CLASSES[:9])
+    assert model._stepper.job is not job
+
+
+@pytest.mark.parametrize("rows", [1, 7, 200])
+def test_any_number_of_threads_gives_the_same_bits(rows):
+    inputs, y = RNG.normal(size=(rows, 64)), RNG.integers(0, 4, rows)
+    one, two = (fastbp.Model((64, 100, 100, 4), output="softmax", seed=1) for _ in range(2))
+    for _ in range(3):
+        costs = [one.step(inputs, y, n_threads=1), two.step(inputs, y, n_threads=2)]
+        assert costs[0] == costs[1]
+    assert np.array_equal(one.parameters, two.parameters)
+
+
+def test_a_copy_goes_on_alike():
+    model = model_of(output="softmax")
+    model.step(X[:8], CLASSES[:8])
+    copies = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    model.step(X[:8], CLASSES[:8])
+    for other in copies:
+        other.step(X[:8], CLASSES[:8])
+        assert_same(model, other)
+
+
+def test_divergence_keeps_the_last_finite_parameters():
+    model = model_of(hidden="identity", loss="squared_error")
+    large = fastbp.SGD(1e15)
+    model.step(X, NUMBERS, optimizer=large)
+    with pytest.raises(FloatingPointError, match=r"training diverged: .* in step 2 \(learning rate 1e\+15\)"):
+        model.step(X, NUMBERS, optimizer=large)
+    assert np.isfinite(model.parameters).all()
+    model.parameters = np.zeros_like(model.parameters)
+    assert np.isfinite(model.step(X, NUMBERS, optimizer="adam"))
+
+
+def test_ctrl_c_leaves_what_was_learned_counted(monkeypatch):
+    model, other = model_of(output="softmax"), model_of(output="softmax")
+
+    def interrupted(*arguments):
+        run_once(*arguments)
+        raise KeyboardInterrupt
+
+    run_once = stepping.run_once
+    monkeypatch.setattr(stepping, "run_once", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.step(X, CLASSES)
+    monkeypatch.setattr(stepping, "run_once", run_once)
+    fitted(other, slice(None), CLASSES)
+    assert (model._updates, model._stepper) == (1, None)
+    model.step(X, CLASSES)
+    fitted(other, slice(None), CLASSES)
+    assert_same(model, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((X[:, :4], CLASSES), "X must have 5 columns"),
+        ((X, CLASSES[:-1]), "y must have 40 rows"),
+        ((X, CLASSES, -WEIGHTS), "sample_weight must"),
+        ((X, CLASSES, None, "adams"), "optimizer must be one of .* 'adam'"),
+        ((X, CLASSES, None, None, 0), "n_threads must be"),
+    ],
+)
+def test_wrong_arguments_change_nothing(arguments, message):
+    model, other = model_of(output="softmax"), model_of(output="softmax")
+    model.step(X, CLASSES)
+    fitted(other, slice(None), CLASSES)
+    with pytest.raises(ValueError, match=message):
+        model.step(*arguments)
+    assert_same(model, other)
+    model.step(X, CLASSES)
+    fitted(other, slice(None), CLASSES)
+    assert_same(model, other)
+
+
+def test_a_resumed_run_goes_on_in_fit_first(tmp_path):
+    model_of(output="softmax").fit(X, CLASSES, 2, checkpoint=tmp_path / "run")
+    model = fastbp.Model.resume(tmp_path / "run")
+    with pytest.raises(ValueError, match="the model was resumed: call fit, which goes on with its run, before step"):
+        model.step(X, CLASSES)
+    model.fit(X, CLASSES, 2)
+    assert np.isfinite(model.step(X, CLASSES))
