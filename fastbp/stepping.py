@@ -1,5 +1,6 @@
 """One mini-batch at a time: what `fit` makes anew in each call is kept from one step to the next."""
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from fastbp.job import Array, Examples
 from fastbp.optimizers import Course, Optimizer, as_optimizer
 from fastbp.pace import pace_of
 from fastbp.schedules import START, as_schedule
-from fastbp.team import run_once, workers_for
+from fastbp.standing import Standing
+from fastbp.team import SHORT_SECONDS, SLOWEST, run_once, workers_for
 from fastbp.training import divergence
 from fastbp.validation import positive_int
 
@@ -46,11 +48,14 @@ class Stepper:
     def __init__(self, model: "Model", learned: Examples, optimizer: Optimizer, n_threads: int | None) -> None:
         rows, self.flops = len(learned), model._flops(len(learned))
         net = learning_net(model, learned, rows)
-        workers = workers_for(self.flops, int(workspace.shards_of(net, rows))) if n_threads is None else n_threads
+        shards = int(workspace.shards_of(net, rows))
+        workers = workers_for(self.flops, shards, math.inf) if n_threads is None else n_threads
         state_for(model, optimizer)
         self.optimizer, self.schedule, self.n_threads = optimizer, as_schedule(optimizer.learning_rate), n_threads
         self.job = learning_job(model, net, learned, rows, workers)
         self.pace = pace_of(model.network, model.dtype.itemsize, rows, workers, adaptive=n_threads is None, single=True)
+        self.team = Standing(self.job.slots, self.job, workers)
+        self._workers, self._steps, self._seconds = self.pace.workers(), 0, 0.0
         self._settings, self._first, self._progress = np.empty((0, 0)), 0, START
 
     def serves(self, model: "Model", learned: Examples, optimizer: Optimizer, n_threads: int | None) -> bool:
@@ -65,22 +70,31 @@ class Stepper:
 
     def learn(self, model: "Model", learned: Examples) -> float:
         """One step; returns the cost before it. The model counts it, however it ends."""
-        job, updates, epochs, workers = self.job, model._updates, model._epochs, self.pace.workers()
+        job, updates, epochs, workers = self.job, model._updates, model._epochs, self._workers
         job.exchange(learned)
         job.prepare(0, 1, None, workers, epochs, self._settings_of_next(model))
         start = time.perf_counter()
         try:
-            run_once(job.slots, job, workers, job.theta.itemsize, self.flops)
+            if workers > 1 and self.flops <= SHORT_SECONDS * SLOWEST:
+                self.team.run()
+            else:
+                run_once(job.slots, job, workers, job.theta.itemsize, self.flops)
         finally:
             model._updates, model._epochs = updates + job.done, epochs + job.done
-        seconds = time.perf_counter() - start
-        self.pace.note(workers, seconds, seconds)
+        self._count(time.perf_counter() - start)
         if job.diverged:
             assert job.settings is not None
             raise divergence(job, f"step {updates + 1}", float(job.settings[0, 0]))
         cost = float(job.costs[0])
         model._progress = self.schedule.after_epoch(model._progress, cost)
         return cost
+
+    def _count(self, seconds: float) -> None:
+        """A step took so long; from some together the pace learns, as from a slice of fit."""
+        self._steps, self._seconds = self._steps + 1, self._seconds + seconds
+        if self._seconds >= self.pace.slice_seconds:
+            self.pace.note(self._workers, self._seconds / self._steps, self._seconds)
+            self._steps, self._seconds, self._workers = 0, 0.0, self.pace.workers()
 
     def _settings_of_next(self, model: "Model") -> Array:
         """What the optimizer's rule reads in the model's next step."""

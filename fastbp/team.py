@@ -63,8 +63,11 @@ def cgroup_quota() -> int | None:
     return None
 
 
-def workers_for(flops: float, shards: int = 1, steps: int = 1) -> int:
-    """The number of workers that steps of so many floating-point operations, in so many shards, pay for."""
+def workers_for(flops: float, shards: int = 1, steps: float = 1) -> int:
+    """The number of workers that steps of so many floating-point operations, in so many shards, pay for.
+
+    steps: of a run; infinite for those of a team that stands by.
+    """
     pair = 2 if flops >= FLOPS_A_PAIR and flops * steps >= FLOPS_A_RUN else 1
     return max(1, min(available_cores(), max(int(flops / FLOPS_A_WORKER), shards, pair)))
 

@@ -154,6 +154,7 @@ JOB_SQUARE = 61  # address of the kernel that makes them; 0: the gradient is not
 JOB_CLIP = 62
 JOB_ONLINE = 63  # address of the kernel after which theta may change as the gradient is made, or 0: see online.py
 JOB_DIRECT = 64  # set by the first worker: 1 if it does so in this step
+JOB_CALLS = 65  # address of the helpers' lines, for those who stand by between runs: see standing.py
 JOB_SLOTS = 72
 
 COMPLETE, STOPPED, DIVERGED = range(3)

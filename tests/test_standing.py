@@ -1,0 +1,143 @@
+"""A team that stands by between steps: the bits of one thread, whenever the next step comes; nobody is left behind."""
+
+import os
+import random
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import standing
+from fastbp.core import standing as core
+
+RNG = np.random.default_rng(3)
+X, Y = RNG.normal(size=(48, 9)), RNG.integers(0, 3, 48)
+PAUSES = (0, 0, 0, 50e-6, 150e-6, 200e-6, 250e-6, 2e-3)
+
+
+def model_of():
+    return fastbp.Model((9, 20, 20, 3), output="softmax", seed=1)
+
+
+def learn(model, steps, n_threads, pauses=(0,), seed=0):
+    draw = random.Random(seed)
+    for step in range(steps):
+        model.step(X[step % 24 :][:24], Y[step % 24 :][:24], n_threads=n_threads)
+        end = time.perf_counter() + draw.choice(pauses)
+        while time.perf_counter() < end:
+            pass
+    return model
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return learn(model_of(), 400, 1)
+
+
+@pytest.mark.parametrize("n_threads", [2, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_pauses_of_any_length_change_no_bit(alone, n_threads, seed):
+    model = learn(model_of(), 400, n_threads, PAUSES, seed)
+    assert np.array_equal(model.parameters, alone.parameters)
+
+
+def test_the_helper_stays_between_steps_and_goes_afterwards(monkeypatch):
+    sent, send = [], standing.Standing._send
+
+    def counted(team, rank):
+        sent.append(rank)
+        send(team, rank)
+
+    monkeypatch.setattr(standing.Standing, "_send", counted)
+    learn(model_of(), 200, 2)
+    assert 1 <= len(sent) < 100  # a busy machine may keep the caller away for longer than the helper waits
+    assert all_gone()
+
+
+def all_gone():
+    end = time.monotonic() + 10
+    while standing.away and time.monotonic() < end:
+        time.sleep(0.001)
+    return not standing.away
+
+
+def test_models_of_several_threads_have_teams_of_their_own(alone):
+    models = [model_of() for _ in range(4)]
+    threads = [threading.Thread(target=learn, args=(model, 400, 2, PAUSES, seed)) for seed, model in enumerate(models)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for model in models:
+        assert np.array_equal(model.parameters, alone.parameters)
+
+
+@pytest.mark.parametrize("kernel", ["rouse", "lead"])
+def test_after_an_exception_no_helper_touches_the_model(monkeypatch, kernel):
+    model = learn(model_of(), 3, 2)
+
+    def fails():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(core, kernel, fails)
+        with pytest.raises(KeyboardInterrupt):
+            model.step(X[3:27], Y[3:27], n_threads=2)
+    assert all_gone()
+    assert (model._updates, model._stepper) == (3, None)
+    other = learn(model_of(), 3, 1)
+    assert np.array_equal(model.parameters, other.parameters)
+    for either, n_threads in ((model, 2), (other, 1)):
+        either.step(X[3:27], Y[3:27], n_threads=n_threads)
+    assert np.array_equal(model.parameters, other.parameters)
+
+
+FORK = """
+    import os, signal, threading, warnings
+    import numpy as np
+    from fastbp import Model
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside other threads, such as a BLAS's
+    X, y = np.ones((12, 5), np.float32), np.ones((12, 2), np.float32)
+
+    def train(model, n_threads=2):
+        for _ in range(20):
+            model.step(X, y, n_threads=n_threads)
+        return model.parameters
+
+    def go_on():
+        while not over:
+            other.step(X, y, n_threads=2)
+
+    model, alone, other, over = Model((5, 7, 2)), Model((5, 7, 2)), Model((5, 7, 2)), False
+    thread = threading.Thread(target=go_on)
+    for part in range(6):
+        if part == 3:
+            thread.start()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(50)
+            os._exit(0 if (train(model) == train(alone, 1)).all() else 1)
+        assert (train(model) == train(alone, 1)).all()
+        assert os.waitpid(child, 0)[1] == 0
+    over = True
+    thread.join()
+    print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_gets_a_team_of_its_own(tmp_path):
+    script = tmp_path / "fork.py"
+    script.write_text(textwrap.dedent(FORK))
+    environment = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
