@@ -3,6 +3,7 @@
 Imports NumPy only, so that a process of a rival holds nothing else of ours.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -88,7 +89,12 @@ def own(sizes: tuple[int, ...], batch: int, loss: str, dtype: str, optimizer: st
 
 def single_steps(case: Case) -> Case:
     """Of a network: a call from Python for each mini-batch, which is over, and its cost known, before the next."""
-    return replace(case, task="step", epochs=1, goal=None)
+    return replace(case, task="step", epochs=-(-MOST_STEPS // case.steps), goal=None)
+
+
+def begins_of_steps(case: Case) -> Iterator[int]:
+    """The first rows of a round's mini-batches, one after the other."""
+    return (n for _ in range(case.epochs) for n in range(0, case.rows, case.batch))
 
 
 def predictions(case: Case) -> list[Case]:

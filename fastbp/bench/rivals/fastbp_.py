@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastbp.bench.cases import Array, Case, Layers
+from fastbp.bench.cases import Array, Case, Layers, begins_of_steps
 from fastbp.bench.rivals import Task
 
 packages = ("fastbp",)
@@ -49,7 +49,7 @@ def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     model = learner(case, layers)
 
     def run() -> None:
-        for n in range(0, len(X), case.batch):
+        for n in begins_of_steps(case):
             model.step(X[n : n + case.batch], y[n : n + case.batch], n_threads=threads)
 
     return Task(run, lambda: model.predict(X))

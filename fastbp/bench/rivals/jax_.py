@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from fastbp.bench.cases import Array, Case, Layers
+from fastbp.bench.cases import Array, Case, Layers, begins_of_steps
 from fastbp.bench.rivals import Task
 
 packages = ("jax",)
@@ -136,7 +136,7 @@ def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     state = [(parameters, zeros, jax.tree.map(jnp.zeros_like, parameters), jnp.zeros((), case.dtype))]
 
     def run() -> None:
-        for n in range(0, len(X), case.batch):
+        for n in begins_of_steps(case):
             state[0], cost = call(state[0], X[n : n + case.batch], targets[n : n + case.batch])
             float(cost)
 

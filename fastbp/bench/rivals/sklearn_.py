@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.bench.cases import Array, Case, Layers
+from fastbp.bench.cases import Array, Case, Layers, begins_of_steps
 from fastbp.bench.rivals import Task
 
 packages = ("sklearn",)
@@ -71,7 +71,7 @@ def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     model = estimator(case, X, y, layers)
 
     def run() -> None:
-        for n in range(0, len(X), case.batch):
+        for n in begins_of_steps(case):
             model.partial_fit(X[n : n + case.batch], y[n : n + case.batch])
 
     return Task(run, lambda: outputs(case, model, X))

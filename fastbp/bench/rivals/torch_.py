@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastbp.bench.cases import Array, Case, Layers
+from fastbp.bench.cases import Array, Case, Layers, begins_of_steps
 from fastbp.bench.rivals import Task
 
 packages = ("torch",)
@@ -86,7 +86,7 @@ def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
     loss, optimizer = loss_of(case), optimizer_of(case, parameters)
 
     def run() -> None:
-        for n in range(0, len(X), case.batch):
+        for n in begins_of_steps(case):
             x_n, y_n = (torch.from_numpy(part[n : n + case.batch]) for part in (X, y))
             optimizer.zero_grad()
             cost = loss(forward(x_n), y_n)
