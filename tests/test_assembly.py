@@ -229,6 +229,15 @@ def test_losses_use_vectors_of_the_cpus_width(name, size):
 
 
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ELEMENTWISE | UPDATES | LOSSES | STRUCTURE)
+def test_whole_registers_on_the_stack_are_aligned(name, size):
+    """Where it begins differs from thread to thread, and one that crosses cache lines or a page is slow."""
+    code = instructions((ELEMENTWISE | UPDATES | LOSSES | STRUCTURE)[name](size))
+    stacked = [(move, operands) for move, operands in code if re.search(r"\(%r[sb]p\)", operands)]
+    assert not [line for line in stacked if re.match(r"v?movup|vmovdqu", line[0]) and NAMES[WIDEST] in line[1]]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_no_register_is_wider_than_the_cpu_has(size):
     wider = {name for width, name in NAMES.items() if width > WIDEST}
     kernels = (

@@ -152,10 +152,14 @@ def kernel(signature, *key):
 
 @intrinsic
 def wide_vectors(typingctx):
-    """Let LLVM use its widest registers in the kernel that calls this."""
+    """Let LLVM use its widest registers in the kernel that calls this, and align those that it keeps on the stack.
+
+    Where the stack begins differs from thread to thread; a register that crosses cache lines, or a page, is slow.
+    """
 
     def codegen(context, builder, sig, args):
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        for attribute in ('"prefer-vector-width"="512"', '"stackrealign"'):
+            set.add(builder.function.attributes, attribute)
         return context.get_dummy_value()
 
     return types.void(), codegen

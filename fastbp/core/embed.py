@@ -93,6 +93,7 @@ def evaluate(size):
 
     @kernel(DOUBLE(INTEGERS, P, P, P, INT, INT, P), size)
     def evaluate(net, theta, x, y, weights, rows, workspace):
+        wide_vectors()
         for i in range(net[NET_WIDEST]):
             workspace[i] = 0.0
         zeros, one = workspace, shift(workspace, net[NET_WIDEST])

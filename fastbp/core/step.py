@@ -15,7 +15,7 @@ cuts depend on the batch and the network alone, so any number of workers gives t
 
 import functools
 
-from .compile import INT, INTEGERS, VOID, call, call_int, inline, kernel, lanes_of
+from .compile import INT, INTEGERS, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
 from .examples import cost_at, inputs_of
 from .memory import doubles_at, floats_at, integers_at, total
 from .subnormals import flush_subnormals, restore_mode
@@ -109,6 +109,7 @@ def train(size):
 
     @kernel(VOID(INT, INTEGERS), size)
     def train(rank, job):
+        wide_vectors()
         net, costs = integers_at(job[JOB_NET]), doubles_at(job[JOB_COSTS])
         zeros, one = floats_at(job[JOB_ZEROS], size), floats_at(job[JOB_ONE], size)
         mode = flush_subnormals()
