@@ -45,6 +45,9 @@ class Examples:
         return Examples(inputs, self.y[rows], None if self.weights is None else self.weights[rows])
 
 
+NOTHING = Examples(np.empty((0, 0)), np.empty(0))
+
+
 class Job:
     """The table of a job over `examples` in mini-batches, and all arrays that it points to.
 
@@ -123,7 +126,7 @@ class Job:
     @property
     def diverged(self) -> bool:
         """Whether the last run ended so."""
-        return slots.DIVERGED in self.outcomes
+        return slots.DIVERGED in self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3].tolist()
 
     @property
     def diverged_in_update(self) -> bool:
@@ -207,6 +210,10 @@ class Job:
         """The next runs are of these examples: in memory, and as many as before."""
         self.examples = examples
         self._read(examples)
+
+    def forget_examples(self) -> None:
+        """Until others come the job keeps nobody's arrays alive."""
+        self.examples = self._memory = NOTHING
 
     def _read(self, examples: Examples) -> None:
         """Workers are to read these, and take them for an epoch."""

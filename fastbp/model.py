@@ -366,6 +366,8 @@ class Model:
 
     def _smoothed(self, examples: Examples) -> Examples:
         """What gradients are taken of."""
+        if self.label_smoothing == 0:
+            return examples
         return replace(examples, y=smoothed(examples.y, self.loss, self.label_smoothing, self.network.n_outputs))
 
     def _net(self, examples: Examples, batch: int = 0, dropped: tuple[float, ...] = ()) -> NDArray[np.int64]:

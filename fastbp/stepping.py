@@ -21,6 +21,9 @@ from fastbp.validation import positive_int
 if TYPE_CHECKING:
     from fastbp.model import Model
 
+KEPT_BYTES = 1 << 26
+"""Memory of a step that is kept for the next: of more, making it anew counts little."""
+
 AHEAD = 64
 """Steps whose settings are taken at once: those of one take longer than a small network's step."""
 
@@ -38,7 +41,8 @@ def step(
     if stepper is None or not stepper.serves(model, learned, new, threads):
         stepper = Stepper(model, learned, new, threads)
     cost = stepper.learn(model, learned)
-    model._stepper = stepper
+    if stepper.job.workspace.nbytes <= KEPT_BYTES:
+        model._stepper = stepper
     return cost
 
 
@@ -54,6 +58,7 @@ class Stepper:
         self.optimizer, self.schedule, self.n_threads = optimizer, as_schedule(optimizer.learning_rate), n_threads
         self.job = learning_job(model, net, learned, rows, workers)
         self.pace = pace_of(model.network, model.dtype.itemsize, rows, workers, adaptive=n_threads is None, single=True)
+        self._shape = learned.y.shape
         self.team = Standing(self.job.slots, self.job, workers)
         self._workers, self._steps, self._seconds = self.pace.workers(), 0, 0.0
         self._settings, self._first, self._progress = np.empty((0, 0)), 0, START
@@ -61,7 +66,7 @@ class Stepper:
     def serves(self, model: "Model", learned: Examples, optimizer: Optimizer, n_threads: int | None) -> bool:
         """Whether the model's next step may be one of these."""
         return (
-            learned.y.shape == self.job.examples.y.shape
+            learned.y.shape == self._shape
             and model.optimizer is self.optimizer
             and optimizer == self.optimizer
             and model._moments is self.job.moments
@@ -81,6 +86,7 @@ class Stepper:
                 run_once(job.slots, job, workers, job.theta.itemsize, self.flops)
         finally:
             model._updates, model._epochs = updates + job.done, epochs + job.done
+            job.forget_examples()
         self._count(time.perf_counter() - start)
         if job.diverged:
             assert job.settings is not None

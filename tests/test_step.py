@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -115,6 +116,18 @@ def test_what_a_step_needs_is_kept_for_the_next_of_its_size():
     assert model._stepper.job is job
     model.step(X[:9], CLASSES[:9])
     assert model._stepper.job is not job
+
+
+def test_nobodys_arrays_and_no_large_memory_are_kept(monkeypatch):
+    model = model_of(output="softmax")
+    inputs, classes = X[:8].astype("float32"), CLASSES[:8].astype("float32")
+    kept = weakref.ref(inputs), weakref.ref(classes)
+    model.step(inputs, classes)
+    del inputs, classes
+    assert [reference() for reference in kept] == [None, None]
+    monkeypatch.setattr(stepping, "KEPT_BYTES", model._stepper.job.workspace.nbytes - 1)
+    model.step(X[:8], CLASSES[:8])
+    assert model._stepper is None
 
 
 @pytest.mark.parametrize("rows", [1, 7, 200])
