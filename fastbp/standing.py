@@ -12,7 +12,7 @@ from fastbp.program import address, aligned_zeros
 from fastbp.team import cores_of_caller, current_core, give_back, helper, stay_off, stay_on
 
 away = set[Future[None]]()
-"""What keeps helpers who run or stand by."""
+"""Of helpers who run or stand by."""
 
 LONG = 0.01  # seconds
 
@@ -30,6 +30,10 @@ class Standing:
         self._calls = aligned_zeros(standing.LINE * workers, np.int64)
         self._process, self._sent = os.getpid(), list[Future[None]]()
         job[slots.JOB_CALLS] = address(self._calls)
+        # compiled here: nobody would hear of an error in a helper
+        self._rouse, self._lead, self._stand = (
+            kernel.ctypes for kernel in (standing.rouse(), standing.lead(), standing.stand())
+        )
 
     def run(self) -> None:
         """As many workers as the job says run through it."""
@@ -37,11 +41,11 @@ class Standing:
         if self._process != os.getpid():  # a fork leaves the child without helpers
             self._process, self._calls[:], self._sent = os.getpid(), standing.GONE, []
         try:
-            standing.rouse().ctypes(where)
+            self._rouse(where)
             for rank in range(1, int(job[slots.JOB_WORKERS])):
                 if self._calls[rank * standing.LINE] == standing.GONE:
                     self._send(rank)
-            standing.lead().ctypes(where)
+            self._lead(where)
         except BaseException:
             job[slots.JOB_STOP] = 1
             wait(self._sent)
@@ -50,14 +54,14 @@ class Standing:
     def _send(self, rank: int) -> None:
         threads, core = helper(), current_core()
         self._calls[rank * standing.LINE] = standing.CALLED
-        future = threads.submit(self._stand, rank, threads, 0 if core is None else core(), cores_of_caller())
+        future = threads.submit(self._help, rank, threads, 0 if core is None else core(), cores_of_caller())
         self._sent = [*(sent for sent in self._sent if not sent.done()), future]
         away.add(future)
         future.add_done_callback(away.discard)
 
-    def _stand(self, rank: int, threads: ThreadPoolExecutor, core: int, allowed: set[int]) -> None:
+    def _help(self, rank: int, threads: ThreadPoolExecutor, core: int, allowed: set[int]) -> None:
         stay_off(core, allowed)
-        standing.stand().ctypes(rank, self._job.ctypes.data)
+        self._stand(rank, self._job.ctypes.data)
         if allowed:
             stay_on(allowed)
         give_back([threads])

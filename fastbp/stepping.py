@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastbp.core import workspace
 from fastbp.fitting import learning_job, learning_net, state_for
@@ -37,9 +37,10 @@ def step(
     new = model.optimizer if optimizer is None else as_optimizer(optimizer)
     threads = None if n_threads is None else positive_int("n_threads", n_threads)
     learned = model._smoothed(model._examples(X, y, sample_weight, whole=True))
+    net = learning_net(model, learned, len(learned))
     stepper, model._stepper = model._stepper, None  # whatever goes wrong, nothing half done is used again
-    if stepper is None or not stepper.serves(model, learned, new, threads):
-        stepper = Stepper(model, learned, new, threads)
+    if stepper is None or not stepper.serves(model, net, len(learned), new, threads):
+        stepper = Stepper(model, net, learned, new, threads)
     cost = stepper.learn(model, learned)
     if stepper.job.workspace.nbytes <= KEPT_BYTES:
         model._stepper = stepper
@@ -49,24 +50,28 @@ def step(
 class Stepper:
     """Steps of a model by an optimizer, which becomes the model's, on mini-batches of one size."""
 
-    def __init__(self, model: "Model", learned: Examples, optimizer: Optimizer, n_threads: int | None) -> None:
-        rows, self.flops = len(learned), model._flops(len(learned))
-        net = learning_net(model, learned, rows)
+    def __init__(
+        self, model: "Model", net: NDArray[np.int64], learned: Examples, optimizer: Optimizer, n_threads: int | None
+    ) -> None:
+        rows, self.flops, self.seed = len(learned), model._flops(len(learned)), model.seed
         shards = int(workspace.shards_of(net, rows))
         workers = workers_for(self.flops, shards, math.inf) if n_threads is None else n_threads
         state_for(model, optimizer)
         self.optimizer, self.schedule, self.n_threads = optimizer, as_schedule(optimizer.learning_rate), n_threads
         self.job = learning_job(model, net, learned, rows, workers)
         self.pace = pace_of(model.network, model.dtype.itemsize, rows, workers, adaptive=n_threads is None, single=True)
-        self._shape = learned.y.shape
-        self.team = Standing(self.job.slots, self.job, workers)
+        self.team = Standing(self.job.slots, self.job, workers) if workers > 1 else None
         self._workers, self._steps, self._seconds = self.pace.workers(), 0, 0.0
         self._settings, self._first, self._progress = np.empty((0, 0)), 0, START
 
-    def serves(self, model: "Model", learned: Examples, optimizer: Optimizer, n_threads: int | None) -> bool:
+    def serves(
+        self, model: "Model", net: NDArray[np.int64], rows: int, optimizer: Optimizer, n_threads: int | None
+    ) -> bool:
         """Whether the model's next step may be one of these."""
         return (
-            learned.y.shape == self._shape
+            net is self.job.net
+            and rows == self.job.batch
+            and model.seed == self.seed
             and model.optimizer is self.optimizer
             and optimizer == self.optimizer
             and model._moments is self.job.moments
@@ -80,7 +85,7 @@ class Stepper:
         job.prepare(0, 1, None, workers, epochs, self._settings_of_next(model))
         start = time.perf_counter()
         try:
-            if workers > 1 and self.flops <= SHORT_SECONDS * SLOWEST:
+            if self.team is not None and workers > 1 and self.flops <= SHORT_SECONDS * SLOWEST:
                 self.team.run()
             else:
                 run_once(job.slots, job, workers, job.theta.itemsize, self.flops)

@@ -14,7 +14,6 @@ import pytest
 
 import fastbp
 from fastbp import standing
-from fastbp.core import standing as core
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(48, 9)), RNG.integers(0, 3, 48)
@@ -78,17 +77,16 @@ def test_models_of_several_threads_have_teams_of_their_own(alone):
         assert np.array_equal(model.parameters, alone.parameters)
 
 
-@pytest.mark.parametrize("kernel", ["rouse", "lead"])
+@pytest.mark.parametrize("kernel", ["_rouse", "_lead"])
 def test_after_an_exception_no_helper_touches_the_model(monkeypatch, kernel):
     model = learn(model_of(), 3, 2)
 
-    def fails():
+    def fails(job):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as context:
-        context.setattr(core, kernel, fails)
-        with pytest.raises(KeyboardInterrupt):
-            model.step(X[3:27], Y[3:27], n_threads=2)
+    monkeypatch.setattr(model._stepper.team, kernel, fails)
+    with pytest.raises(KeyboardInterrupt):
+        model.step(X[3:27], Y[3:27], n_threads=2)
     assert all_gone()
     assert (model._updates, model._stepper) == (3, None)
     other = learn(model_of(), 3, 1)

@@ -107,6 +107,17 @@ def test_fit_and_other_optimizers_may_come_between():
     assert_same(model, other)
 
 
+def test_what_is_changed_in_the_model_counts_at_once():
+    model, other = model_of(output="softmax", dropout=0.25), model_of(output="softmax", dropout=0.25)
+    changes = {"seed": 7, "dropout": (0.5,), "l2": 0.1, "reduction": "sum", "label_smoothing": 0.2, "l1": 0.01}
+    for name, value in changes.items():
+        for either in (model, other):
+            setattr(either, name, value)
+        model.step(X[:8], CLASSES[:8])
+        fitted(other, slice(8), CLASSES)
+        assert_same(model, other)
+
+
 def test_what_a_step_needs_is_kept_for_the_next_of_its_size():
     model = model_of(output="softmax")
     model.step(X[:8], CLASSES[:8])
