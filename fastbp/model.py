@@ -64,11 +64,11 @@ class Model:
     seed: of the initial parameters, of shuffling and of dropout.
     initial: a name, or arrays (see `Network.initial`).
     reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted sum ("sum").
-    l1, l2: in `fit`, its History and `value_and_gradient`, l1 Σ|w| + ½ l2 Σ w² over the weights, not the biases, is
-    added to the cost of a mini-batch; `evaluate` and validation costs are of the data alone.
-    dropout: the fraction p of units, in [0, 1), that a hidden layer drops while `fit` runs, or one for each hidden
+    l1, l2: in `fit`, `step`, their costs and `value_and_gradient`, l1 Σ|w| + ½ l2 Σ w² over the weights, not the
+    biases, is added to the cost of a mini-batch; `evaluate` and validation costs are of the data alone.
+    dropout: the fraction p of units, in [0, 1), that a hidden layer drops in training, or one for each hidden
     layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch
-    (Srivastava et al., JMLR 2014). Everything but `fit` and the cost in its History is of the network with all units.
+    (Srivastava et al., JMLR 2014). Everything but `fit`, `step` and their costs is of the network with all units.
     label_smoothing: the share ε in [0, 1) of each target that training and gradients spread evenly over the classes,
     y (1 - ε) + ε / K, for cross_entropy (K outputs) and binary_cross_entropy (K = 2); `evaluate` takes y as it is.
 
@@ -192,12 +192,13 @@ class Model:
         optimizer: str | Optimizer | None = None,
         n_threads: int | None = None,
     ) -> float:
-        """Learn from one mini-batch: X (n, n_inputs) and y; return its cost, as it was before the update.
+        """Learn from one mini-batch: X (n, n_inputs) and y; return its cost before the update, as `fit` counts it.
 
         For loops that make their data as they go, as in reinforcement learning. It is fit with epochs=1, batch_size=n
         and shuffle=False, to the bits, without what a call of fit takes; it counts as an epoch. The other arguments
         are fit's.
 
+        Ctrl-C: KeyboardInterrupt, the model is consistent and counts the step if it has learned from it.
         FloatingPointError if training diverges; each parameter keeps its last finite value.
         """
         return stepping.step(self, X, y, sample_weight, optimizer, n_threads)

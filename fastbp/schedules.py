@@ -1,7 +1,7 @@
 """Learning rate schedules: frozen specs that give the learning rate η(t) of each step t = 0, 1, 2, … of training.
 
 A schedule stands in the place of an optimizer's learning rate: `Adam(learning_rate=Cosine(0.01, steps=1000))`. Its
-steps are counted over all calls of fit until the optimizer gets another learning rate.
+steps are counted over all calls of fit and step until the optimizer gets another learning rate.
 
 Every schedule has warm_up, in steps: η(t) is multiplied by min(1, (t + 1) / warm_up) (Goyal et al., 2017).
 """

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fastbp.core import standing
 from fastbp.core import table as slots
+from fastbp.core.compile import interrupt_afterwards
 from fastbp.program import address, aligned_zeros
 from fastbp.team import cores_of_caller, current_core, give_back, helper, stay_off, stay_on
 
@@ -15,6 +16,8 @@ away = set[Future[None]]()
 """Of helpers who run or stand by."""
 
 LONG = 0.01  # seconds
+MOST_RUNS, MOST_FLOPS = 4000, 20e9
+"""Of a helper before it comes back to Python, some 0.1 seconds: the interpreter may be about to end."""
 
 
 class Standing:
@@ -24,9 +27,9 @@ class Standing:
     it answers at once.
     """
 
-    def __init__(self, job: NDArray[np.int64], memory: object, workers: int) -> None:
-        """memory: the owner of all that the job points to; a helper keeps it alive. workers: at most."""
-        self._job, self._memory = job, memory
+    def __init__(self, job: NDArray[np.int64], memory: object, workers: int, flops: float) -> None:
+        """memory: the owner of all that the job points to, kept alive by helpers; workers: at most; flops: of a run."""
+        self._job, self._memory, self._runs = job, memory, max(1, min(MOST_RUNS, int(MOST_FLOPS / flops)))
         self._calls = aligned_zeros(standing.LINE * workers, np.int64)
         self._process, self._sent = os.getpid(), list[Future[None]]()
         job[slots.JOB_CALLS] = address(self._calls)
@@ -42,16 +45,33 @@ class Standing:
             self._process, self._calls[:], self._sent = os.getpid(), standing.GONE, []
         try:
             self._rouse(where)
-            for rank in range(1, int(job[slots.JOB_WORKERS])):
-                if self._calls[rank * standing.LINE] == standing.GONE:
-                    self._send(rank)
+            gone = [r for r in range(1, int(job[slots.JOB_WORKERS])) if self._calls[r * standing.LINE] == standing.GONE]
+            if gone:
+                with interrupt_afterwards():  # threads and their queues have locks that must not stay locked
+                    self._send(gone)
             self._lead(where)
         except BaseException:
-            job[slots.JOB_STOP] = 1
-            wait(self._sent)
+            self._stop()
             raise
 
-    def _send(self, rank: int) -> None:
+    def _stop(self) -> None:
+        """When this returns no helper touches the job."""
+        self._job[slots.JOB_STOP] = 1
+        with interrupt_afterwards():
+            wait(self._sent)
+
+    def _send(self, ranks: list[int]) -> None:
+        """Helpers take these ranks; if no thread can start, as when the interpreter ends, the caller is alone."""
+        try:
+            for rank in ranks:
+                self._send_one(rank)
+        except RuntimeError:
+            self._stop()
+            self._calls[:] = standing.GONE
+            for slot, value in ((slots.JOB_STOP, 0), (slots.JOB_ARRIVED, 0), (slots.JOB_WORKERS, 1)):
+                self._job[slot] = value
+
+    def _send_one(self, rank: int) -> None:
         threads, core = helper(), current_core()
         self._calls[rank * standing.LINE] = standing.CALLED
         future = threads.submit(self._help, rank, threads, 0 if core is None else core(), cores_of_caller())
@@ -61,7 +81,7 @@ class Standing:
 
     def _help(self, rank: int, threads: ThreadPoolExecutor, core: int, allowed: set[int]) -> None:
         stay_off(core, allowed)
-        self._stand(rank, self._job.ctypes.data)
+        self._stand(rank, self._job.ctypes.data, self._runs)
         if allowed:
             stay_on(allowed)
         give_back([threads])

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp.core import table as slots
 from fastbp.core import workspace
 from fastbp.fitting import learning_job, learning_net, state_for
 from fastbp.job import Array, Examples
 from fastbp.optimizers import Course, Optimizer, as_optimizer
 from fastbp.pace import pace_of
-from fastbp.schedules import START, as_schedule
+from fastbp.schedules import START, Progress, as_schedule
 from fastbp.standing import Standing
 from fastbp.team import SHORT_SECONDS, SLOWEST, run_once, workers_for
 from fastbp.training import divergence
@@ -42,7 +43,7 @@ def step(
     if stepper is None or not stepper.serves(model, net, len(learned), new, threads):
         stepper = Stepper(model, net, learned, new, threads)
     cost = stepper.learn(model, learned)
-    if stepper.job.workspace.nbytes <= KEPT_BYTES:
+    if stepper.job.workspace.nbytes + stepper.job.gradient.nbytes <= KEPT_BYTES:
         model._stepper = stepper
     return cost
 
@@ -60,7 +61,7 @@ class Stepper:
         self.optimizer, self.schedule, self.n_threads = optimizer, as_schedule(optimizer.learning_rate), n_threads
         self.job = learning_job(model, net, learned, rows, workers)
         self.pace = pace_of(model.network, model.dtype.itemsize, rows, workers, adaptive=n_threads is None, single=True)
-        self.team = Standing(self.job.slots, self.job, workers) if workers > 1 else None
+        self.team = Standing(self.job.slots, self.job, workers, self.flops) if workers > 1 else None
         self._workers, self._steps, self._seconds = self.pace.workers(), 0, 0.0
         self._settings, self._first, self._progress = np.empty((0, 0)), 0, START
 
@@ -80,9 +81,10 @@ class Stepper:
 
     def learn(self, model: "Model", learned: Examples) -> float:
         """One step; returns the cost before it. The model counts it, however it ends."""
-        job, updates, epochs, workers = self.job, model._updates, model._epochs, self._workers
+        job, workers = self.job, self._workers
+        before = model._updates, model._epochs, model._progress
         job.exchange(learned)
-        job.prepare(0, 1, None, workers, epochs, self._settings_of_next(model))
+        job.prepare(0, 1, None, workers, model._epochs, self._settings_of_next(model))
         start = time.perf_counter()
         try:
             if self.team is not None and workers > 1 and self.flops <= SHORT_SECONDS * SLOWEST:
@@ -90,17 +92,32 @@ class Stepper:
             else:
                 run_once(job.slots, job, workers, job.theta.itemsize, self.flops)
         finally:
-            model._updates, model._epochs = updates + job.done, epochs + job.done
-            job.forget_examples()
-        self._count(time.perf_counter() - start)
+            try:
+                self._count(model, *before)
+            finally:  # Ctrl-C comes once
+                self._count(model, *before)
+                job.forget_examples()
+        self._pace(time.perf_counter() - start)
         if job.diverged:
             assert job.settings is not None
-            raise divergence(job, f"step {updates + 1}", float(job.settings[0, 0]))
-        cost = float(job.costs[0])
-        model._progress = self.schedule.after_epoch(model._progress, cost)
-        return cost
+            raise divergence(job, f"step {before[0] + 1}", float(job.settings[0, 0]))
+        return self._cost()
 
-    def _count(self, seconds: float) -> None:
+    def _count(self, model: "Model", updates: int, epochs: int, progress: Progress) -> None:
+        """Let the model know whether it has made a step more than before; once more does no harm."""
+        done = self.job.done
+        model._updates, model._epochs = updates + done, epochs + done
+        if done and not self.job.diverged:
+            model._progress = self.schedule.after_epoch(progress, self._cost())
+
+    def _cost(self) -> float:
+        """As that of an epoch in a `History`."""
+        cost, total = float(self.job.costs[0]), float(self.job.totals[0])
+        if not self.job.net[slots.NET_MEAN]:
+            return cost
+        return cost * total / total if total else math.nan
+
+    def _pace(self, seconds: float) -> None:
         """A step took so long; from some together the pace learns, as from a slice of fit."""
         self._steps, self._seconds = self._steps + 1, self._seconds + seconds
         if self._seconds >= self.pace.slice_seconds:

@@ -96,6 +96,46 @@ def test_after_an_exception_no_helper_touches_the_model(monkeypatch, kernel):
     assert np.array_equal(model.parameters, other.parameters)
 
 
+@pytest.mark.parametrize("started", [0, 1])
+def test_where_no_thread_can_start_the_caller_is_alone(monkeypatch, alone, started):
+    sent, helper = [], standing.helper
+
+    def some():
+        if len(sent) % 2 >= started:
+            sent.clear()
+            raise RuntimeError("can't start new thread")
+        sent.append(1)
+        return helper()
+
+    monkeypatch.setattr(standing, "helper", some)
+    model = learn(model_of(), 400, 3)
+    assert np.array_equal(model.parameters, alone.parameters)
+    assert all_gone()
+
+
+END = """
+    import sys, threading, time
+    import numpy as np
+    from fastbp import Model
+
+    X, y = np.ones((64, 17), np.float32), np.ones((64, 6), np.float32)
+    model = Model((17, 256, 256, 6))
+
+    def train():
+        for _ in range(300):
+            model.step(X, y, n_threads=2)
+            time.sleep(0.001 if sys.argv[1] == "pauses" else 0)
+        print("done", flush=True)
+
+    threading.Thread(target=train).start()
+"""
+
+
+@pytest.mark.parametrize("how", ["pauses", "none"])
+def test_a_thread_goes_on_after_the_main_one_has_ended(tmp_path, how):
+    assert run(tmp_path, END, how) == ("done\n", "")
+
+
 FORK = """
     import os, signal, threading, warnings
     import numpy as np
@@ -132,10 +172,14 @@ FORK = """
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_gets_a_team_of_its_own(tmp_path):
-    script = tmp_path / "fork.py"
-    script.write_text(textwrap.dedent(FORK))
+    assert run(tmp_path, FORK) == ("done\n", "")
+
+
+def run(folder, text, *arguments):
+    """What a script writes to stdout and stderr."""
+    script = folder / "script.py"
+    script.write_text(textwrap.dedent(text))
     environment = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.stdout, done.stderr) == ("done\n", "")
+    command = [sys.executable, script, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout, done.stderr

@@ -89,7 +89,8 @@ def own(sizes: tuple[int, ...], batch: int, loss: str, dtype: str, optimizer: st
 
 def single_steps(case: Case) -> Case:
     """Of a network: a call from Python for each mini-batch, which is over, and its cost known, before the next."""
-    return replace(case, task="step", epochs=-(-MOST_STEPS // case.steps), goal=None)
+    case = replace(case, task="step", goal=None).with_steps()
+    return replace(case, epochs=max(1, min(MOST_STEPS // case.steps, case.epochs)))
 
 
 def begins_of_steps(case: Case) -> Iterator[int]:

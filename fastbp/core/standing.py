@@ -2,8 +2,8 @@
 
 caller   rouse    STANDING → CALLED; where a helper has GONE, the caller marks it as CALLED and sends one
          lead     its own part of the run, then waits until no helper is CALLED
-helper   stand    its part of the run, CALLED → STANDING, and again when it is called; after a while without a call
-                  STANDING → GONE
+helper   stand    its part of the run, CALLED → STANDING, and again when it is called; after a while without a call,
+                  or after so many runs, it has GONE
 """
 
 import functools
@@ -53,13 +53,16 @@ def lead():
 
 @functools.cache
 def stand():
-    """The runs of a helper who has been called, until nobody calls again for a while."""
+    """The runs of a helper who has been called, until nobody calls again for a while, and so many at most."""
 
-    @kernel(VOID(INT, INTEGERS), "stand")
-    def stand(rank, job):
+    @kernel(VOID(INT, INTEGERS, INT), "stand")
+    def stand(rank, job, runs):
         calls, at = integers_at(job[JOB_CALLS]), rank * LINE
-        while True:
+        for run in range(runs):
             call(integers_at(job[JOB_NET])[NET_TRAIN], rank, job)
+            if run + 1 == runs:
+                atomic_store(calls, at, GONE)
+                return
             atomic_store(calls, at, STANDING)
             spins = 0
             while atomic_load(calls, at) != CALLED:
