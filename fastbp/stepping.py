@@ -107,7 +107,7 @@ class Stepper:
         """Let the model know whether it has made a step more than before; once more does no harm."""
         done = self.job.done
         model._updates, model._epochs = updates + done, epochs + done
-        if done and not self.job.diverged:
+        if self.schedule.each_epoch and done and not self.job.diverged:
             model._progress = self.schedule.after_epoch(progress, self._cost())
 
     def _cost(self) -> float:
