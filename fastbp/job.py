@@ -119,14 +119,13 @@ class Job:
     @property
     def outcomes(self) -> tuple[int, int, int]:
         """What the last run's examples, sums and update came to: COMPLETE, STOPPED or DIVERGED."""
-        first = slots.JOB_OUTCOME
-        examples, sums, update = (int(outcome) for outcome in self.slots[first : first + 3])
+        examples, sums, update = self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3].tolist()
         return examples, sums, update
 
     @property
     def diverged(self) -> bool:
         """Whether the last run ended so."""
-        return slots.DIVERGED in self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3].tolist()
+        return slots.DIVERGED in self.outcomes
 
     @property
     def diverged_in_update(self) -> bool:

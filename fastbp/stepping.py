@@ -16,7 +16,7 @@ from fastbp.pace import pace_of
 from fastbp.schedules import START, Progress, as_schedule
 from fastbp.standing import Standing
 from fastbp.team import SHORT_SECONDS, SLOWEST, run_once, workers_for
-from fastbp.training import divergence
+from fastbp.training import average, divergence
 from fastbp.validation import positive_int
 
 if TYPE_CHECKING:
@@ -113,9 +113,7 @@ class Stepper:
     def _cost(self) -> float:
         """As that of an epoch in a `History`."""
         cost, total = float(self.job.costs[0]), float(self.job.totals[0])
-        if not self.job.net[slots.NET_MEAN]:
-            return cost
-        return cost * total / total if total else math.nan
+        return average(cost * total, total) if self.job.net[slots.NET_MEAN] else cost
 
     def _pace(self, seconds: float) -> None:
         """A step took so long; from some together the pace learns, as from a slice of fit."""

@@ -44,8 +44,6 @@ def smoothed(y: Array, loss: AnyLoss, share: float, n_outputs: int) -> Array:
     K is n_outputs for cross_entropy (class numbers become rows, a new array of n · K numbers) and 2 for
     binary_cross_entropy (Szegedy et al., CVPR 2016).
     """
-    if share == 0:
-        return y
     n_classes = n_outputs if name_of(loss) == "cross_entropy" else 2
     if y.ndim == 1:
         rows = np.zeros((len(y), n_outputs), y.dtype)

@@ -63,6 +63,11 @@ def shuffled(rows: int, seed: int, first: int, epochs: int = 1) -> NDArray[np.in
     return order.reshape(-1)
 
 
+def average(cost: float, total: float) -> float:
+    """The cost of examples from the sums of their costs (times weight) and weights."""
+    return cost / total if total else np.nan
+
+
 def divergence(job: Job, where: str, rate: float) -> FloatingPointError:
     """What is raised when the job's last step, which is there and had this learning rate, has diverged."""
     what = (
@@ -242,9 +247,7 @@ class Run:
 
     def _average(self, cost: float, total: float) -> float:
         """The cost of an epoch from its sums of costs (times weight) and weights."""
-        if not self.plan.mean:
-            return cost
-        return cost / total if total else np.nan
+        return average(cost, total) if self.plan.mean else cost
 
     def _cost(self) -> float:
         """Over the epoch under way."""
