@@ -18,7 +18,7 @@ import numpy as np
 import fastbp
 from fastbp import plots
 from fastbp.callbacks import EarlyStopping
-from fastbp.core.compile import cache_directory
+from fastbp.core.cache import cache_directory
 from fastbp.core.losses import LOSSES, OWN_OUTPUT
 from fastbp.data import load_digits, read_examples, read_inputs, stratified_split
 from fastbp.history import History

@@ -58,6 +58,7 @@ class Objective:
 def embedded_table(network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
     """A table for `fastbp.jit`: the training table, with the outputs' activation and the entry points."""
     net = training_table(network, size, objective, few=True).copy()
+    net[slots.NET_PROCESS] = embed.process_stamp()
     net[slots.NET_NEEDED] = embed.needed(size).address
     net[slots.NET_PREDICT] = embed.predict(size).address
     net[slots.NET_GRADIENT] = embed.gradient(size).address

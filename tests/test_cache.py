@@ -1,16 +1,22 @@
-"""Kernels on disk: never older than the source, never in the way, and without a writable place nothing is missing.
+"""Kernels on disk: never older than the source, never somebody else's, and without a writable place nothing is missing.
 
 All in copies of the package, in processes of their own.
 """
 
+import functools
+import hashlib
 import importlib.util
 import json
+import marshal
 import os
+import pickle
+import py_compile
 import re
 import shutil
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +32,8 @@ HEAD = """
     import gc, json, sys
     import numpy as np
     from fastbp import Model
-    from fastbp.core import activations
-    from fastbp.core import compile as core
+    from fastbp.core import activations, cache
+    from fastbp.core.compile import Kernel
 
     def forward(name, size=4):
         z = np.linspace(-2, 2, 16).astype(f"f{size}")
@@ -36,11 +42,12 @@ HEAD = """
         return a.tolist()
 
     def report(**more):
-        kernels = [k for k in gc.get_objects() if type(k) is core.Kernel and "compiled" in vars(k)]
-        hits = sum(k.compiled.cache_hits for k in kernels)
-        directory = core.cache_directory()
+        kernels = [k for k in gc.get_objects() if type(k) is Kernel and "address" in vars(k)]
+        hits = sum(k.from_cache for k in kernels)
+        directory = cache.cache_directory()
         print(json.dumps({
             "hits": hits, "compiled": len(kernels) - hits, "directory": directory and str(directory),
+            "loader": type(cache.__spec__.loader).__name__,
             "double": [k.key for k in kernels if 8 in k.key[2:]], **more,
         }))
 """
@@ -65,10 +72,10 @@ class Copy:
     def kernels(self):
         return self.package / "core" / "__pycache__" / "kernels"
 
-    def start(self, code, **environment):
+    def start(self, code, warnings="error", **environment):
         script = textwrap.dedent(HEAD) + textwrap.dedent(code)
         return subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", script], cwd=self.folder, env=self.environment | environment,
+            [sys.executable, "-W", warnings, "-c", script], cwd=self.folder, env=self.environment | environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -95,14 +102,18 @@ def copy(tmp_path):
 
 
 @pytest.fixture
-def compile_module(copy, monkeypatch):
-    """Loads the copy's compile.py as it is now, by itself: it names the cache and needs no other file of the core."""
+def cache_module(copy, monkeypatch):
+    """Loads the copy's cache.py as it is now: it needs no other file of the core, and lists them."""
 
     def load():
-        spec = importlib.util.spec_from_file_location("copy_of_compile", copy.package / "core" / "compile.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        core = copy.package / "core"
+        spec = importlib.util.spec_from_file_location(
+            "copied_core", core / "__init__.py", submodule_search_locations=[str(core)]
+        )
+        monkeypatch.setitem(sys.modules, "copied_core", importlib.util.module_from_spec(spec))
+        monkeypatch.delitem(sys.modules, "copied_core.cache", raising=False)
+        importlib.invalidate_caches()
+        return importlib.import_module("copied_core.cache")
 
     monkeypatch.setattr(config, "CACHE_DIR", "")
     monkeypatch.setenv("HOME", str(copy.folder / "home"))
@@ -117,20 +128,26 @@ def files(directory):
 # Edits.
 
 
-def test_an_edit_of_any_file_of_the_core_is_another_stamp(copy, compile_module):
-    stamps = [compile_module().source_stamp()]
+def test_an_edit_of_any_file_of_the_core_is_another_stamp(copy, cache_module):
+    stamps = [cache_module().source_stamp()]
     sources = sorted((copy.package / "core").glob("*.py"))
     assert len(sources) > 10
     for source in sources:
         copy.append(source.name, "# edited")
-        stamps.append(compile_module().source_stamp())
+        stamps.append(cache_module().source_stamp())
     (copy.package / "core" / "more.py").write_text("")
-    stamps.append(compile_module().source_stamp())
+    stamps.append(cache_module().source_stamp())
     (copy.package / "core" / "more.py").rename(copy.package / "core" / "other.py")
-    stamps.append(compile_module().source_stamp())
+    stamps.append(cache_module().source_stamp())
     assert len(set(stamps)) == len(stamps)
     (copy.package / "core" / "other.py").unlink()
-    assert compile_module().source_stamp() == stamps[-3]
+    assert cache_module().source_stamp() == stamps[-3]
+    (copy.package / "core" / "room").mkdir()
+    (copy.package / "core" / "room" / "__init__.py").write_text("")
+    stamps.append(cache_module().source_stamp())
+    (copy.package / "core" / "room" / "kernels.py").write_text("")
+    stamps.append(cache_module().source_stamp())
+    assert len(set(stamps)) == len(stamps), "files of folders below the core count, too"
 
 
 EDITS = {
@@ -170,6 +187,101 @@ def test_a_process_that_began_before_an_edit_leaves_no_old_code_under_the_new_st
     np.testing.assert_array_equal(old["relu"], np.maximum(Z, 0))
     new = copy.run(TWO_KERNELS)
     np.testing.assert_array_equal(new["relu"], 3 * Z)
+
+
+def as_zip(copy):
+    """The package in an archive on the path, without its folder."""
+    archive = copy.folder / "site.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in files(copy.package):
+            if "__pycache__" not in path.parts:
+                file.write(path, path.relative_to(copy.package.parent))
+    return {"PYTHONPATH": str(archive)}
+
+
+def without_sources(copy):
+    """Byte code in the place of the sources."""
+    site = copy.folder / "bytecode"
+    for path in files(copy.package):
+        target = site / path.relative_to(copy.package.parent)
+        if "__pycache__" not in path.parts:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        if path.suffix == ".py":
+            py_compile.compile(str(path), str(target.with_suffix(".pyc")), dfile=path.name, doraise=True)
+            target.unlink()
+    return {"PYTHONPATH": str(site)}
+
+
+FROZEN = """
+import importlib.machinery, importlib.util, marshal, pkgutil, sys, sysconfig
+
+class Frozen:
+    \"\"\"Modules of a frozen application: code, no file that could be read.\"\"\"
+
+    def __init__(self, path=None):
+        if path is not None and not path.startswith("/frozen"):
+            raise ImportError
+
+    def find_spec(self, name, path=None, target=None):
+        if name in CODE:
+            origin = "/frozen/" + name.replace(".", "/") + ".py"
+            spec = importlib.machinery.ModuleSpec(name, self, origin=origin, is_package=CODE[name][0])
+            spec.has_location = True
+            if CODE[name][0]:
+                spec.submodule_search_locations = [origin.removesuffix(".py")]
+            return spec
+
+    def create_module(self, spec):
+        return None
+
+    def get_code(self, name):
+        return marshal.loads(CODE[name][1])
+
+    def exec_module(self, module):
+        exec(self.get_code(module.__name__), vars(module))
+
+@pkgutil.iter_importer_modules.register(Frozen)
+def names_below(importer, prefix=""):
+    below = [name for name in CODE if name.startswith(prefix) and "." not in name[len(prefix):]]
+    return ((name, CODE[name][0]) for name in below)
+
+sys.meta_path.insert(0, Frozen())
+sys.path_hooks.insert(0, Frozen)
+sys.path_importer_cache.clear()
+"""
+
+
+def frozen(copy):
+    """An importer of code without files, which Python loads as it starts."""
+    code = {}
+    for path in files(copy.package):
+        if path.suffix == ".py":
+            parts = path.relative_to(copy.package.parent).with_suffix("").parts
+            is_package = parts[-1] == "__init__"
+            name = ".".join(parts[:-1] if is_package else parts)
+            code[name] = is_package, marshal.dumps(compile(path.read_text(), str(path), "exec"))
+    site = copy.folder / "frozen"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(f"CODE = {code!r}\n{FROZEN}")
+    return {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.mark.parametrize(
+    ("form", "loader"),
+    [(as_zip, "zipimporter"), (without_sources, "SourcelessFileLoader"), (frozen, "Frozen")],
+)
+def test_an_update_is_seen_in_every_form_of_installation(copy, form, loader):
+    run = functools.partial(copy.run, "report(relu=forward('relu'))")
+    first, again = (run(**form(copy)) for _ in range(2))
+    assert first["loader"] == loader
+    assert (first["hits"], first["compiled"]) == (0, 1)
+    assert (again["hits"], again["compiled"]) == (1, 0), "what has not changed is not compiled again"
+    np.testing.assert_array_equal(again["relu"], np.maximum(Z, 0))
+    copy.append("activations.py", EDITS["activations.py"])
+    updated = run(**form(copy))
+    assert (updated["hits"], updated["compiled"]) == (0, 1)
+    np.testing.assert_array_equal(updated["relu"], 3 * Z)
 
 
 USER = """
@@ -241,19 +353,19 @@ def test_a_users_cached_function_sees_the_new_code_without_being_compiled_again(
 # Where.
 
 
-def test_kernels_lie_beside_the_package(copy, compile_module):
-    directory = compile_module().cache_directory()
+def test_kernels_lie_beside_the_package(copy, cache_module):
+    directory = cache_module().cache_directory()
     assert directory.parent == copy.kernels
     assert directory.stat().st_mode & 0o077 == 0
 
 
-def test_a_package_that_cannot_be_written_keeps_them_in_the_users_cache(copy, compile_module, monkeypatch):
+def test_a_package_that_cannot_be_written_keeps_them_in_the_users_cache(copy, cache_module, monkeypatch):
     """Root may write where permissions forbid it; no one may make a folder below a file."""
     (copy.package / "core" / "__pycache__").write_text("in the way")
-    at_home = compile_module().cache_directory()
+    at_home = cache_module().cache_directory()
     assert at_home.is_relative_to(copy.folder / "home" / ".cache" / "fastbp")
     monkeypatch.setenv("XDG_CACHE_HOME", str(copy.folder / "xdg"))
-    elsewhere = compile_module().cache_directory()
+    elsewhere = cache_module().cache_directory()
     assert elsewhere.is_relative_to(copy.folder / "xdg" / "fastbp")
     assert elsewhere.stat().st_mode & 0o077 == 0
 
@@ -270,24 +382,114 @@ def test_two_installations_share_a_users_cache_in_folders_of_their_own(tmp_path,
     np.testing.assert_array_equal(reports[3]["relu"], 3 * Z)
 
 
-def test_numba_cache_dir_comes_first(copy, compile_module, monkeypatch):
+def test_numba_cache_dir_comes_first(copy, cache_module, monkeypatch):
     monkeypatch.setattr(config, "CACHE_DIR", str(copy.folder / "numba"))
-    assert compile_module().cache_directory().is_relative_to(copy.folder / "numba")
+    assert cache_module().cache_directory().is_relative_to(copy.folder / "numba")
     assert not copy.kernels.exists()
 
 
-def test_a_folder_that_everybody_can_write_is_not_used(copy, compile_module):
-    directory = compile_module().cache_directory()
-    directory.chmod(0o777)
-    assert compile_module().cache_directory().is_relative_to(copy.folder / "home")
+by_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+@pytest.mark.parametrize("which", ["folder", "its parent"])
+def test_a_folder_that_others_may_write_is_not_used(copy, cache_module, mode, which):
+    directory = cache_module().cache_directory()
+    (directory if which == "folder" else directory.parent).chmod(mode)
+    assert cache_module().cache_directory().is_relative_to(copy.folder / "home")
+
+
+@by_root
+@pytest.mark.parametrize("which", ["folder", "its parent"])
+def test_a_folder_of_another_user_is_not_used_not_even_by_root(copy, cache_module, which):
+    directory = cache_module().cache_directory()
+    os.chown(directory if which == "folder" else directory.parent, 12345, 12345)
+    assert cache_module().cache_directory().is_relative_to(copy.folder / "home")
+
+
+def of_another_user(path):
+    os.chown(path, 12345, 12345)
+
+
+def that_others_may_write(path):
+    path.chmod(0o666)
+
+
+def that_is_a_link(path):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def that_is_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def that_is_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def with_a_pickle_that_runs(path):
+    """As kernels were kept once: a digest of the content, then a pickle."""
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(path.parent / "ran"),)
+
+    data = pickle.dumps(Bomb())
+    path.write_bytes(hashlib.sha256(data).digest() + data)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(of_another_user, marks=by_root), that_others_may_write, that_is_a_link, that_is_a_pipe,
+        that_is_a_folder, with_a_pickle_that_runs,
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_a_plain_one_of_the_user_alone_is_not_read(copy, spoil):
+    copy.run(TWO_KERNELS)
+    (relu,) = (path for path in files(copy.kernels) if "relu" in path.name)
+    spoil(relu)
+    report = copy.run(TWO_KERNELS)
+    assert (report["hits"], report["compiled"]) == (1, 1)
+    np.testing.assert_array_equal(report["relu"], np.maximum(Z, 0))
+    assert not list(copy.kernels.rglob("ran"))
+
+
+def test_a_kernels_file_under_the_name_of_another_is_not_read(copy):
+    copy.run(PREDICT)
+    kernels = files(copy.kernels)
+    contents = [path.read_bytes() for path in kernels]
+    for path, content in zip(kernels, contents[1:] + contents[:1], strict=True):
+        path.write_bytes(content)
+    report = copy.run(PREDICT)
+    assert (report["hits"], report["compiled"]) == (0, len(kernels))
+
+
+def test_no_pickle_is_read_or_written():
+    source = "".join(path.read_text() for path in (PACKAGE / "core").rglob("*.py"))
+    assert not re.search(r"^\s*(import|from) (pickle|marshal|dill|cloudpickle)", source, re.MULTILINE)
+
+
+def nowhere_to_keep_kernels(copy):
+    (copy.package / "core" / "__pycache__").write_text("in the way")
+    (copy.folder / "file").write_text("in the way")
+    return {"XDG_CACHE_HOME": str(copy.folder / "file"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def test_that_nothing_is_kept_is_said_once(copy):
+    process = copy.start(TWO_KERNELS, warnings="always", **nowhere_to_keep_kernels(copy))
+    _, errors = process.communicate(timeout=120)
+    assert errors.count("RuntimeWarning") == 1
+    assert "set NUMBA_CACHE_DIR" in errors
 
 
 def test_without_any_writable_place_everything_works_and_nothing_is_kept(copy):
-    (copy.package / "core" / "__pycache__").write_text("in the way")
-    (copy.folder / "file").write_text("in the way")
-    nowhere = {"XDG_CACHE_HOME": str(copy.folder / "file"), "PYTHONDONTWRITEBYTECODE": "1"}
+    nowhere = nowhere_to_keep_kernels(copy)
     before = files(copy.folder)
-    report = copy.run(PREDICT, **nowhere)
+    report = copy.run(PREDICT, warnings="ignore", **nowhere)
     assert report["directory"] is None
     assert (report["hits"], report["compiled"] > 4) == (0, True)
     assert np.shape(report["out"]) == (2, 2)
@@ -300,7 +502,7 @@ def test_without_a_home_everything_works(copy):
     assert copy.run(unknown + TWO_KERNELS)["compiled"] == 2
     shutil.rmtree(copy.package / "core" / "__pycache__")
     (copy.package / "core" / "__pycache__").write_text("in the way")
-    assert copy.run(unknown + TWO_KERNELS)["directory"] is None
+    assert copy.run(unknown + TWO_KERNELS, warnings="ignore")["directory"] is None
     assert not (copy.folder / "~").exists()
 
 

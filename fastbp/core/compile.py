@@ -1,4 +1,4 @@
-"""How core functions are compiled, cached on disk and called: the only place that names Numba's flags and cache.
+"""How core functions are compiled and called: the only place that names Numba's flags.
 
 A *kernel* is a function with a C signature on pointers and integers, compiled when its address is first asked for
 and called by that address (`call`), so that no kernel is compiled again into those that use it. `inline` marks the
@@ -8,24 +8,18 @@ helpers that become part of the kernel that calls them.
 import contextlib
 import ctypes
 import functools
-import hashlib
-import os
-import pickle
-import shutil
 import signal
-import stat
-import sys
-import tempfile
 import threading
-from pathlib import Path
 
 import llvmlite
-import numba
 from llvmlite import ir
 from numba import njit, types
-from numba.core import compiler, compiler_machinery, config, registry, typed_passes, untyped_passes
+from numba.core import compiler, compiler_machinery, registry, typed_passes, untyped_passes
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
+
+from .cache import CachedFile
 
 OPTIONS = {"error_model": "numpy", "nopython": True}
 
@@ -106,24 +100,27 @@ class Kernel:
 
     def __init__(self, function, signature, key):
         self.function, self.signature, self.key = function, signature, key
+        self.from_cache = False
 
     @functools.cached_property
-    def compiled(self):
-        compiled = self.uncached()
-        if self.key is not None:
-            compiled._cache = Cache(self.key)
-        with interrupt_afterwards():  # a compiler that is interrupted stays broken
-            compiled.compile()
-        return compiled
+    def address(self):
+        with interrupt_afterwards(), global_compiler_lock:  # a compiler that is interrupted stays broken
+            file = None if self.key is None else CachedFile(self.key, self.signature)
+            address = file and file.load()
+            self.from_cache = bool(address)
+            return address or self._compiled(file)
+
+    def _compiled(self, file):
+        self._code = compiled = self.uncached()  # which keeps the machine code
+        compiled.compile()
+        if file is not None:
+            file.save(compiled.native_name, compiled._library)
+        return compiled.address
 
     def uncached(self):
         return CFunc(
             self.function, (self.signature.args, self.signature.return_type), {}, dict(OPTIONS), pipeline_class=Compiler
         )
-
-    @property
-    def address(self):
-        return self.compiled.address
 
     @functools.cached_property
     def ctypes(self):
@@ -217,108 +214,3 @@ def registers():
 def lanes_of(size):
     """Lanes of one register for numbers of `size` bytes."""
     return registers()[0] // size
-
-
-# --- the cache ------------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def source_stamp():
-    """A digest of every file of the core: no kernel survives an edit or an upgrade of any of them.
-
-    Taken at import: a file that is edited later is not the one that this process compiles.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-source_stamp()
-
-
-def writable(directory):
-    """Whether files can be made in the directory, which is made if need be, and not by everybody."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if directory.stat().st_mode & stat.S_IWOTH:
-            return False
-        with tempfile.TemporaryFile(dir=directory):
-            return True
-    except OSError:
-        return False
-
-
-def candidate_roots():
-    package = Path(__file__).resolve().parent
-    installation = hashlib.sha256(str(package).encode()).hexdigest()[:16]
-    if config.CACHE_DIR:
-        return [Path(config.CACHE_DIR) / f"fastbp-{installation}"]
-    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    roots = [package / "__pycache__" / "kernels", Path(user) / "fastbp" / installation]
-    return [root for root in roots if root.is_absolute()]  # an unknown home stays a ~
-
-
-@functools.cache
-def cache_directory():
-    """Where kernels are kept: beside the package, else the user's cache, else nowhere (None).
-
-    Folders of other source stamps in it belong to code that is no longer there; they are removed.
-    """
-    for root in candidate_roots():
-        directory = root / source_stamp()
-        if writable(directory):
-            for stale in root.iterdir():
-                if stale != directory:
-                    shutil.rmtree(stale, ignore_errors=True)
-            return directory
-    return None
-
-
-class Cache:
-    """One file a kernel, named by a digest of all that its machine code depends on, with a digest of its content.
-
-    Numba's own cache keys on one function and its closure, and keeps an index that two processes can tear; here
-    there is no index, and the key names the source of the whole core, the compiler and the CPU.
-    """
-
-    def __init__(self, key):
-        codegen = registry.cpu_target.target_context.codegen()
-        everything = (
-            key,
-            source_stamp(),
-            codegen.magic_tuple(),
-            numba.__version__,
-            llvmlite.__version__,
-            sys.version_info[:3],
-            str(config.OPT),
-        )
-        digest = hashlib.sha256(repr(everything).encode()).hexdigest()[:24]
-        name = "-".join(str(part).rpartition(".")[2] for part in key)
-        directory = cache_directory()
-        self.path = directory and directory / f"{name}-{digest}"
-
-    def load_overload(self, sig, target_context):
-        if self.path is None:
-            return None
-        try:
-            data = self.path.read_bytes()
-        except OSError:
-            return None
-        if hashlib.sha256(data[32:]).digest() != data[:32]:
-            return None
-        target_context.refresh()
-        return compiler.CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
-
-    def save_overload(self, sig, result):
-        if self.path is None:
-            return
-        data = pickle.dumps(result._reduce())
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        try:
-            with open(temporary, "xb") as file:
-                file.write(hashlib.sha256(data).digest() + data)
-            os.replace(temporary, self.path)
-        except OSError:  # a full or vanished disk costs a compilation, not an error
-            with contextlib.suppress(OSError):
-                temporary.unlink()

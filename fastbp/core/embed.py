@@ -4,7 +4,9 @@
 """
 
 import functools
+import secrets
 
+from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
 
@@ -42,7 +44,7 @@ from .table import (
     NET_LOSS,
     NET_NEEDED,
     NET_OUTPUTS,
-    NET_PUBLIC,
+    NET_PROCESS,
     NET_SIZE,
     NET_TARGETS,
     NET_TRAIN,
@@ -191,11 +193,42 @@ def data_of(typingctx, array):
     return types.CPointer(array.dtype)(array), codegen
 
 
+STAMP = "fastbp_process_stamp"
+"""A symbol whose address is a random number: the linker puts it into code as it is loaded, also from a cache."""
+
+
+@functools.cache
+def process_stamp():
+    """The number that tells this process and those forked from it from all others. Not 0."""
+    if not binding.address_of_symbol(STAMP):  # the process has one, however many copies of fastbp it imports
+        binding.add_symbol(STAMP, secrets.randbits(62) | 1)
+    return binding.address_of_symbol(STAMP)
+
+
+process_stamp()  # before any code that refers to it is loaded
+
+
+@intrinsic
+def stamp_where_loaded(typingctx):
+    """`process_stamp` of the process that runs the code, whichever has compiled it."""
+
+    def codegen(context, builder, sig, args):
+        symbol = builder.module.globals.get(STAMP) or ir.GlobalVariable(builder.module, ir.IntType(8), STAMP)
+        return builder.ptrtoint(symbol, ir.IntType(64))
+
+    return types.int64(), codegen
+
+
 @register_jitable
 def check_table(net, theta):
-    """ValueError unless net is a table of this version for theta's dtype."""
-    if net.size < NET_PUBLIC or net[NET_VERSION] != VERSION or net[NET_LENGTH] != net.size:
+    """ValueError unless net is a table of this version, made in this process, for theta's dtype."""
+    if net.size <= NET_PROCESS or net[NET_VERSION] != VERSION or net[NET_LENGTH] != net.size:
         raise ValueError("fastbp.jit: net must come from model.compiled() of the fastbp that compiled this function")
+    if net[NET_PROCESS] != stamp_where_loaded():
+        raise ValueError(
+            "fastbp.jit: net comes from another process, whose kernels have other addresses: call model.compiled() in "
+            "this process, and pass net as an argument (in cached code no global array is renewed)"
+        )
     if net[NET_SIZE] != theta.itemsize:
         raise ValueError("fastbp.jit: theta must have the model's dtype")
 

@@ -19,7 +19,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_NEEDED,  # address: the workspace that an entry point needs
     NET_PREDICT,
     NET_GRADIENT,
-    NET_PUBLIC,  # not used: up to here for users' compiled code
+    NET_PROCESS,  # the stamp of the process in which the addresses hold; up to here for users' compiled code
     NET_LAYERS,
     NET_WIDEST,  # elements of the zeros that a kernel may take as init
     NET_TRANSPOSED,  # elements of the transposed weights of all layers above the first

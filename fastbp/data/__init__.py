@@ -4,7 +4,7 @@ digits.npz holds the 1,797 images of the test set of E. Alpaydin and C. Kaynak, 
 Handwritten Digits, UCI Machine Learning Repository, 1998, CC BY 4.0 (README.md in this folder says more).
 """
 
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ Array = np.ndarray[Any, Any]
 
 def load_digits() -> tuple[Array, Array]:
     """The handwritten digits: X float32 (1797, 64), pixels from 0 to 16, and y int64 (1797,), from 0 to 9."""
-    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
+    data = files(__name__).joinpath("digits.npz")  # also within an archive
+    with data.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         return file["images"].astype(np.float32), file["labels"].astype(np.int64)
 
 
