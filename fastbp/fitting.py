@@ -218,6 +218,10 @@ def _score(
         outputs, _ = evaluation.predict(model.network, model._theta, examples.X, job)
         if job[slots.JOB_STOP]:  # they are not complete
             return values
-        return values | {metric.name: metric.value(examples.y, outputs, examples.weights) for metric in metrics}
+        y, weights = examples.y, examples.weights
+        if weights is not None and not weights.all():  # an absent example's outputs may be infinite
+            present = weights > 0
+            y, outputs, weights = y[present], outputs[present], weights[present]
+        return values | {metric.name: metric.value(y, outputs, weights) for metric in metrics}
 
     return score

@@ -33,7 +33,7 @@ from fastbp.program import (
 )
 from fastbp.saving import custom_objects, put_together, taken_apart
 from fastbp.schedules import START
-from fastbp.targets import as_targets, smoothed
+from fastbp.targets import as_targets, smoothed, smoothing_of
 from fastbp.team import run_once, workers_for
 from fastbp.validation import (
     as_inputs,
@@ -287,15 +287,18 @@ class Model:
         """The int64 table with which `fastbp.jit` runs this network, in this process.
 
         It describes the network and holds no parameters: pass `model.parameters` as theta for the live ones, a copy
-        for a snapshot. classes: whether y will hold class numbers (None: for cross_entropy).
+        for a snapshot. classes: whether y will hold class indices (None: for cross_entropy).
         """
         objective = self._objective(self.loss == "cross_entropy" if classes is None else classes)
-        return embedded_table(self.network, self.dtype.itemsize, objective)
+        smoothing = None
+        if self.label_smoothing:
+            smoothing = smoothing_of(self.loss, self.label_smoothing, self.network.n_outputs)
+        return embedded_table(self.network, self.dtype.itemsize, objective, smoothing)
 
     def workspace(self, rows: int = 1) -> Array:
         """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
         net = self.compiled()
-        net[slots.NET_TARGETS] = self.network.n_outputs  # enough for class numbers, too
+        net[slots.NET_TARGET_ROW] = self.network.n_outputs  # enough for class indices, too
         return aligned_zeros(int(workspace.largest_size(net, positive_int("rows", rows))), self.dtype)
 
     # --- keeping ------------------------------------------------------------------------------------------------

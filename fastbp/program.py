@@ -5,7 +5,7 @@ Only the kernels that the network uses are compiled. Addresses hold for this pro
 
 import ctypes
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,9 +55,18 @@ class Objective:
         return 1 if self.classes else network.n_outputs // outputs_of(self.loss)
 
 
-def embedded_table(network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
-    """A table for `fastbp.jit`: the training table, with the outputs' activation and the entry points."""
-    net = training_table(network, size, objective, few=True).copy()
+def embedded_table(
+    network: Network, size: int, objective: Objective, smoothing: tuple[float, float] | None = None
+) -> NDArray[np.int64]:
+    """A table for `fastbp.jit`: the training table, with the outputs' activation and the entry points.
+
+    smoothing: (1 - ε, ε / K) of the targets.
+    """
+    rows = replace(objective, classes=objective.classes and smoothing is None)
+    net = training_table(network, size, rows, few=True).copy()
+    net[slots.NET_TARGETS], net[slots.NET_CLASSES] = objective.targets(network), objective.classes
+    if smoothing is not None:
+        net.view(np.float64)[[slots.NET_KEPT, slots.NET_SPREAD]] = smoothing
     net[slots.NET_PROCESS] = embed.process_stamp()
     net[slots.NET_NEEDED] = embed.needed(size).address
     net[slots.NET_PREDICT] = embed.predict(size).address
@@ -154,7 +163,7 @@ def training_header(network: Network, size: int, objective: Objective, *, keep: 
     many = network.sizes[0] * network.sizes[1] >= MANY_WEIGHTS
     return {
         slots.NET_INPUT_STRIDE: stride_of(network.n_inputs, size),
-        slots.NET_TARGETS: objective.targets(network),
+        slots.NET_TARGET_ROW: objective.targets(network),
         slots.NET_MEAN: objective.mean,
         slots.NET_FUSED: fused,
         slots.NET_LOSS: loss.address,

@@ -38,20 +38,25 @@ def as_targets(y: ArrayLike, rows: int, loss: AnyLoss, n_outputs: int, dtype: DT
     return targets
 
 
+def smoothing_of(loss: AnyLoss, share: float, n_outputs: int) -> tuple[float, float]:
+    """(1 - ε, ε / K): the factor of each target, and what is added to it."""
+    return 1 - share, share / (n_outputs if name_of(loss) == "cross_entropy" else 2)
+
+
 def smoothed(y: Array, loss: AnyLoss, share: float, n_outputs: int) -> Array:
     """Checked targets with `share` of their weight spread evenly over the classes: y (1 - ε) + ε / K, rows of K.
 
     K is n_outputs for cross_entropy (class numbers become rows, a new array of n · K numbers) and 2 for
     binary_cross_entropy (Szegedy et al., CVPR 2016).
     """
-    n_classes = n_outputs if name_of(loss) == "cross_entropy" else 2
     if y.ndim == 1:
         rows = np.zeros((len(y), n_outputs), y.dtype)
         rows[np.arange(len(y)), y.astype(np.intp)] = 1
     else:
         rows = y.copy()
-    rows *= 1 - share
-    rows += share / n_classes
+    kept, spread = smoothing_of(loss, share, n_outputs)
+    rows *= kept
+    rows += spread
     return rows
 
 

@@ -71,7 +71,7 @@ def average(cost: float, total: float) -> float:
 def divergence(job: Job, where: str, rate: float) -> FloatingPointError:
     """What is raised when the job's last step, which is there and had this learning rate, has diverged."""
     what = (
-        "a parameter would become NaN or infinite"
+        "a parameter or the optimizer's state would become NaN or infinite"
         if job.diverged_in_update
         else "the cost or its gradient became NaN or infinite"
     )

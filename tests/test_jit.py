@@ -1,5 +1,6 @@
 """fastbp.jit in other people's compiled code: the bits of Model, nothing allocated, every wrong argument refused."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -17,7 +18,8 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp
 from fastbp import Model, jit
-from fastbp.core import workspace
+from fastbp.core import embed, workspace
+from fastbp.core import table as slots
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 TIMEOUT = 100
@@ -110,6 +112,85 @@ def test_rows_of_probabilities_instead_of_classes():
     np.testing.assert_array_equal(gradient, expected_gradient)
 
 
+# Each option of Model: what fastbp.jit computes with it is what Model computes.
+
+OPTIONS = {  # option: its values, beside which the others are Model's defaults
+    "sizes": [(4, 3), (4, 6, 3), (4, 70, 9, 3)],
+    "hidden": ["tanh", ("gelu",)],
+    "output": ["sigmoid", "softmax"],
+    "loss": ["huber", "squared_error"],
+    "bias": [False],
+    "dtype": ["float32", "float64"],
+    "seed": [3],
+    "initial": ["he_normal"],
+    "reduction": ["sum"],
+    "l1": [0.01],
+    "l2": [0.1],
+    "dropout": [0.5],
+    "label_smoothing": [0.2],
+}
+
+
+def test_every_option_of_model_is_compared():
+    assert OPTIONS.keys() == inspect.signature(Model).parameters.keys()
+
+
+@pytest.mark.parametrize("target", ["numbers", "classes", "probabilities", "several labels"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_with_each_option_it_computes_what_model_computes(option, target):
+    """label_smoothing and l2 take part throughout where the loss has them: an option may depend on another."""
+    kinds = {"numbers": {}, "several labels": {"output": "sigmoid", "loss": "binary_cross_entropy"}}
+    for value in OPTIONS[option]:
+        options = {"sizes": (4, 6, 3), "l2": 0.01, **kinds.get(target, {"output": "softmax"})}
+        if target != "numbers":
+            options["label_smoothing"] = 0.1
+            if option in ("output", "loss"):
+                continue  # it is the target's
+        options[option] = value
+        if option == "label_smoothing" and target == "numbers":
+            options |= {"output": "softmax"}
+        model = Model(**options)
+        X, y = np.random.default_rng(2).normal(size=(40, 4)).astype(model.dtype), None
+        y = {
+            "classes": np.arange(40) % 3,
+            "several labels": np.random.default_rng(3).integers(2, size=(40, 3)),
+        }.get(target, np.random.default_rng(3).dirichlet(np.ones(3), size=40)).astype(model.dtype)
+        net, theta, gradient = model.compiled(classes=y.ndim == 1), model.parameters, np.empty_like(model.parameters)
+        for rows in (1, 3, 40):
+            cost = value_and_gradient(net, theta, X[:rows], y[:rows], gradient, model.workspace(rows))
+            expected, expected_gradient = model.value_and_gradient(X[:rows], y[:rows])
+            assert cost == expected
+            np.testing.assert_array_equal(gradient, expected_gradient, strict=True)
+        out = np.empty((40, 3), model.dtype)
+        predict(net, theta, X, out, model.workspace())
+        np.testing.assert_array_equal(out, model.predict(X), strict=True)
+
+
+NOT_CLASSES = [-1.0, -1e-3, 0.5, 1e5, 1e9, -1e9, 1e30, np.nan, np.inf, -np.inf]
+
+
+@DTYPES
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 8, 9, 16, 17, 33, 100])
+def test_a_number_that_is_no_class_index_makes_cost_and_gradient_nan(width, output, smoothing, dtype):
+    """In every kernel that takes class indices; what lies behind the workspace is not touched."""
+    model = Model((4, width), output=output, loss="cross_entropy", label_smoothing=smoothing, dtype=dtype)
+    net, theta, rows = model.compiled(), model.parameters, 5
+    X, gradient, enough = np.ones((rows, 4), dtype), np.empty_like(theta), model.workspace(rows).size
+    for wrong in [*NOT_CLASSES, float(width)]:
+        y = np.zeros(rows, dtype)
+        y[2] = wrong
+        memory = np.full(enough + 10_000, 7, dtype)
+        cost = value_and_gradient(net, theta, X, y, gradient, memory[:enough])
+        assert np.isnan(cost), wrong
+        assert np.isnan(gradient).all(), wrong
+        assert (memory[enough:] == 7).all()
+    y[2] = width - 1
+    assert np.isfinite(value_and_gradient(net, theta, X, y, gradient, memory[:enough]))
+    assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize(
     ("sizes", "shards"), [((4, 5, 3), {1}), ((40, 50, 3), {1, 2, 4, 8}), ((700, 100, 3), {1, 2, 4})]
 )
@@ -123,6 +204,107 @@ def test_one_workspace_serves_all_numbers_of_rows_up_to_its_own(sizes, shards):
         work[:] = np.nan
         value = value_and_gradient(net, theta, X[:rows], y[:rows], gradient, work)
         assert value == model.value_and_gradient(X[:rows], y[:rows])[0]
+
+
+# Tables of other processes.
+
+EMULATOR = """
+    import multiprocessing, sys, warnings
+    import numba, numpy as np
+    import fastbp, fastbp.jit
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside other threads, such as a BLAS's
+
+    @numba.njit(cache=True)
+    def run(net, theta, x, out, work):
+        fastbp.jit.predict(net, theta, x, out, work)
+        return out[0]
+
+    class Naive:
+        def __init__(self, model):
+            self.model, self.net, self.work, self.out = model, model.compiled(), model.workspace(), np.empty(1)
+
+        def __call__(self, x):
+            return run(self.net, self.model.parameters, x, self.out, self.work)
+
+    class Emulator(Naive):
+        def __getstate__(self):
+            return self.model
+
+        def __setstate__(self, model):
+            self.__init__(model)
+
+    def results(kind, how):
+        f = kind(fastbp.Model((2, 8, 1), hidden="tanh", dtype="float64"))
+        points = np.random.default_rng(0).normal(size=(6, 2))
+        expected = [f(p) for p in points]
+        if how == "joblib":
+            from joblib import Parallel, delayed
+
+            found = Parallel(n_jobs=2)(delayed(f)(p) for p in points)
+        else:
+            with multiprocessing.get_context(how).Pool(2) as pool:
+                found = pool.map_async(f, points).get(60)
+        return found == expected
+
+    if __name__ == "__main__":
+        for kind in (Emulator, Naive):
+            try:
+                print(results(kind, sys.argv[1]))
+            except ValueError as error:
+                print("ValueError", "another process" in str(error), "model.compiled()" in str(error))
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "forkserver", "spawn", "joblib"])
+def test_an_emulator_travels_to_workers_if_it_makes_its_table_there_else_an_error_says_so(tmp_path, how):
+    if how == "joblib":
+        pytest.importorskip("joblib")
+    script = tmp_path / "emulator.py"
+    script.write_text(textwrap.dedent(EMULATOR))
+    done = subprocess.run(
+        [sys.executable, str(script), how], capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    naive = "True" if how == "fork" else "ValueError True True"
+    assert done.stdout.split("\n")[:2] == ["True", naive]
+
+
+FROZEN_TABLE = """
+    import numba, numpy as np
+    import fastbp, fastbp.jit
+
+    model = fastbp.Model((2, 8, 1), hidden="tanh", dtype="float64", seed=1)
+    net, theta, size = model.compiled(), model.parameters.copy(), model.workspace().size
+
+    @numba.njit(cache=True)
+    def f(x, out):
+        fastbp.jit.predict(net, theta, x, out, np.empty(size))
+
+    x, out = np.array([0.3, 0.5]), np.empty(1)
+    try:
+        f(x, out)
+        print(out[0] == model.predict(x[None])[0, 0])
+    except ValueError as error:
+        print("another process" in str(error), sum(f.stats.cache_hits.values()))
+"""
+
+
+def test_a_table_frozen_in_a_cached_function_is_known_as_foreign_in_the_next_process(tmp_path):
+    script = tmp_path / "frozen.py"
+    script.write_text(textwrap.dedent(FROZEN_TABLE))
+    runs = [
+        subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=TIMEOUT, check=True)
+        for _ in range(2)
+    ]
+    assert [run.stdout for run in runs] == ["True\n", "True 1\n"]
+
+
+def test_all_copies_of_the_library_in_a_process_agree_on_its_stamp():
+    stamp = embed.process_stamp()
+    assert stamp not in (0, 1)
+    embed.process_stamp.cache_clear()
+    assert embed.process_stamp() == stamp
 
 
 # theta.
@@ -331,6 +513,8 @@ WRONG = {  # name: (argument, its value made from the right one, the error, what
     "net without its layers": ("net", lambda net: net[:40].copy(), ValueError, "net must come from model.compiled"),
     "net of zeros": ("net", np.zeros_like, ValueError, "net must come from model.compiled"),
     "net of another version": ("net", lambda net: changed(net, 0, 999), ValueError, "net must come from"),
+    "net of another process": ("net", lambda net: changed(net, slots.NET_PROCESS, 1), ValueError, "another process"),
+    "net without a process": ("net", lambda net: changed(net, slots.NET_PROCESS, 0), ValueError, "another process"),
     "theta of another length": ("theta", lambda theta: theta[:-1].copy(), ValueError, "theta"),
     "theta of another dtype": ("theta", lambda theta: theta.astype(np.float64), TypingError, "X must be"),
     "theta of integers": ("theta", lambda theta: theta.astype(np.int64), TypingError, "theta must be"),

@@ -142,6 +142,23 @@ def test_an_element_whose_gradient_is_not_finite_keeps_its_value_and_moments(rul
     assert (results[1][0] != theta[0])[~bad].all()
 
 
+@pytest.mark.parametrize("width", [1, 3, 40])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "nadam", "rmsprop", "adagrad"])
+def test_a_moment_that_would_not_be_finite_ends_the_step_as_divergence_does(optimizer, width):
+    """The square of a large finite gradient: with v infinite a parameter would never move again."""
+    model = Model((1, width), dtype="float32", initial=np.zeros(2 * width))
+    X, y, before = np.array([[1e20]]), np.ones((1, width)), model.parameters.copy()
+    for learn in (lambda: model.fit(X, y, epochs=1, optimizer=optimizer), lambda: model.step(X, y)):
+        with pytest.raises(FloatingPointError, match="the optimizer's state would become NaN or infinite"):
+            learn()
+        assert np.isfinite(model._moments).all()
+        weights = slice(0, width)
+        assert model.parameters[weights].tobytes() == before[weights].tobytes()
+    X = np.array([[1.0], [2.0]])
+    history = model.fit(X, np.repeat(X, width, axis=1), epochs=3000)
+    assert history.cost[-1] < 0.2 * history.cost[0]
+
+
 def test_files_from_before_penalties_clipping_and_schedules_mean_none_of_them(tmp_path):
     model, X, y = Model((2, 3, 1), l1=0.0), np.ones((8, 2)), np.ones(8)
     model.fit(X, y, epochs=3)

@@ -90,12 +90,32 @@ def forward(size):
     return forward
 
 
+@inline
+def clear_absent(net, costs, weights, work, capacity, row, rows):
+    """The examples of weight 0 are absent: their costs, a, dz and da become 0, as 0 · infinity would be NaN."""
+    for n in range(rows):
+        if weights[n] == 0.0:
+            costs[n] = 0.0
+            for l in range(net[NET_LAYERS]):
+                layer = layer_of(net, l)
+                a, dropped = (
+                    place(work, capacity, row + n, layer, LAYER_A),
+                    place(work, capacity, row + n, layer, LAYER_DROPPED),
+                )
+                dz, da = (
+                    place(work, capacity, row + n, layer, LAYER_DZ),
+                    place(work, capacity, row + n, layer, LAYER_DA),
+                )
+                for j in range(layer[LAYER_STRIDE]):
+                    a[j] = dropped[j] = dz[j] = da[j] = 0.0
+
+
 @functools.cache
 def backward(size):
     """Cost and deltas of `rows` examples from `row` on, after `forward`: dz_j = σ'(z_j) da_j, da_k = Σ_j w_jk dz_j.
 
-    Overwrites costs and dz (and da); y and weights belong to the first example. With transposed = 0 there are no
-    transposed weights wt.
+    Overwrites costs and dz (and da), and clears examples of weight 0; y and weights belong to the first example. With
+    transposed = 0 there are no transposed weights wt.
     """
     P = POINTERS[size]
 
@@ -114,7 +134,7 @@ def backward(size):
             if layer[LAYER_BACKWARD] != 0 and not sloped:  # else identity, with dz in the place of da, or fused
                 call(layer[LAYER_BACKWARD], dz, z, a, da, rows, layer[LAYER_OUT], stride)
             if l == 0:
-                return
+                break
             l -= 1
             below = layer_of(net, l)
             da, da_row = place(work, capacity, row, below, LAYER_DA), below[LAYER_STRIDE]
@@ -129,6 +149,8 @@ def backward(size):
             if below[LAYER_DROPOUT] != 0:
                 call(net[NET_DROP], da, da, place(work, capacity, row, below, LAYER_FACTORS), rows, da_row)
             layer, stride = below, da_row
+        if w_row != 0:
+            clear_absent(net, costs, weights, work, capacity, row, rows)
 
     return backward
 

@@ -1,15 +1,17 @@
 """Softmax and cross-entropy in one stable form: C_n = Σ_j y_j (log Σ_i e^z_i - z_j), dz_j = p_j Σ_i y_i - y_j.
 
-p is the softmax of z; see loss_kernels.py for the kernels' signature. With class numbers, y_j = [j = c]. The divergence
-of Kullback and Leibler is the cross-entropy and Σ_j y_j log y_j.
+p is the softmax of z; see loss_kernels.py for the kernels' signature. With class indices, y_j = [j = c]; a number that
+is no index of an output makes cost and deltas NaN. The divergence of Kullback and Leibler is the cross-entropy and
+Σ_j y_j log y_j.
 """
 
 import functools
+import math
 
 from .activations import add_product, exp_below, exponentials, turned, turned_back
-from .compile import kernel, lanes_of, loss_signature, wide_vectors
+from .compile import inline, kernel, lanes_of, loss_signature, wide_vectors
 from .elementary import log
-from .few_outputs import are_few_classes, few_classes
+from .few_outputs import are_few_classes, few_classes, nan_unless_class
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
 from .traced import minimum, plus, select, sum_of, traced
 from .transpose import NARROW, columns_for, is_narrow
@@ -44,6 +46,7 @@ def narrow_classes(size, columns):
     cost = traced(lambda total, top, z_c, w: w * (log(total) + (top - z_c)))
     share = traced(lambda total, w, scale: w * scale / total)
     delta = traced(lambda j, c, e, share, total: share * select(c == j, e - total, e))
+    checked = traced(lambda total, c, width: nan_unless_class(total, c, total.spread(width)))
 
     @kernel(loss_signature(size), size, columns)
     def narrow_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
@@ -63,6 +66,7 @@ def narrow_classes(size, columns):
                 e = exp_below(z, top)
                 total, z_c = plus(total, e), picked(float(j), c, z, z_c)
                 store(shift(tile, j * lanes), e, whole)
+            total = checked(total, c, float(width))
             store(shift(costs, n), cost(total, top, z_c, w), mask)
             part = share(total, w, scale)
             for j in range(width):
@@ -71,6 +75,14 @@ def narrow_classes(size, columns):
             turned_back(d_n, stride, tile, count, width, columns, lanes)
 
     return narrow_classes
+
+
+@inline
+def class_of(number, width):
+    """The number as the index of one of `width` classes; -1 if it is none."""
+    if number >= 0.0 and number < width and number == math.floor(number):
+        return int(number)
+    return -1
 
 
 @functools.cache
@@ -84,8 +96,9 @@ def wide_classes(size):
         wide_vectors()
         for n in range(rows):
             top, total = exponentials(d, x, width, lanes)
-            c = int(y[n])
-            factor = rounded(weights[n * w_row] * scale, d)
+            c, factor = class_of(y[n], width), rounded(weights[n * w_row] * scale, d)
+            if c < 0:
+                c, factor, top = 0, rounded(math.nan, d), rounded(math.nan, d)
             for j in range(0, width, lanes):
                 mask = first(width - j, lanes)
                 store(shift(d, j), scaled(load(shift(d, j), mask), factor / total), mask)

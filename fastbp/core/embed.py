@@ -4,6 +4,7 @@
 """
 
 import functools
+import math
 import secrets
 
 from llvmlite import binding, ir
@@ -11,8 +12,8 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from .backprop import layer_of
-from .compile import DOUBLE, INT, INTEGERS, POINTERS, call, call_int, kernel, lanes_of, wide_vectors
-from .memory import address_of, copy, doubles_at, floats_at, integers_at, not_finite, prefetch, shift, total
+from .compile import DOUBLE, INT, INTEGERS, POINTERS, call, call_int, inline, kernel, lanes_of, wide_vectors
+from .memory import address_of, copy, doubles_at, floats_at, integers_at, not_finite, prefetch, rounded, shift, total
 from .table import (
     JOB_BATCH,
     JOB_COSTS,
@@ -36,9 +37,11 @@ from .table import (
     LAYER_STRIDE,
     LAYER_Z,
     NET_BLOCK,
+    NET_CLASSES,
     NET_FORWARD,
     NET_FUSED,
     NET_INPUTS,
+    NET_KEPT,
     NET_LAYERS,
     NET_LENGTH,
     NET_LOSS,
@@ -46,14 +49,15 @@ from .table import (
     NET_OUTPUTS,
     NET_PROCESS,
     NET_SIZE,
-    NET_TARGETS,
+    NET_SPREAD,
+    NET_TARGET_ROW,
     NET_TRAIN,
     NET_VERSION,
     NET_WIDEST,
     VERSION,
 )
 from .traced import minimum
-from .workspace import ONE, divide, embedded_size, few_of, halves_of, job_size, padded, shards_of
+from .workspace import ONE, divide, embedded_size, few_of, halves_of, job_size, padded, shards_of, smoothed_size
 
 
 @functools.cache
@@ -90,7 +94,7 @@ def predict(size):
 
 @functools.cache
 def evaluate(size):
-    """Returns Σ_n w_n C_n over the examples (weights: an address, or 0)."""
+    """Returns Σ_n w_n C_n over the examples (weights: an address, or 0); one of weight 0 is absent."""
     P, lanes = POINTERS[size], lanes_of(size)
 
     @kernel(DOUBLE(INTEGERS, P, P, P, INT, INT, P), size)
@@ -117,12 +121,31 @@ def evaluate(size):
             w = shift(floats_at(weights, size), begin) if weights != 0 else one
             inputs = shift(x, begin * n_in)
             call(net[NET_FORWARD], net, theta, zeros, inputs, n_in, 0, work, block, 0, count, 1 - fused)
-            call(net[NET_LOSS], d, losses, spare, a, shift(y, begin * net[NET_TARGETS]), w, int(weights != 0), count,
+            call(net[NET_LOSS], d, losses, spare, a, shift(y, begin * net[NET_TARGET_ROW]), w, int(weights != 0), count,
                  layer[LAYER_OUT], layer[LAYER_STRIDE], 1.0)  # fmt: skip
+            for n in range(count if weights != 0 else 0):
+                if w[n] == 0.0:
+                    losses[n] = 0.0
             result += total(losses, count, lanes)
         return result
 
     return evaluate
+
+
+@inline
+def smooth(out, y, rows, columns, classes, kept, spread):
+    """Overwrites out (rows, columns): y (1 - ε) + ε / K, or NaN for a class index that is none; classes: y is (rows,).
+
+    In the order of operations, each rounded, of `targets.smoothed`.
+    """
+    kept, spread = rounded(kept, out), rounded(spread, out)
+    for n in range(rows):
+        index = y[n] if classes else 0.0
+        valid = index >= 0.0 and index < columns and index == math.floor(index)
+        for j in range(columns):
+            target = y[n * columns + j] if not classes else rounded(1.0 if index == j else 0.0, out)
+            smoothed = rounded(rounded(target * kept, out) + spread, out)
+            out[n * columns + j] = smoothed if valid else rounded(math.nan, out)
 
 
 @functools.cache
@@ -147,7 +170,12 @@ def gradient(size):
         job[JOB_ROWS], job[JOB_BATCH], job[JOB_STEPS], job[JOB_WORKERS] = rows, rows, 1, 1
         shards = shards_of(net, rows)
         job[JOB_SHARDS], job[JOB_FEW], job[JOB_HALVES] = shards, few_of(net, rows), halves_of(net, rows, shards)
-        divide(job, net, address_of(shift(workspace, job_size(net))))
+        smoothed = shift(workspace, job_size(net))
+        divide(job, net, address_of(shift(smoothed, smoothed_size(net, rows))))
+        if net[NET_KEPT] != 0:
+            numbers = doubles_at(address_of(net))
+            smooth(smoothed, y, rows, net[NET_TARGET_ROW], net[NET_CLASSES], numbers[NET_KEPT], numbers[NET_SPREAD])
+            job[JOB_Y] = address_of(smoothed)
         call(net[NET_TRAIN], 0, job)
         return costs[0]
 

@@ -55,7 +55,7 @@ from .table import (
     NET_PANELS,
     NET_ROW,
     NET_SCRATCH,
-    NET_TARGETS,
+    NET_TARGET_ROW,
     STOPPED,
 )
 from .traced import chosen, larger_of, minimum, plus, traced
@@ -141,7 +141,7 @@ def reading(size):
     def read(job, region, at, row, rows):
         net, weighted = integers_at(job[JOB_NET]), given(job[JOB_WEIGHTS])
         X, Y, W = floats_at(job[JOB_X], size), floats_at(job[JOB_Y], size), floats_at(job[JOB_WEIGHTS], size)
-        capacity, n_in, n_y = job[JOB_CAPACITY], net[NET_INPUTS], net[NET_TARGETS]
+        capacity, n_in, n_y = job[JOB_CAPACITY], net[NET_INPUTS], net[NET_TARGET_ROW]
         x, x_row = inputs_of(job, X, region, at)
         if job[JOB_ORDER] != 0:
             order, y_region = shift(integers_at(job[JOB_ORDER]), at), shift(x, capacity * x_row)

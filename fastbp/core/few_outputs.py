@@ -39,7 +39,7 @@ class Outputs:
         self.builder, self.abreast = builder, Abreast(builder, number, lanes, width)
         self.numbers = Abreast(builder, number, self.abreast.rows, 1)
         self.j = [i % self.abreast.columns for i in range(lanes)]
-        self.whole = width == self.abreast.columns
+        self.whole, self.width = width == self.abreast.columns, width
         self.present = Lanes(builder, Mask(lanes).llvm([int(j < width) for j in self.j]))
 
     def here(self, x, other):
@@ -128,12 +128,18 @@ def elementwise(value, derivative):
     return formula
 
 
+def nan_unless_class(x, c, width):
+    """x where c is a class index 0 … width - 1, else NaN."""
+    return select((c > -1.0) & (c < width) & (c.call("trunc") == c), x, math.nan)
+
+
 def cross_entropy(outputs, z, c, weight, factor):
-    """Of class numbers: w (log Σ_i e^z_i - z_c), and w (p_j - [j = c]), scaled."""
+    """Of class indices: w (log Σ_i e^z_i - z_c), and w (p_j - [j = c]), scaled; NaN for a class that there is not."""
     e, total, top = outputs.powers(z)
-    hit, share = z.new(z.value.type(outputs.j)) == outputs.all(c), factor / outputs.one(total)
+    total_n = nan_unless_class(outputs.one(total), c, outputs.width)
+    hit, share = z.new(z.value.type(outputs.j)) == outputs.all(c), factor / total_n
     z_c = outputs.one(outputs.sum(select(hit, z, 0.0)))
-    cost = weight * (log(outputs.one(total)) + (outputs.one(top) - z_c))
+    cost = weight * (log(total_n) + (outputs.one(top) - z_c))
     return cost, outputs.all(share) * select(hit, e - total, e)
 
 

@@ -7,14 +7,15 @@ example n, overwrites costs[n] = w_n C_n and d (rows, width; rows `stride` apart
     fused           x = z:  a stable form of C_n in z     d = ∂C_n/∂z     for a loss with its own output
 
 y holds `width` numbers a row, half as many for a loss of pairs, or one class number a row for the kernels of classes;
-weights are w_row (0 or 1) apart. `spare` has room for `rows` numbers. An example of weight 0 counts for nothing, also
-where its loss is infinite.
+weights are w_row (0 or 1) apart. `spare` has room for `rows` numbers. What a kernel makes of an example of weight 0
+does not count: `backprop.backward` and `embed.evaluate` take it for absent.
 """
 
 import functools
+import math
 
 from .compile import kernel, lanes_of, loss_signature, wide_vectors
-from .cross_entropy import logarithm
+from .cross_entropy import class_of, logarithm
 from .dots import sums_of_rows
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
 from .traced import minimum, select, sum_of, traced
@@ -95,18 +96,21 @@ def of_pairs(value, derivative, width, size, parameters=()):
 
 @functools.cache
 def of_classes(size):
-    """Cross-entropy of class numbers with any output: C_n = -log a_c, da_c = -1 / a_c, the other da_j = 0."""
+    """Cross-entropy of class indices with any output: C_n = -log a_c, da_c = -1 / a_c, the other da_j = 0.
+
+    A number that is no index of an output makes cost and deltas NaN.
+    """
     lanes = lanes_of(size)
 
     @kernel(loss_signature(size), size)
     def of_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
         for n in range(rows):
-            c, weight = int(y[n]), weights[n * w_row]
+            c, weight = class_of(y[n], width), weights[n * w_row]
             for j in range(0, width, lanes):
-                store(shift(d, j), fill(d, 0.0, lanes), first(width - j, lanes))
-            costs[n] = x[c]
-            if weight != 0.0:
+                store(shift(d, j), fill(d, 0.0 if c >= 0 else math.nan, lanes), first(width - j, lanes))
+            costs[n] = x[c] if c >= 0 else rounded(math.nan, x)
+            if weight != 0.0 and c >= 0:
                 d[c] = rounded(-(weight * scale) / x[c], d)
             d, x = shift(d, stride), shift(x, stride)
         for n in range(0, rows, lanes):

@@ -3,8 +3,8 @@
 A kernel has the C signature (theta, gradient, moments, size, begin, end, biases, settings) and changes theta and the
 moments (each `size` elements after the one before) for begin <= i < end; of the gradient it reads these elements only;
 from `biases` on, elements are no weights; settings are the optimizer's numbers for this update, first the learning
-rate. An element that would not be finite, as where its gradient is not, keeps its value and moments; the kernel returns
-1 if there is any, else 0.
+rate. Where an element or one of its moments would not be finite, as where its gradient is not or the square of that, it
+keeps its value and moments; the kernel returns 1 if there is any, else 0.
 """
 
 import functools
@@ -158,6 +158,10 @@ def update(name, size):
         new_m, new_v, change = step(select(is_weight, old, 0.0), g, m, v, c)
         new = old - change
         finite = absolute(new) < math.inf
+        if moments > 0:
+            finite &= absolute(new_m) < math.inf
+        if moments > 1:
+            finite &= absolute(new_v) < math.inf
         return select(finite, new, old), select(finite, new_m, m), select(finite, new_v, v), any_off(finite)
 
     @inline

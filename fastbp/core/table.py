@@ -15,7 +15,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_INPUTS,
     NET_OUTPUTS,
     NET_PARAMETERS,
-    NET_TARGETS,  # numbers of y for one example
+    NET_TARGETS,  # numbers of a caller's y for one example
     NET_NEEDED,  # address: the workspace that an entry point needs
     NET_PREDICT,
     NET_GRADIENT,
@@ -56,8 +56,12 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_PENALTY,  # 0 without l1 and l2
     NET_L1,  # float64: see `number_at`
     NET_L2,  # float64
+    NET_TARGET_ROW,  # numbers of y for one example, as the loss's kernel takes them
+    NET_CLASSES,  # 1: a caller's y holds class indices, which become rows of smoothed targets
+    NET_KEPT,  # float64: the factor of each target in label smoothing, 1 - ε; 0 without
+    NET_SPREAD,  # float64: what is added to it, ε / K
     HEADER,
-) = range(48)
+) = range(52)
 
 (
     LAYER_IN,

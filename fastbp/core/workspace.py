@@ -36,6 +36,7 @@ from .table import (
     NET_FLOPS,
     NET_HALVES,
     NET_INPUT_STRIDE,
+    NET_KEPT,
     NET_PARAMETERS,
     NET_PENALTY,
     NET_ROW,
@@ -43,7 +44,7 @@ from .table import (
     NET_SCRATCH,
     NET_SIZE,
     NET_STRIP,
-    NET_TARGETS,
+    NET_TARGET_ROW,
     NET_TRANSPOSED,
     NET_WIDEST,
 )
@@ -109,7 +110,7 @@ def half_size(net, batch, shards):
 @register_jitable
 def region_size(net, capacity):
     """For `capacity` examples: activations, gathered inputs, targets and weights."""
-    return padded(capacity) * (net[NET_ROW] + net[NET_INPUT_STRIDE] + net[NET_TARGETS] + 1)
+    return padded(capacity) * (net[NET_ROW] + net[NET_INPUT_STRIDE] + net[NET_TARGET_ROW] + 1)
 
 
 @register_jitable
@@ -173,12 +174,21 @@ def job_size(net):
 
 
 @register_jitable
+def smoothed_size(net, rows):
+    """For smoothed targets."""
+    if net[NET_KEPT] == 0:
+        return 0
+    return padded(rows * net[NET_TARGET_ROW])
+
+
+@register_jitable
 def embedded_size(net, rows):
     """For one prediction or gradient of exactly `rows` examples, with nothing but a workspace at hand."""
-    return job_size(net) + max(inference_size(net), training_size(net, rows, shards_of(net, rows), 1))
+    training = smoothed_size(net, rows) + training_size(net, rows, shards_of(net, rows), 1)
+    return job_size(net) + max(inference_size(net), training)
 
 
 def largest_size(net, rows):
     """For any number of examples up to `rows`."""
-    shards = shards_of(net, rows)
-    return job_size(net) + max(inference_size(net), training_size(net, rows, 1, 1), training_size(net, rows, shards, 1))
+    training = max(training_size(net, rows, shards, 1) for shards in (1, shards_of(net, rows)))
+    return job_size(net) + max(inference_size(net), smoothed_size(net, rows) + training)
