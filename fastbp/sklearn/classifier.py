@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix, issparse
 from sklearn import neural_network
 from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from fastbp.sklearn.base import CONSTRAINTS, Perceptron, whole_or_not_at_all
 from fastbp.sklearn.convert import to_sklearn
 from fastbp.sklearn.split import Rows
-from fastbp.sklearn.targets import ClassWeights, Labels
+from fastbp.sklearn.targets import ClassWeights, Labels, dense
 
 Array = NDArray[Any]
 
@@ -42,6 +42,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     """
 
     loss = "log_loss"
+    _sparse_y = False
     _parameter_constraints = CONSTRAINTS | {"class_weight": [StrOptions({"balanced"}), dict, list, None]}
 
     def __init__(
@@ -94,6 +95,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     ) -> "MLPClassifier":
         """Train on X (n, n_features), dense or CSR, and y: (n,) classes, or (n, labels) of 0 and 1; returns self.
 
+        A sparse y means the same as a dense one, but predict is sparse then, too, as in scikit-learn.
         X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True sets
         validation_fraction aside.
         """
@@ -116,27 +118,31 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     ) -> "MLPClassifier":
         """One epoch on X and y, from the state that the calls before have left; returns self.
 
-        classes: all that will ever come, needed in the first call. With early_stopping=True each call is judged on
-        X_val, y_val, and stopped_ tells whether n_iter_no_change calls have brought nothing; the best weights are
-        back then.
+        classes: all that will ever come, needed in the first call; for several labels np.arange(labels), the numbers
+        of y's columns. With early_stopping=True each call is judged on X_val, y_val, and stopped_ tells whether
+        n_iter_no_change calls have brought nothing; the best weights are back then.
         """
-        if not hasattr(self, "classes_"):
-            if classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            self._set_labels(
-                Labels.of(y) if "multilabel" in type_of_target(y) else Labels.named(unique_labels(classes))
-            )
-        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+        if hasattr(self, "classes_"):
+            if classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
+                )
+        elif classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        elif "multilabel" not in type_of_target(y):
+            self._set_labels(Labels.named(unique_labels(classes)))
+        elif not np.array_equal(unique_labels(classes), np.arange(columns := np.shape(y)[1])):
             raise ValueError(
-                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
+                f"classes must be np.arange({columns}), the numbers of y's columns, for several labels, got {classes!r}"
             )
         fitted: MLPClassifier = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
         return fitted
 
     # --- targets ------------------------------------------------------------------------------------------------
 
-    def _set_labels(self, labels: Labels) -> None:
+    def _set_labels(self, labels: Labels, sparse: bool = False) -> None:
         self._labels, self.classes_ = labels, labels.classes
+        self._sparse_y = sparse and labels.kind == "multilabel-indicator"
         self.n_outputs_ = labels.n_outputs
 
     def _targets(self, y: Any, incremental: bool | None) -> tuple[Array, Array]:
@@ -144,10 +150,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
         incremental None: a validation set, which need not have them all.
         """
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        sparse, y = issparse(y), dense(y)
         if not hasattr(self, "classes_") or (incremental is False and not self.warm_start):
-            self._set_labels(Labels.of(y))
+            self._set_labels(Labels.of(y), sparse)
         else:
             classes = unique_labels(y)
             if self.warm_start and incremental is not None and set(classes) != set(self.classes_):
@@ -159,6 +164,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                 raise ValueError(
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
                 )
+            self._labels.check(y, "y_val" if incremental is None else "y")
         return self._labels.encode(y), y
 
     def _weighted(self, rows: Rows, incremental: bool | None) -> Rows:
@@ -188,9 +194,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     # --- predictions --------------------------------------------------------------------------------------------
 
-    def predict(self, X: Any) -> Array:
-        """The classes of X: (n,), or (n, labels) of 0 and 1."""
-        return self._meant(self._outputs(self._inputs(X)))
+    def predict(self, X: Any) -> Any:
+        """The classes of X: (n,), or (n, labels) of 0 and 1, a csr_matrix if y was sparse in fit."""
+        labels = self._meant(self._outputs(self._inputs(X)))
+        return csr_matrix(labels) if self._sparse_y else labels
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, (n, classes), in the order of classes_."""

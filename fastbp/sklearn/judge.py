@@ -31,7 +31,7 @@ class Judge:
             return -loss
         if e.scoring is None:
             return e._score_of(rows.labels, e._outputs(rows.X), rows.weights)
-        unnamed = object.__new__(type(e))  # X has lost its column names
-        vars(unnamed).update({name: value for name, value in vars(e).items() if name != "feature_names_in_"})
+        plain = object.__new__(type(e))  # X has lost its column names, y is dense
+        vars(plain).update({k: v for k, v in vars(e).items() if k not in ("feature_names_in_", "_sparse_y")})
         weights = {} if rows.weights is None else {"sample_weight": rows.weights}
-        return float(get_scorer(e.scoring)(unnamed, rows.X, rows.labels, **weights))
+        return float(get_scorer(e.scoring)(plain, rows.X, rows.labels, **weights))

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
@@ -35,6 +37,13 @@ class Labels:
         """One label of these classes for each example."""
         return cls("binary" if len(classes) <= 2 else "multiclass", classes)
 
+    def check(self, y: Array, name: str) -> None:
+        """ValueError unless y has one label for each example, or a column for each of several."""
+        columns = (len(self.classes),) if self.kind == "multilabel-indicator" else ()
+        if y.shape[1:] != columns:
+            expected = f"(n, {columns[0]}), 0 and 1 for each label" if columns else "(n,), one class for each example"
+            raise ValueError(f"{name} must have shape {expected}, got shape {y.shape}")
+
     @property
     def n_outputs(self) -> int:
         """Outputs of a network for them."""
@@ -43,7 +52,7 @@ class Labels:
     def encode(self, y: Array) -> Array:
         """Class numbers (n,) for one label each, else 0 and 1, (n, labels)."""
         if self.kind == "multilabel-indicator":
-            return (np.asarray(y) != 0).astype(np.int8)
+            return (y != 0).astype(np.int8)
         return np.searchsorted(self.classes, y)
 
     def decode(self, outputs: Array) -> Array:
@@ -101,6 +110,12 @@ class ClassWeights:
         factors = [weights[column] for weights, column in zip(self.weights, columns(encoded), strict=True)]
         product: Array = np.prod(factors, axis=0)
         return product
+
+
+def dense(y: Any) -> Array:
+    """Checked targets as an array, (n,) if there is one for each example."""
+    y = y.toarray() if issparse(y) else y
+    return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def columns(encoded: Array) -> Array:
