@@ -11,8 +11,11 @@ import pandas
 from scipy import sparse
 from sklearn import neural_network as theirs
 from sklearn.base import clone
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
 
 from fastbp.sklearn import MLPClassifier, MLPRegressor, from_sklearn
+from fastbp.sklearn.networks import drawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -130,3 +133,98 @@ def test_classes_and_labels_do_not_mix():
             fitted.partial_fit(X, other)
         with pytest.raises(ValueError, match=f"^y_val must have shape {shape}"):
             clone(fitted).fit(X, y, X_val=X, y_val=other)
+
+
+# --- weights of classes and examples --------------------------------------------------------------------------------
+
+PARTS = slice(0, 60), slice(60, 90)
+RARE = (X[:, 0] + np.random.default_rng(1).normal(size=90) > 1.2).astype(int)
+
+
+@pytest.mark.parametrize("weight", ["balanced", {1: 9.0}, {0: 0.0, 1: 1.0}], ids=str)
+@pytest.mark.parametrize("sample_weight_val", [None, np.linspace(0, 3, 30)], ids=["alike", "weighted"])
+def test_class_weights_are_not_those_of_validation_data(weight, sample_weight_val):
+    train, held_out = PARTS
+    data = {"X_val": X[held_out], "y_val": RARE[held_out], "sample_weight_val": sample_weight_val}
+    stopped = MLPClassifier(**SMALL, class_weight=weight, early_stopping=True).fit(X[train], RARE[train], **data)
+    assert stopped.best_validation_score_ == pytest.approx(stopped.score(*data.values()))
+    for solver in ("adam", "lbfgs"):
+        fitted = MLPClassifier(**SMALL, class_weight=weight, solver=solver).fit(X[train], RARE[train], **data)
+        loss = log_loss(data["y_val"], fitted.predict_proba(data["X_val"]), sample_weight=sample_weight_val)
+        assert fitted.validation_loss_curve_[-1] == pytest.approx(loss)
+    parts = MLPClassifier(**SMALL, class_weight=weight, early_stopping=True)
+    parts.partial_fit(X[train], RARE[train], classes=[0, 1], **data)
+    assert parts.validation_scores_ == [pytest.approx(parts.score(*data.values()))]
+
+
+@pytest.mark.parametrize("scoring", [None, "loss", "neg_log_loss"])
+@pytest.mark.parametrize("sample_weight", [None, np.linspace(1, 2, 90)], ids=["alike", "weighted"])
+def test_rows_held_out_count_neither_for_classes_nor_by_them(scoring, sample_weight):
+    """Early stopping's own division is that of a given validation set, as in Model.fit."""
+    parameters = SMALL | {"class_weight": "balanced", "early_stopping": True, "scoring": scoring, "shuffle": False}
+    whole = MLPClassifier(**parameters).fit(X, RARE, sample_weight)
+    rows = np.arange(90)
+    rng = np.random.RandomState(0)
+    drawn([3, 6, 1], ["relu"], rng, float)  # the initial weights come first
+    train, held_out = train_test_split(rows, test_size=0.1, stratify=RARE, random_state=rng)
+    weights = [None, None] if sample_weight is None else [sample_weight[train], sample_weight[held_out]]
+    score = {
+        None: lambda e: e.score(X[held_out], RARE[held_out], weights[1]),
+        "loss": lambda e: -log_loss(RARE[held_out], e.predict_proba(X[held_out]), sample_weight=weights[1]),
+    }
+    assert whole.best_validation_score_ == pytest.approx(score.get(scoring, score["loss"])(whole))
+    given = MLPClassifier(**parameters).fit(
+        X[train], RARE[train], weights[0], X_val=X[held_out], y_val=RARE[held_out], sample_weight_val=weights[1]
+    )
+    np.testing.assert_allclose(whole.validation_loss_curve_, given.validation_loss_curve_, rtol=1e-12)
+    np.testing.assert_allclose(whole.coefs_[0], given.coefs_[0], rtol=1e-12)
+
+
+def test_class_weights_name_classes_and_are_numbers():
+    for weight, error, message in (
+        ({7: 2}, ValueError, r"class_weight must name classes of y, \[0, 1, 2\], got 7"),
+        ({0: -1}, ValueError, r"class_weight\[0\] must be finite and not negative, got -1"),
+        ({0: np.nan}, ValueError, r"class_weight\[0\] must be finite and not negative, got nan"),
+        ({0: "2"}, TypeError, r"class_weight\[0\] must be a number, got '2'"),
+    ):
+        with pytest.raises(error, match=message):
+            MLPClassifier(**SMALL, class_weight=weight).fit(X, CLASS)
+        with pytest.raises(error, match=message.replace("class_weight", r"class_weight\[1\]").replace(", 2", "")):
+            MLPClassifier(**SMALL, class_weight=[{}, weight, {}]).fit(X, LABELS)
+    every = MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 3}).fit(X, CLASS)
+    assert same(every, MLPClassifier(**SMALL, class_weight={np.int64(1): 2, 2.0: 3}).fit(X, CLASS))
+    assert same(every, MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 3, 7: 4}).fit(X, CLASS))  # a fold lacks 7
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_weights_that_leave_nothing_are_named(solver, form):
+    zeros, data = np.zeros(90), {"X_val": form(X), "y_val": CLASS}
+    for parameters, weights, message in (
+        ({}, {"sample_weight": zeros}, "^sample_weight must not be all zero"),
+        ({}, {"sample_weight": 0}, "^sample_weight must not be all zero"),
+        ({}, {"sample_weight": -1 - zeros}, "^sample_weight must not be negative"),
+        ({}, data | {"sample_weight_val": zeros}, "^sample_weight_val must not be all zero"),
+        ({}, data | {"sample_weight_val": zeros - 1}, "^sample_weight_val must not be negative"),
+        ({}, data | {"sample_weight_val": zeros[:3]}, r"^sample_weight_val must have shape \(90,\)"),
+        ({}, {"sample_weight_val": zeros}, "^sample_weight_val needs X_val and y_val"),
+        ({"class_weight": {0: 0, 1: 0, 2: 0}}, {}, "^sample_weight by class_weight must not be all zero"),
+        ({"class_weight": {0: 0}}, {"sample_weight": CLASS == 0}, "^sample_weight by class_weight must not be all z"),
+    ):
+        estimator = MLPClassifier(**SMALL | {"solver": solver}, **parameters)
+        with pytest.raises(ValueError, match=message):
+            estimator.fit(form(X), CLASS, **weights)
+        if "class_weight" not in parameters:
+            with pytest.raises(ValueError, match=message):
+                MLPRegressor("poisson", **SMALL | {"solver": solver}).fit(form(X), CLASS, **weights)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_the_part_of_the_rows_that_has_no_weight_is_named(kind):
+    """A single row that weighs anything is in one of the parts, so that the other one has nothing."""
+    estimator, named = kind(**SMALL, early_stopping=True, validation_fraction=0.2), []
+    for row in np.eye(90):
+        with pytest.raises(ValueError, match=r"^sample_weight must not be all zero for the rows ") as caught:
+            estimator.fit(X, RARE, row)
+        named.append(str(caught.value).partition("the rows ")[2])
+    assert (named.count("to train on"), named.count("held out by validation_fraction")) == (18, 72)

@@ -1,5 +1,6 @@
 """MLPClassifier."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from fastbp.sklearn.base import CONSTRAINTS, Perceptron, whole_or_not_at_all
 from fastbp.sklearn.convert import to_sklearn
 from fastbp.sklearn.split import Rows
 from fastbp.sklearn.targets import ClassWeights, Labels, dense
+from fastbp.validation import as_weights
 
 Array = NDArray[Any]
 
@@ -24,17 +26,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     All parameters, methods and attributes of scikit-learn's, with the same defaults and meaning, and besides:
 
-    activation: any activation of fastbp, or a list of one for each hidden layer. solver: any optimizer of fastbp by
-    its name (at learning_rate_init, otherwise with its own defaults) or as an object (with its own learning rate).
+    activation: any activation of fastbp, or a list of one for each hidden layer. solver: any optimizer of fastbp by its
+    name (at learning_rate_init, otherwise with its own defaults) or as an object (with its own learning rate).
     learning_rate: any schedule of fastbp, too, by its name (from learning_rate_init, over max_iter epochs) or as an
     object, for any solver by name but lbfgs. dropout: the share of hidden units that each example leaves out in
     training, or one share for each hidden layer. class_weight: "balanced", a dict {class: weight}, or a list of dicts
-    for several labels; with partial_fit "balanced" counts all examples seen so far. scoring: what early stopping looks
-    at: None for accuracy, "loss", or any scorer of scikit-learn. initial: a name of fastbp's initial weights, or
-    (coefs, intercepts) in the shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64.
-    n_threads: None for what pays, within joblib's share. callbacks: functions of a `fastbp.State`, called after each
-    epoch, or `fastbp.Callback` objects; one that returns True stops the training; scikit-learn's own go through
-    set_callbacks. verbose="progress": a bar instead of lines.
+    for several labels; as in `fastbp.Model.fit`, it multiplies the sample_weight of the rows trained on, never that of
+    validation data; "balanced" counts the rows trained on, with partial_fit those of all calls. scoring: what early
+    stopping looks at: None for accuracy, "loss", or any scorer of scikit-learn. initial: a name of fastbp's initial
+    weights, or (coefs, intercepts) in the shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or
+    float64. n_threads: None for what pays, within joblib's share. callbacks: functions of a `fastbp.State`, called
+    after each epoch, or `fastbp.Callback` objects; one that returns True stops the training; scikit-learn's own go
+    through set_callbacks. verbose="progress": a bar instead of lines.
 
     After fit, model_ is the fastbp Model, of whose parameters coefs_ and intercepts_ are live views. With a
     validation set (early_stopping, or X_val and y_val) validation_loss_curve_ holds its loss after each epoch.
@@ -97,7 +100,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
         A sparse y means the same as a dense one, but predict is sparse then, too, as in scikit-learn.
         X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True sets
-        validation_fraction aside.
+        validation_fraction aside, with its sample_weight. best_validation_score_ is score(X_val, y_val,
+        sample_weight_val) of the best epoch: class_weight counts for the rows trained on alone.
         """
         fitted: MLPClassifier = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return fitted
@@ -167,16 +171,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             self._labels.check(y, "y_val" if incremental is None else "y")
         return self._labels.encode(y), y
 
-    def _weighted(self, rows: Rows, incremental: bool | None) -> Rows:
-        """The rows with class_weight in their weights. incremental None: a validation set, which is not counted."""
+    def _weighted(self, rows: Rows, incremental: bool) -> Rows:
         if self.class_weight is None:
             return rows
-        if incremental is not None:
-            known = getattr(self, "_class_weights", None) if incremental else None
-            before = ClassWeights.none_seen(self.class_weight, self._labels) if known is None else known
-            self._class_weights = before.after(rows.y)
-        weights = self._class_weights.of(rows.y).astype(rows.X.dtype)
-        return Rows(rows.X, rows.y, weights if rows.weights is None else weights * rows.weights, rows.labels)
+        known = getattr(self, "_class_weights", None) if incremental else None
+        before = ClassWeights.none_seen(self.class_weight, self._labels) if known is None else known
+        self._class_weights = before.after(rows.y)
+        weights = self._class_weights.of(rows.y) * (1 if rows.weights is None else rows.weights)
+        return replace(rows, weights=as_weights(weights, len(rows), rows.X.dtype, "sample_weight by class_weight"))
 
     def _output(self) -> str:
         return "softmax" if self._labels.kind == "multiclass" else "logistic"

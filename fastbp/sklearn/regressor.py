@@ -92,7 +92,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
         """Train on X (n, n_features), dense or CSR, and y, (n,) or (n, n_outputs), dense or sparse; returns self.
 
         X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True sets
-        validation_fraction aside.
+        validation_fraction aside, with its sample_weight. best_validation_score_ is score(X_val, y_val,
+        sample_weight_val) of the best epoch.
         """
         fitted: MLPRegressor = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return fitted

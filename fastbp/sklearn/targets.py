@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils import column_or_1d
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+
+from fastbp.validation import nonnegative_float
 
 Array = NDArray[Any]
 
@@ -86,8 +87,8 @@ class ClassWeights:
                 f"class_weight must be 'balanced' or a dict, for {len(labels.classes)} labels a list of one dict for "
                 f"each, got {class_weight!r}"
             )
-        weights = [compute_class_weight(dict(g), classes=c, y=c) for g, c in zip(given, classes, strict=True)]
-        return cls(class_weight, counts, weights)
+        names = [f"class_weight[{j}]" for j in range(len(classes))] if several else ["class_weight"]
+        return cls(class_weight, counts, list(map(weights_of, classes, given, names)))
 
     def after(self, encoded: Array) -> "ClassWeights":
         """With these examples counted, too."""
@@ -110,6 +111,15 @@ class ClassWeights:
         factors = [weights[column] for weights, column in zip(self.weights, columns(encoded), strict=True)]
         product: Array = np.prod(factors, axis=0)
         return product
+
+
+def weights_of(classes: Array, given: Mapping[Any, Any], name: str) -> Array:
+    """The given weight of each class, 1 if it has none. ValueError or TypeError names the entry that is wrong."""
+    known = classes.tolist()
+    strange = [key for key in given if key not in known]
+    if strange and not given.keys() >= set(known):  # all of them and more: as a part of the data may lack a class
+        raise ValueError(f"{name} must name classes of y, {known}, got {strange[0]!r}")
+    return np.array([nonnegative_float(f"{name}[{key!r}]", given.get(key, 1.0)) for key in known])
 
 
 def dense(y: Any) -> Array:
