@@ -33,11 +33,12 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     training, or one share for each hidden layer. class_weight: "balanced", a dict {class: weight}, or a list of dicts
     for several labels; as in `fastbp.Model.fit`, it multiplies the sample_weight of the rows trained on, never that of
     validation data; "balanced" counts the rows trained on, with partial_fit those of all calls. scoring: what early
-    stopping looks at: None for accuracy, "loss", or any scorer of scikit-learn. initial: a name of fastbp's initial
-    weights, or (coefs, intercepts) in the shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or
-    float64. n_threads: None for what pays, within joblib's share. callbacks: functions of a `fastbp.State`, called
-    after each epoch, or `fastbp.Callback` objects; one that returns True stops the training; scikit-learn's own go
-    through set_callbacks. verbose="progress": a bar instead of lines.
+    stopping looks at: None for accuracy, "loss", or any scorer of scikit-learn, which gets the classes of the training
+    data if its function takes `labels`. initial: a name of fastbp's initial weights, or (coefs, intercepts) in the
+    shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64. n_threads: None for what pays,
+    within joblib's share. callbacks: functions of a `fastbp.State`, called after each epoch, or `fastbp.Callback`
+    objects; one that returns True stops the training; scikit-learn's own go through set_callbacks. verbose="progress":
+    a bar instead of lines.
 
     After fit, model_ is the fastbp Model, of whose parameters coefs_ and intercepts_ are live views. With a
     validation set (early_stopping, or X_val and y_val) validation_loss_curve_ holds its loss after each epoch.
@@ -146,7 +147,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def _set_labels(self, labels: Labels, sparse: bool = False) -> None:
         self._labels, self.classes_ = labels, labels.classes
-        self._sparse_y = sparse and labels.kind == "multilabel-indicator"
+        self._sparse_y = sparse and labels.several
         self.n_outputs_ = labels.n_outputs
 
     def _targets(self, y: Any, incremental: bool | None) -> tuple[Array, Array]:

@@ -62,7 +62,7 @@ def to_sklearn(estimator: Any, kind: type) -> Any:
         estimator._model()
         take(converted, estimator)
         if hasattr(estimator, "classes_"):
-            several = estimator._labels.kind == "multilabel-indicator"
+            several = estimator._labels.several
             converted._label_binarizer = LabelBinarizer().fit(
                 np.eye(len(estimator.classes_), dtype=int) if several else estimator.classes_
             )

@@ -38,9 +38,14 @@ class Labels:
         """One label of these classes for each example."""
         return cls("binary" if len(classes) <= 2 else "multiclass", classes)
 
+    @property
+    def several(self) -> bool:
+        """Whether an example has several labels, not one class."""
+        return self.kind == "multilabel-indicator"
+
     def check(self, y: Array, name: str) -> None:
         """ValueError unless y has one label for each example, or a column for each of several."""
-        columns = (len(self.classes),) if self.kind == "multilabel-indicator" else ()
+        columns = (len(self.classes),) if self.several else ()
         if y.shape[1:] != columns:
             expected = f"(n, {columns[0]}), 0 and 1 for each label" if columns else "(n,), one class for each example"
             raise ValueError(f"{name} must have shape {expected}, got shape {y.shape}")
@@ -52,13 +57,17 @@ class Labels:
 
     def encode(self, y: Array) -> Array:
         """Class numbers (n,) for one label each, else 0 and 1, (n, labels)."""
-        if self.kind == "multilabel-indicator":
+        if self.several:
             return (y != 0).astype(np.int8)
         return np.searchsorted(self.classes, y)
 
+    def indicators(self, encoded: Array) -> Array:
+        """Whether each example has each class or label: (n, classes)."""
+        return encoded == 1 if self.several else encoded[:, np.newaxis] == np.arange(len(self.classes))
+
     def decode(self, outputs: Array) -> Array:
         """The labels that outputs (n, n_outputs) of a network mean."""
-        if self.kind == "multilabel-indicator":
+        if self.several:
             return (outputs > 0.5).astype(int)
         if self.kind == "binary":
             return self.classes[(outputs.ravel() > 0.5).astype(int) * (len(self.classes) - 1)]
@@ -76,7 +85,7 @@ class ClassWeights:
     @classmethod
     def none_seen(cls, class_weight: Any, labels: Labels) -> "ClassWeights":
         """Before the first example; ValueError if class_weight does not suit the labels."""
-        several = labels.kind == "multilabel-indicator"
+        several = labels.several
         classes = [np.array([0, 1])] * len(labels.classes) if several else [labels.classes]
         counts = [np.zeros(len(names), np.int64) for names in classes]
         if isinstance(class_weight, str):
