@@ -214,7 +214,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             return np.log(probabilities, out=probabilities)
 
     def decision_function(self, X: Any) -> Array:
-        """The outputs z before their activation: (n,) for two classes, else (n, classes or labels)."""
+        """The outputs z before their activation: (n,) for two classes, else (n, classes or labels).
+
+        Two classes: log p / (1 - p) of classes_[1], positive where predict gives it; each of several labels likewise.
+        More classes: log p up to a number for each row, so that a column does not order the rows as its p does.
+        scikit-learn's own MLPClassifier has no decision_function. Where there is one CalibratedClassifierCV and the
+        scorers roc_auc, average_precision and top_k_accuracy take it, not predict_proba; a subclass with
+        `decision_function = None` lets them take predict_proba.
+        """
         z = self._outputs(self._inputs(X), raw=True)
         return z.ravel() if self.n_outputs_ == 1 else z
 
