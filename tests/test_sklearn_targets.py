@@ -13,6 +13,7 @@ from sklearn import neural_network as theirs
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
+from sklearn.utils.class_weight import compute_sample_weight
 
 from fastbp.sklearn import MLPClassifier, MLPRegressor, from_sklearn
 from fastbp.sklearn.networks import drawn
@@ -194,6 +195,17 @@ def test_class_weights_name_classes_and_are_numbers():
     every = MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 3}).fit(X, CLASS)
     assert same(every, MLPClassifier(**SMALL, class_weight={np.int64(1): 2, 2.0: 3}).fit(X, CLASS))
     assert same(every, MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 3, 7: 4}).fit(X, CLASS))  # a fold lacks 7
+
+
+def test_class_weights_may_change_from_call_to_call():
+    changed, plain = (MLPClassifier(**SMALL, class_weight=w).fit(X, CLASS) for w in ({0: 3}, {0: 3}))
+    changed.set_params(class_weight={1: 9}).partial_fit(X, CLASS)
+    plain.set_params(class_weight=None).partial_fit(X, CLASS, np.where(CLASS == 1, 9.0, 1.0))
+    assert same(changed, plain)
+    changed.set_params(class_weight=None).fit(X, CLASS > 0)  # other classes: those of before do not count
+    plain = pickle.loads(pickle.dumps(changed))
+    changed.set_params(class_weight="balanced").partial_fit(X, CLASS > 0)
+    assert same(changed, plain.partial_fit(X, CLASS > 0, compute_sample_weight("balanced", CLASS > 0)))
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

@@ -47,6 +47,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     loss = "log_loss"
     _sparse_y = False
+    _class_weights: ClassWeights | None = None
     _parameter_constraints = CONSTRAINTS | {"class_weight": [StrOptions({"balanced"}), dict, list, None]}
 
     def __init__(
@@ -147,7 +148,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def _set_labels(self, labels: Labels, sparse: bool = False) -> None:
         self._labels, self.classes_ = labels, labels.classes
-        self._sparse_y = sparse and labels.several
+        self._sparse_y, self._class_weights = sparse and labels.several, None
         self.n_outputs_ = labels.n_outputs
 
     def _targets(self, y: Any, incremental: bool | None) -> tuple[Array, Array]:
@@ -175,8 +176,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _weighted(self, rows: Rows, incremental: bool) -> Rows:
         if self.class_weight is None:
             return rows
-        known = getattr(self, "_class_weights", None) if incremental else None
-        before = ClassWeights.none_seen(self.class_weight, self._labels) if known is None else known
+        before, known = ClassWeights.none_seen(self.class_weight, self._labels), self._class_weights
+        if incremental and known is not None:
+            before = replace(before, counts=known.counts)
         self._class_weights = before.after(rows.y)
         weights = self._class_weights.of(rows.y) * (1 if rows.weights is None else rows.weights)
         return replace(rows, weights=as_weights(weights, len(rows), rows.X.dtype, "sample_weight by class_weight"))
