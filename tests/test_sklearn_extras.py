@@ -13,7 +13,9 @@ import pandas
 import sklearn
 from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import make_scorer, mean_absolute_error
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -101,6 +103,27 @@ def test_decision_function_is_the_output_before_its_activation():
     many = MLPClassifier(**CLASSES).fit(DIGITS, DIGIT)
     z = np.exp(many.decision_function(DIGITS))
     np.testing.assert_allclose(z / z.sum(axis=1, keepdims=True), many.predict_proba(DIGITS))
+    labels = MLPClassifier(**CLASSES).fit(MANY, LABELS)
+    np.testing.assert_allclose(1 / (1 + np.exp(-labels.decision_function(MANY))), labels.predict_proba(MANY))
+    np.testing.assert_array_equal(labels.decision_function(MANY) > 0, labels.predict(MANY))
+    np.testing.assert_array_equal(binary.decision_function(DIGITS) > 0, binary.predict(DIGITS))
+
+
+class Probabilities(MLPClassifier):
+    decision_function = None
+
+
+def test_calibration_takes_the_decision_function_and_of_a_subclass_without_it_the_probabilities():
+    for y in (DIGIT > 4, DIGIT):
+        for kind, outputs in ((MLPClassifier, "decision_function"), (Probabilities, "predict_proba")):
+            fitted = kind(**CLASSES).fit(DIGITS, y)
+            (calibrated,) = CalibratedClassifierCV(FrozenEstimator(fitted)).fit(DIGITS, y).calibrated_classifiers_
+            columns = getattr(fitted, outputs)(DIGITS)
+            columns = columns if y is DIGIT else columns.reshape(240, -1)[:, -1:]
+            expected = np.transpose([c.predict(z) for c, z in zip(calibrated.calibrators, columns.T, strict=True)])
+            expected = expected / expected.sum(axis=1, keepdims=True) if y is DIGIT else expected
+            found = calibrated.predict_proba(DIGITS)
+            np.testing.assert_allclose(found if y is DIGIT else found[:, 1:], expected)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])

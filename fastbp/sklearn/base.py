@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp import Activation, Model
 from fastbp.initial import NAMES
@@ -24,7 +24,7 @@ from fastbp.sklearn.epochs import Epochs
 from fastbp.sklearn.gradients import input_gradient
 from fastbp.sklearn.lbfgs import minimise
 from fastbp.sklearn.split import Rows, split
-from fastbp.validation import floating_dtype
+from fastbp.validation import as_weights, floating_dtype
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -115,16 +115,19 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"dropout must be 0 with solver='lbfgs', got {self.dropout!r}")
         if (validation[0] is None) != (validation[1] is None):
             raise ValueError("X_val and y_val must be given together")
+        if validation[0] is None and validation[2] is not None:
+            raise ValueError("sample_weight_val needs X_val and y_val")
         hidden = networks.hidden_sizes(self)
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         rows = self._rows(X, y, sample_weight, incremental, first)
         sizes = [rows.X.shape[1], *hidden, self.n_outputs_]
-        held_out = None if validation[0] is None else self._validation(*validation)
+        held_out = None if validation[0] is None else self._rows(*validation, incremental=None, reset=False)
         rng = self._random_state = check_random_state(self.random_state)
         going_on = incremental and hasattr(self, "_optimizer")
         model = self._model_to_train(sizes, rows.X.dtype, rng, first, going_on)
         if self.early_stopping and held_out is None and self._is_stochastic():
             rows, held_out = split(self, rows, rng)
+        rows = self._weighted(rows, incremental)
         if not going_on:
             model.seed = int(rng.randint(networks.MOST))
         self._use(model)
@@ -135,24 +138,19 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
                 minimise(self, model, rows, held_out)
         return self
 
-    def _rows(self, X: Any, y: Any, sample_weight: ArrayLike | None, incremental: bool, reset: bool) -> Rows:
+    def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool | None, reset: bool) -> Rows:
+        """Checked examples, in the form that the Model wants. incremental None: a validation set."""
         X, y = validate_data(
             self, X, y, accept_sparse="csr", multi_output=True, dtype=self._dtypes(), reset=reset, **self._y_checks
         )
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=X.dtype)
         targets, labels = self._targets(y, incremental)
-        return self._weighted(Rows(X, targets, weights, labels), incremental)
+        if isinstance(sample_weight, Real):
+            sample_weight = np.full(X.shape[0], sample_weight)
+        name = "sample_weight_val" if incremental is None else "sample_weight"
+        return Rows(X, targets, as_weights(sample_weight, X.shape[0], X.dtype, name), labels)
 
-    def _validation(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Rows:
-        """The given validation set, in the form of the training data."""
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", multi_output=True, dtype=self._dtypes(), reset=False, **self._y_checks
-        )
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=X.dtype)
-        targets, labels = self._targets(y, incremental=None)
-        return self._weighted(Rows(X, targets, weights, labels), incremental=None)
-
-    def _weighted(self, rows: Rows, incremental: bool | None) -> Rows:
+    def _weighted(self, rows: Rows, incremental: bool) -> Rows:
+        """The rows to train on, weighted by their classes, too."""
         return rows
 
     def _dtypes(self) -> Any:

@@ -1,12 +1,13 @@
 """MLPClassifier."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix, issparse
 from sklearn import neural_network
 from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
@@ -14,7 +15,8 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from fastbp.sklearn.base import CONSTRAINTS, Perceptron, whole_or_not_at_all
 from fastbp.sklearn.convert import to_sklearn
 from fastbp.sklearn.split import Rows
-from fastbp.sklearn.targets import ClassWeights, Labels
+from fastbp.sklearn.targets import ClassWeights, Labels, dense
+from fastbp.validation import as_weights
 
 Array = NDArray[Any]
 
@@ -24,17 +26,19 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     All parameters, methods and attributes of scikit-learn's, with the same defaults and meaning, and besides:
 
-    activation: any activation of fastbp, or a list of one for each hidden layer. solver: any optimizer of fastbp by
-    its name (at learning_rate_init, otherwise with its own defaults) or as an object (with its own learning rate).
+    activation: any activation of fastbp, or a list of one for each hidden layer. solver: any optimizer of fastbp by its
+    name (at learning_rate_init, otherwise with its own defaults) or as an object (with its own learning rate).
     learning_rate: any schedule of fastbp, too, by its name (from learning_rate_init, over max_iter epochs) or as an
     object, for any solver by name but lbfgs. dropout: the share of hidden units that each example leaves out in
     training, or one share for each hidden layer. class_weight: "balanced", a dict {class: weight}, or a list of dicts
-    for several labels; with partial_fit "balanced" counts all examples seen so far. scoring: what early stopping looks
-    at: None for accuracy, "loss", or any scorer of scikit-learn. initial: a name of fastbp's initial weights, or
-    (coefs, intercepts) in the shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64.
-    n_threads: None for what pays, within joblib's share. callbacks: functions of a `fastbp.State`, called after each
-    epoch, or `fastbp.Callback` objects; one that returns True stops the training; scikit-learn's own go through
-    set_callbacks. verbose="progress": a bar instead of lines.
+    for several labels; as in `fastbp.Model.fit`, it multiplies the sample_weight of the rows trained on, never that of
+    validation data; "balanced" counts the rows trained on, with partial_fit those of all calls. scoring: what early
+    stopping looks at: None for accuracy, "loss", or any scorer of scikit-learn, which gets the classes of the training
+    data if its function takes `labels`. initial: a name of fastbp's initial weights, or (coefs, intercepts) in the
+    shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64. n_threads: None for what pays,
+    within joblib's share. callbacks: functions of a `fastbp.State`, called after each epoch, or `fastbp.Callback`
+    objects; one that returns True stops the training; scikit-learn's own go through set_callbacks. verbose="progress":
+    a bar instead of lines.
 
     After fit, model_ is the fastbp Model, of whose parameters coefs_ and intercepts_ are live views. With a
     validation set (early_stopping, or X_val and y_val) validation_loss_curve_ holds its loss after each epoch.
@@ -42,6 +46,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     """
 
     loss = "log_loss"
+    _sparse_y = False
+    _class_weights: ClassWeights | None = None
     _parameter_constraints = CONSTRAINTS | {"class_weight": [StrOptions({"balanced"}), dict, list, None]}
 
     def __init__(
@@ -94,8 +100,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     ) -> "MLPClassifier":
         """Train on X (n, n_features), dense or CSR, and y: (n,) classes, or (n, labels) of 0 and 1; returns self.
 
+        A sparse y means the same as a dense one, but predict is sparse then, too, as in scikit-learn.
         X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True sets
-        validation_fraction aside.
+        validation_fraction aside, with its sample_weight. best_validation_score_ is score(X_val, y_val,
+        sample_weight_val) of the best epoch: class_weight counts for the rows trained on alone.
         """
         fitted: MLPClassifier = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return fitted
@@ -116,27 +124,31 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     ) -> "MLPClassifier":
         """One epoch on X and y, from the state that the calls before have left; returns self.
 
-        classes: all that will ever come, needed in the first call. With early_stopping=True each call is judged on
-        X_val, y_val, and stopped_ tells whether n_iter_no_change calls have brought nothing; the best weights are
-        back then.
+        classes: all that will ever come, needed in the first call; for several labels np.arange(labels), the numbers
+        of y's columns. With early_stopping=True each call is judged on X_val, y_val, and stopped_ tells whether
+        n_iter_no_change calls have brought nothing; the best weights are back then.
         """
-        if not hasattr(self, "classes_"):
-            if classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            self._set_labels(
-                Labels.of(y) if "multilabel" in type_of_target(y) else Labels.named(unique_labels(classes))
-            )
-        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+        if hasattr(self, "classes_"):
+            if classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
+                )
+        elif classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        elif "multilabel" not in type_of_target(y):
+            self._set_labels(Labels.named(unique_labels(classes)))
+        elif not np.array_equal(unique_labels(classes), np.arange(columns := np.shape(y)[1])):
             raise ValueError(
-                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
+                f"classes must be np.arange({columns}), the numbers of y's columns, for several labels, got {classes!r}"
             )
         fitted: MLPClassifier = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
         return fitted
 
     # --- targets ------------------------------------------------------------------------------------------------
 
-    def _set_labels(self, labels: Labels) -> None:
+    def _set_labels(self, labels: Labels, sparse: bool = False) -> None:
         self._labels, self.classes_ = labels, labels.classes
+        self._sparse_y, self._class_weights = sparse and labels.several, None
         self.n_outputs_ = labels.n_outputs
 
     def _targets(self, y: Any, incremental: bool | None) -> tuple[Array, Array]:
@@ -144,10 +156,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
         incremental None: a validation set, which need not have them all.
         """
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        sparse, y = issparse(y), dense(y)
         if not hasattr(self, "classes_") or (incremental is False and not self.warm_start):
-            self._set_labels(Labels.of(y))
+            self._set_labels(Labels.of(y), sparse)
         else:
             classes = unique_labels(y)
             if self.warm_start and incremental is not None and set(classes) != set(self.classes_):
@@ -159,18 +170,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                 raise ValueError(
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
                 )
+            self._labels.check(y, "y_val" if incremental is None else "y")
         return self._labels.encode(y), y
 
-    def _weighted(self, rows: Rows, incremental: bool | None) -> Rows:
-        """The rows with class_weight in their weights. incremental None: a validation set, which is not counted."""
+    def _weighted(self, rows: Rows, incremental: bool) -> Rows:
         if self.class_weight is None:
             return rows
-        if incremental is not None:
-            known = getattr(self, "_class_weights", None) if incremental else None
-            before = ClassWeights.none_seen(self.class_weight, self._labels) if known is None else known
-            self._class_weights = before.after(rows.y)
-        weights = self._class_weights.of(rows.y).astype(rows.X.dtype)
-        return Rows(rows.X, rows.y, weights if rows.weights is None else weights * rows.weights, rows.labels)
+        before, known = ClassWeights.none_seen(self.class_weight, self._labels), self._class_weights
+        if incremental and known is not None:
+            before = replace(before, counts=known.counts)
+        self._class_weights = before.after(rows.y)
+        weights = self._class_weights.of(rows.y) * (1 if rows.weights is None else rows.weights)
+        return replace(rows, weights=as_weights(weights, len(rows), rows.X.dtype, "sample_weight by class_weight"))
 
     def _output(self) -> str:
         return "softmax" if self._labels.kind == "multiclass" else "logistic"
@@ -188,9 +199,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     # --- predictions --------------------------------------------------------------------------------------------
 
-    def predict(self, X: Any) -> Array:
-        """The classes of X: (n,), or (n, labels) of 0 and 1."""
-        return self._meant(self._outputs(self._inputs(X)))
+    def predict(self, X: Any) -> Any:
+        """The classes of X: (n,), or (n, labels) of 0 and 1, a csr_matrix if y was sparse in fit."""
+        labels = self._meant(self._outputs(self._inputs(X)))
+        return csr_matrix(labels) if self._sparse_y else labels
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, (n, classes), in the order of classes_."""
@@ -204,7 +216,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             return np.log(probabilities, out=probabilities)
 
     def decision_function(self, X: Any) -> Array:
-        """The outputs z before their activation: (n,) for two classes, else (n, classes or labels)."""
+        """The outputs z before their activation: (n,) for two classes, else (n, classes or labels).
+
+        Two classes: log p / (1 - p) of classes_[1], positive where predict gives it; each of several labels likewise.
+        More classes: log p up to a number for each row, so that a column does not order the rows as its p does.
+        scikit-learn's own MLPClassifier has no decision_function. Where there is one CalibratedClassifierCV and the
+        scorers roc_auc, average_precision and top_k_accuracy take it, not predict_proba; a subclass with
+        `decision_function = None` lets them take predict_proba.
+        """
         z = self._outputs(self._inputs(X), raw=True)
         return z.ravel() if self.n_outputs_ == 1 else z
 

@@ -34,7 +34,8 @@ def from_sklearn(estimator: Any, kind: Any) -> Any:
         if hasattr(converted, "classes_"):
             several = converted.out_activation_ == "logistic" and converted.n_outputs_ > 1
             classes = converted.classes_
-            converted._set_labels(Labels("multilabel-indicator", classes) if several else Labels.named(classes))
+            labels = Labels("multilabel-indicator", classes) if several else Labels.named(classes)
+            converted._set_labels(labels, estimator._label_binarizer.sparse_input_)
         converted._model()
     return converted
 
@@ -61,10 +62,11 @@ def to_sklearn(estimator: Any, kind: type) -> Any:
         estimator._model()
         take(converted, estimator)
         if hasattr(estimator, "classes_"):
-            several = estimator._labels.kind == "multilabel-indicator"
+            several = estimator._labels.several
             converted._label_binarizer = LabelBinarizer().fit(
                 np.eye(len(estimator.classes_), dtype=int) if several else estimator.classes_
             )
+            converted._label_binarizer.sparse_input_ = estimator._sparse_y
     return converted
 
 

@@ -70,6 +70,7 @@ class Epochs:
             e.validation_scores_, e.best_validation_score_ = [], -np.inf
         if self.judge is not None and e.validation_loss_curve_ is None:
             e.validation_loss_curve_ = []
+            self.judge.check()
         for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
             value = getattr(e, name)
             setattr(e, name, None if value is None else list(value))
@@ -86,7 +87,7 @@ class Epochs:
                     self._train()
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-        if self.diverged and not e.early_stopping:
+        if self.diverged and (not e.early_stopping or e.best_validation_score_ == -np.inf):
             raise ValueError(solvers.NOT_FINITE)
         if not self.once and not e.stopped_ and e.n_iter_ == e.max_iter:
             warnings.warn(
@@ -96,6 +97,10 @@ class Epochs:
                 stacklevel=2,
             )
         if e.early_stopping and (e.stopped_ or not self.once):
+            if e.validation_scores_ and e.best_validation_score_ == -np.inf:
+                raise ValueError(
+                    f"scoring={e.scoring!r} must be finite after some epoch, got {e.validation_scores_[-1]}"
+                )
             self.model.parameters = e._best_parameters
         self.told.close(self._state)
 
@@ -187,7 +192,7 @@ class Epochs:
         score = judge.score(loss)
         e.validation_scores_.append(score)
         self._say(f"Validation score: {score:f}")
-        self._count(better=not score < e.best_validation_score_ + e.tol)
+        self._count(better=score >= e.best_validation_score_ + e.tol)  # a NaN is not
         if score > e.best_validation_score_:
             e.best_validation_score_ = score
             e._best_parameters = self.model.parameters.copy()

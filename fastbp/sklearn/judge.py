@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import get_scorer
 
 from fastbp.sklearn import solvers
+from fastbp.sklearn.scoring import Scorer
 from fastbp.sklearn.split import Rows
 
 
@@ -15,6 +15,8 @@ class Judge:
     def __init__(self, estimator: Any, rows: Rows) -> None:
         self.estimator, self.rows = estimator, rows
         self.loss_of = solvers.LossInSklearnTerms(estimator, rows)
+        by_scorer = estimator.early_stopping and estimator.scoring not in (None, "loss")
+        self.scorer = Scorer(estimator, rows) if by_scorer else None
 
     @property
     def data(self) -> tuple[Any, ...]:
@@ -22,16 +24,16 @@ class Judge:
         rows = self.rows
         return (rows.X, rows.y) if rows.weights is None else (rows.X, rows.y, rows.weights)
 
+    def check(self) -> None:
+        """ValueError if the rows have no score, whatever the network."""
+        if self.scorer is not None:
+            self.scorer.check()
+
     def score(self, loss: float) -> float:
         """The larger, the better: -loss, a scorer's, or what scikit-learn's estimators take; NaN after divergence."""
         e, rows = self.estimator, self.rows
         if not np.isfinite(loss):
             return np.nan
-        if e.scoring == "loss":
-            return -loss
-        if e.scoring is None:
-            return e._score_of(rows.labels, e._outputs(rows.X), rows.weights)
-        unnamed = object.__new__(type(e))  # X has lost its column names
-        vars(unnamed).update({name: value for name, value in vars(e).items() if name != "feature_names_in_"})
-        weights = {} if rows.weights is None else {"sample_weight": rows.weights}
-        return float(get_scorer(e.scoring)(unnamed, rows.X, rows.labels, **weights))
+        if self.scorer is not None:
+            return self.scorer()
+        return -loss if e.scoring == "loss" else e._score_of(rows.labels, e._outputs(rows.X), rows.weights)

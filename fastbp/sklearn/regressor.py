@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 from numpy.typing import ArrayLike, NDArray
 from sklearn import neural_network
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -13,6 +12,7 @@ from fastbp import Huber, Loss, Quantile
 from fastbp.metrics import r2
 from fastbp.sklearn.base import CONSTRAINTS, Perceptron, whole_or_not_at_all
 from fastbp.sklearn.convert import to_sklearn
+from fastbp.sklearn.targets import dense
 
 Array = NDArray[Any]
 
@@ -89,10 +89,11 @@ class MLPRegressor(RegressorMixin, Perceptron):
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
     ) -> "MLPRegressor":
-        """Train on X (n, n_features), dense or CSR, and y, (n,) or (n, n_outputs); returns self.
+        """Train on X (n, n_features), dense or CSR, and y, (n,) or (n, n_outputs), dense or sparse; returns self.
 
         X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True sets
-        validation_fraction aside.
+        validation_fraction aside, with its sample_weight. best_validation_score_ is score(X_val, y_val,
+        sample_weight_val) of the best epoch.
         """
         fitted: MLPRegressor = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return fitted
@@ -120,8 +121,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     def _targets(self, y: Any, incremental: bool | None) -> tuple[Array, Array]:
         """(y for the Model, y). incremental None: a validation set."""
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        y = dense(y)
         if isinstance(self.loss, str) and self.loss == "poisson" and (y < 0).any():
             raise ValueError("y must not be negative with loss='poisson', got negative values")
         outputs = 1 if y.ndim == 1 else y.shape[1]

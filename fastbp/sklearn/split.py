@@ -44,4 +44,8 @@ def split(estimator: Any, rows: Rows, rng: np.random.RandomState) -> tuple[Rows,
     )
     if len(held_out) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-    return rows.at(train), rows.at(held_out)
+    parts = rows.at(train), rows.at(held_out)
+    for part, which in zip(parts, ("to train on", "held out by validation_fraction"), strict=True):
+        if not part.total_weight:
+            raise ValueError(f"sample_weight must not be all zero for the rows {which}")
+    return parts
