@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import ir
 
 from fastbp.bench.cases import Array
-from fastbp.core import activations, elementary, losses, optimizers, transpose
+from fastbp.core import activations, elementary, losses, optimizers, packed, transpose
 from fastbp.core import table as slots
 from fastbp.core.compile import INT, POINTERS, VOID, Kernel, call, kernel, lanes_of, wide_vectors
 from fastbp.core.memory import every, fill, store
@@ -41,16 +41,16 @@ class Work:
     operations: float
     arrays: Any = None
 
-    def seconds(self, at_least: float = 1e-3) -> float:
-        """Of one call, the average of as many as take about `at_least` seconds."""
+    def seconds(self, at_least: float = 1e-3) -> tuple[float, float]:
+        """(wall, CPU) of one call, the average of as many as take about `at_least` seconds."""
         times = 1
         while True:
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             repeat(times, self.address, self.arguments)
-            elapsed = time.perf_counter() - start
-            if elapsed > 0.5 * at_least:
-                return elapsed / times
-            times = max(2 * times, int(times * at_least / max(elapsed, 1e-7)))
+            elapsed = time.perf_counter() - start[0], time.process_time() - start[1]
+            if elapsed[1] > 0.5 * at_least:
+                return elapsed[0] / times, elapsed[1] / times
+            times = max(2 * times, int(times * at_least / max(elapsed[1], 1e-7)))
 
 
 @numba.njit
@@ -115,11 +115,22 @@ def square_network(width: int, dtype: str) -> Array:
 
 
 def dense(width: int, dtype: str, which: str) -> Work:
-    """forward and deltas: EXAMPLES rows, sums over width; weights: width rows, sums over EXAMPLES."""
+    """forward and deltas: EXAMPLES rows, sums over width; weights: width rows, sums over EXAMPLES.
+
+    The forward sum reads packed weights where training does.
+    """
     net, stride = square_network(width, dtype), stride_of(width, np.dtype(dtype).itemsize)
     zeros, a, out = (numbers(stride * max(width, EXAMPLES), dtype, seed) for seed in range(3))
     zeros[:] = 0
     v = numbers(stride * max(width, EXAMPLES), dtype, 3)
+    operations = 2.0 * EXAMPLES * width * width
+    if which == "forward" and packed.is_packed(width, out.itemsize):
+        v = numbers(packed.packed_size(width, width, out.itemsize), dtype, 3)
+        arguments = (
+            net[slots.NET_PANELS :].ctypes.data, out.ctypes.data, stride, zeros.ctypes.data, a.ctypes.data, stride,
+            v.ctypes.data, width, 0, EXAMPLES, width, width,
+        )  # fmt: skip
+        return Work(int(net[slots.NET_PACKED_DENSE]), arguments, operations, (net, zeros, a, out, v))
     v_row = width if which == "forward" else stride
     rows, terms, s_row, s_sum = EXAMPLES, width, stride, 1
     if which == "weights":
@@ -129,7 +140,7 @@ def dense(width: int, dtype: str, which: str) -> Work:
         net[slots.NET_PANELS :].ctypes.data, out.ctypes.data, c_row, 0, zeros.ctypes.data, 0, a.ctypes.data, s_row,
         s_sum, v.ctypes.data, v_row, rows, width, terms,
     )  # fmt: skip
-    return Work(int(net[slots.NET_DENSE]), arguments, 2.0 * EXAMPLES * width * width, (net, zeros, a, out, v))
+    return Work(int(net[slots.NET_DENSE]), arguments, operations, (net, zeros, a, out, v))
 
 
 def transposed(width: int, dtype: str) -> Work:

@@ -21,6 +21,11 @@ SPECIAL = [  # with a loss, a dtype or an optimizer of their own
 ]
 
 
+def odd_widths(dtype: str) -> list[Case]:
+    """Layers whose rows do not end at cache lines."""
+    return [Case("K", (64, 300, 300, 6), 192, dtype=dtype).with_steps()]
+
+
 def table(loss: str, dtype: str, optimizer: str) -> list[Case]:
     """The rows of the training table, under these conditions."""
     shapes = [replace(case, loss=loss, dtype=dtype, optimizer=optimizer).with_steps() for case in SHAPES]

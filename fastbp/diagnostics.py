@@ -40,7 +40,7 @@ class Trace:
         self.work = aligned_zeros(self.capacity * int(net[slots.NET_ROW]), theta.dtype)
         self.zeros = aligned_zeros(int(net[slots.NET_WIDEST]), theta.dtype)
         backprop.forward(size).ctypes(
-            net.ctypes.data, theta.ctypes.data, self.zeros.ctypes.data, X.ctypes.data, X.shape[1], 0,
+            net.ctypes.data, theta.ctypes.data, 0, self.zeros.ctypes.data, X.ctypes.data, X.shape[1], 0,
             self.work.ctypes.data, self.capacity, 0, self.n, 1,
         )  # fmt: skip
 

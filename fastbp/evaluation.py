@@ -29,6 +29,9 @@ PIECES = 16
 UNIT = 24
 """Rows of the tallest tile, so that only the last piece has a rest."""
 
+PACKED_ROWS = 256
+"""Rows from which on a copy of the weights costs little beside their sums."""
+
 _memory = threading.local()
 
 
@@ -49,6 +52,16 @@ def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, i
     return cut(rows, math.ceil(piece / UNIT) * UNIT)
 
 
+def packed_weights(net: NDArray[np.int64], theta: Array, rows: int) -> Array | None:
+    """The copy of wide and odd layers' weights that the forward sums read; None where it does not pay."""
+    count = int(net[slots.NET_PACKED])
+    if not count or rows < PACKED_ROWS:
+        return None
+    out = aligned_zeros(count, theta.dtype)
+    embed.packed_weights(theta.itemsize).ctypes(address(net), address(out), address(theta))
+    return out
+
+
 def predict(
     network: Network, theta: Array, X: Array | Source, job: NDArray[np.int64] | None = None
 ) -> tuple[Array, bool]:
@@ -60,14 +73,17 @@ def predict(
     out = np.empty((len(X), network.n_outputs), theta.dtype)
     theta_at, out_at = address(theta), address(out)
     if len(X) == 1 and isinstance(X, np.ndarray):  # who asks for single rows counts microseconds
-        return out, not net.kernel(net.address, theta_at, out_at, address(X), 1, scratch(net.scratch))
+        return out, not net.kernel(net.address, theta_at, 0, out_at, address(X), 1, scratch(net.scratch))
+    weights = packed_weights(net.net, theta, len(X))
+    packed_at = 0 if weights is None else address(weights)
     out_row = network.n_outputs * theta.itemsize
 
     def part(begin: int, end: int) -> bool:
         if job is not None and job[slots.JOB_STOP]:
             return True
         x, memory = between(X, begin, end, theta.dtype), scratch(net.scratch)
-        return not net.kernel(net.address, theta_at, out_at + begin * out_row, address(x), end - begin, memory)
+        out_part = out_at + begin * out_row
+        return not net.kernel(net.address, theta_at, packed_at, out_part, address(x), end - begin, memory)
 
     return out, all(each(part, pieces(net.net, len(X), 2.0 * network.n_parameters)))
 
@@ -76,6 +92,8 @@ def total_cost(net: NDArray[np.int64], theta: Array, examples: Examples, job: ND
     """Σ_n w_n C_n; net is a training table. NaN if `job` is told to stop meanwhile."""
     kernel = embed.evaluate(theta.itemsize).ctypes
     size = int(workspace.inference_size(net)) * theta.itemsize
+    packed = packed_weights(net, theta, len(examples))
+    packed_at = 0 if packed is None else address(packed)
 
     def part(begin: int, end: int) -> float:
         if job is not None and job[slots.JOB_STOP]:
@@ -83,7 +101,7 @@ def total_cost(net: NDArray[np.int64], theta: Array, examples: Examples, job: ND
         X, y = between(examples.X, begin, end, theta.dtype), examples.y[begin:end]
         weights = 0 if examples.weights is None else address(examples.weights[begin:end])
         return float(kernel(
-            address(net), address(theta), address(X), address(y), weights, len(X), scratch(size)
+            address(net), address(theta), packed_at, address(X), address(y), weights, len(X), scratch(size)
         ))  # fmt: skip
 
     return sum(each(part, pieces(net, len(examples), 2.0 * theta.size)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core import activations, dense, narrow, transpose
+from fastbp.core import activations, dense, narrow, packed, transpose
 from fastbp.core import table as slots
 from fastbp.core.compile import lanes_of
 from fastbp.network import Network
@@ -55,6 +55,22 @@ def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, train
             layer[slots.LAYER_WT] = transposed
             transposed += n_out * stride_of(n_in, size)
     return at
+
+
+def fill_packed(network: Network, layers: NDArray[np.int64], size: int) -> dict[int, int]:
+    """Which layers have packed weights, and where; returns the header's entries for them."""
+    at = 0
+    for layer, (n_in, n_out) in zip(layers, pairwise(network.sizes), strict=True):
+        is_packed = packed.is_packed(n_out, size)
+        layer[slots.LAYER_PACKED] = at if is_packed else -1
+        at += packed.packed_size(n_in, n_out, size) * is_packed
+    if not at:
+        return {}
+    return {
+        slots.NET_PACKED: at,
+        slots.NET_PACK: packed.pack(size).address,
+        slots.NET_PACKED_DENSE: packed.packed_dense(size).address,
+    }
 
 
 def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[int, int]:

@@ -24,7 +24,7 @@ from fastbp.core import (
     workspace,
 )
 from fastbp.core import table as slots
-from fastbp.layers import fill_activations, fill_layout, fill_sums, stride_of
+from fastbp.layers import fill_activations, fill_layout, fill_packed, fill_sums, stride_of
 from fastbp.losses import AnyLoss, kernel_of, outputs_of
 from fastbp.network import Network
 
@@ -70,6 +70,7 @@ def embedded_table(
     net[slots.NET_PROCESS] = embed.process_stamp()
     net[slots.NET_NEEDED] = embed.needed(size).address
     net[slots.NET_PREDICT] = embed.predict(size).address
+    net[slots.NET_PREDICTIONS] = embed.predictions(size).address
     net[slots.NET_GRADIENT] = embed.gradient(size).address
     inference = inference_table(network, size)
     net[-slots.LAYER_SLOTS + slots.LAYER_FORWARD] = inference[-slots.LAYER_SLOTS + slots.LAYER_FORWARD]
@@ -89,7 +90,7 @@ class Inference(NamedTuple):
 def inference(network: Network, size: int) -> Inference:
     """The table for `predict` alone, for numbers of `size` bytes."""
     net = inference_table(network, size)
-    return Inference(net, address(net), int(workspace.inference_size(net)) * size, embed.predict(size).ctypes)
+    return Inference(net, address(net), int(workspace.inference_size(net)) * size, embed.predictions(size).ctypes)
 
 
 def inference_table(network: Network, size: int) -> NDArray[np.int64]:
@@ -147,6 +148,7 @@ def make_table(
     }
     if dropped:
         header |= {slots.NET_FACTORS: dropout.factors(size).address, slots.NET_DROP: dropout.drop(size).address}
+    header |= fill_packed(network, layers, size)
     if objective is not None:
         header |= fill_sums(network, layers, size) | training_header(network, size, objective, keep=keep)
         net.view(np.float64)[[slots.NET_L1, slots.NET_L2]] = objective.l1, objective.l2

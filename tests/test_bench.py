@@ -172,11 +172,15 @@ KERNELS = """
 
     for name, make in kernels.KERNELS.items():
         for dtype in ("float32", "float64"):
-            assert make(10, dtype).seconds(1e-6) > 0, name
+            assert min(make(10, dtype).seconds(1e-6)) > 0, name
     net, zeros, a, out, v = (work := kernels.KERNELS["forward sum"](10, "float32")).arrays
     work.seconds(1e-6)
     expected = a.reshape(-1, 16)[: kernels.EXAMPLES, :10] @ v[:100].reshape(10, 10)
     np.testing.assert_allclose(out.reshape(-1, 16)[: kernels.EXAMPLES, :10], expected, rtol=1e-5)
+    net, zeros, a, out, packed = (work := kernels.KERNELS["forward sum"](40, "float32")).arrays
+    work.seconds(1e-6)
+    expected = a.reshape(-1, 48)[: kernels.EXAMPLES, :40] @ packed.reshape(40, -1)[:, :40]
+    np.testing.assert_allclose(out.reshape(-1, 48)[: kernels.EXAMPLES, :40], expected, rtol=1e-5)
     print("done")
 """
 

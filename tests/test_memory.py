@@ -115,13 +115,13 @@ def test_fit_adds_the_arrays_of_training_and_at_most_30_MB(peaks, network):
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_the_workspace_is_the_activations_of_one_batch_and_the_transposed_weights(network):
+def test_the_workspace_is_the_activations_of_one_batch_and_the_transposed_and_packed_weights(network):
     sizes, _, options = network
     (n_inputs, *widths), batch = sizes, options["batch_size"]
     activations = batch * (n_inputs + 2 * sum(widths)) * 4  # a and ∂C/∂z of every neuron
     theta = Model(sizes).parameters.nbytes
     training = arrays_of_training(*network) - (2 if "optimizer" in options else 4) * theta
-    assert training < 1.3 * activations + 1.1 * theta + NOISE
+    assert training < 1.3 * activations + 2.1 * theta + NOISE
 
 
 @pytest.mark.parametrize("count", range(1, 40))

@@ -7,7 +7,7 @@ capacity * LAYER_Z + row * LAYER_STRIDE, and so on. Inputs are rows x_row apart.
 import functools
 
 from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, inline, kernel, lanes_of, wide_vectors
-from .memory import fill, first, load, shift, store
+from .memory import fill, first, floats_at, load, shift, store
 from .table import (
     HEADER,
     LAYER_A,
@@ -23,6 +23,7 @@ from .table import (
     LAYER_FORWARD,
     LAYER_IN,
     LAYER_OUT,
+    LAYER_PACKED,
     LAYER_PANELS,
     LAYER_SLOPED,
     LAYER_SLOTS,
@@ -39,6 +40,7 @@ from .table import (
     NET_FUSED,
     NET_LAYERS,
     NET_LOSS,
+    NET_PACKED_DENSE,
     NET_PANELS,
     NET_SUMS,
     NET_TRANSPOSE,
@@ -63,12 +65,13 @@ def forward(size):
     """z_j = Σ_k w_jk a_k + b_j, a_j = σ(z_j) for `rows` examples from `row` on, in all layers. Overwrites z and a.
 
     Where units are dropped, by factors that are there already, the next layer reads a_j f_j: see dropout.py.
-    With summed = 1 the first layer's z is there already; with activate_last = 0 the last layer stops at z.
+    With summed = 1 the first layer's z is there already; with activate_last = 0 the last layer stops at z. packed: the
+    address of packed weights, or 0.
     """
     P = POINTERS[size]
 
-    @kernel(VOID(INTEGERS, P, P, P, INT, INT, P, INT, INT, INT, INT), size)
-    def forward(net, theta, zeros, x, x_row, summed, work, capacity, row, rows, activate_last):
+    @kernel(VOID(INTEGERS, P, INT, P, P, INT, INT, P, INT, INT, INT, INT), size)
+    def forward(net, theta, packed, zeros, x, x_row, summed, work, capacity, row, rows, activate_last):
         for l in range(net[NET_LAYERS]):
             layer = layer_of(net, l)
             n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
@@ -79,7 +82,11 @@ def forward(size):
             activated = 0
             if l > 0 or summed == 0:
                 panels, activated = shift(layer, LAYER_PANELS), layer[LAYER_ACTIVATED]
-                call(net[NET_DENSE], panels, z, stride, 0, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
+                if packed != 0 and layer[LAYER_PACKED] >= 0:
+                    w = shift(floats_at(packed, size), layer[LAYER_PACKED])
+                    call(net[NET_PACKED_DENSE], panels, z, stride, b, x, x_row, w, n_in, 0, rows, n_out, n_in)
+                else:
+                    call(net[NET_DENSE], panels, z, stride, 0, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
             if layer[LAYER_FORWARD] and not activated and (l + 1 < net[NET_LAYERS] or activate_last):
                 call(layer[LAYER_FORWARD], a, z, rows, n_out, stride)
             x, x_row = a, stride

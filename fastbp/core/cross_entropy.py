@@ -80,9 +80,8 @@ def narrow_classes(size, columns):
 @inline
 def class_of(number, width):
     """The number as the index of one of `width` classes; -1 if it is none."""
-    if number >= 0.0 and number < width and number == math.floor(number):
-        return int(number)
-    return -1
+    index = int(number) if number >= 0.0 and number < width else -1
+    return index if index == number else -1
 
 
 @functools.cache

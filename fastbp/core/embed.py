@@ -12,7 +12,8 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from .backprop import layer_of
-from .compile import DOUBLE, INT, INTEGERS, POINTERS, call, call_int, inline, kernel, lanes_of, wide_vectors
+from .compile import DOUBLE, INT, INTEGERS, POINTERS, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
+from .cross_entropy import class_of
 from .memory import address_of, copy, doubles_at, floats_at, integers_at, not_finite, prefetch, rounded, shift, total
 from .table import (
     JOB_BATCH,
@@ -33,8 +34,11 @@ from .table import (
     LAYER_A,
     LAYER_DA,
     LAYER_DZ,
+    LAYER_IN,
     LAYER_OUT,
+    LAYER_PACKED,
     LAYER_STRIDE,
+    LAYER_W,
     LAYER_Z,
     NET_BLOCK,
     NET_CLASSES,
@@ -47,6 +51,8 @@ from .table import (
     NET_LOSS,
     NET_NEEDED,
     NET_OUTPUTS,
+    NET_PACK,
+    NET_PREDICTIONS,
     NET_PROCESS,
     NET_SIZE,
     NET_SPREAD,
@@ -61,17 +67,45 @@ from .workspace import ONE, divide, embedded_size, few_of, halves_of, job_size, 
 
 
 @functools.cache
+def packed_weights(size):
+    """Overwrites out (NET_PACKED): the packed weights of the layers that have them."""
+    P = POINTERS[size]
+
+    @kernel(VOID(INTEGERS, P, P), size)
+    def packed_weights(net, out, theta):
+        for l in range(net[NET_LAYERS]):
+            layer = layer_of(net, l)
+            if layer[LAYER_PACKED] >= 0:
+                packed, w, n_in = shift(out, layer[LAYER_PACKED]), shift(theta, layer[LAYER_W]), layer[LAYER_IN]
+                call(net[NET_PACK], packed, w, n_in, layer[LAYER_OUT], 0, n_in)
+
+    return packed_weights
+
+
+@functools.cache
 def predict(size):
+    """`predictions` for users' compiled code, whose workspace has no room for packed weights."""
+    P = POINTERS[size]
+
+    @kernel(INT(INTEGERS, P, P, P, INT, P), size)
+    def predict(net, theta, out, x, rows, workspace):
+        return call_int(net[NET_PREDICTIONS], net, theta, 0, out, x, rows, workspace)
+
+    return predict
+
+
+@functools.cache
+def predictions(size):
     """Overwrites out (rows, outputs): the last layer's a for the inputs x, a block of examples at a time.
 
-    Returns 1 if an input is NaN or infinite, else 0: found here the check is almost free, as the block comes to the
-    caches in any case.
+    packed: the address of packed weights, or 0. Returns 1 if an input is NaN or infinite, else 0: found here the check
+    is almost free, as the block comes to the caches in any case.
     """
     P = POINTERS[size]
     lanes = lanes_of(size)
 
-    @kernel(INT(INTEGERS, P, P, P, INT, P), size)
-    def predict(net, theta, out, x, rows, workspace):
+    @kernel(INT(INTEGERS, P, INT, P, P, INT, P), size)
+    def predictions(net, theta, packed, out, x, rows, workspace):
         wide_vectors()
         for i in range(net[NET_WIDEST]):
             workspace[i] = 0.0
@@ -84,21 +118,24 @@ def predict(size):
             count = minimum(block, rows - begin)
             inputs = shift(x, begin * n_in)
             bad |= not_finite(inputs, count * n_in, lanes)
-            call(net[NET_FORWARD], net, theta, zeros, inputs, n_in, 0, work, block, 0, count, 1)
+            call(net[NET_FORWARD], net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1)
             for n in range(count):
                 copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
         return bad
 
-    return predict
+    return predictions
 
 
 @functools.cache
 def evaluate(size):
-    """Returns Σ_n w_n C_n over the examples (weights: an address, or 0); one of weight 0 is absent."""
+    """Returns Σ_n w_n C_n over the examples (weights: an address, or 0); one of weight 0 is absent.
+
+    packed: the address of packed weights, or 0.
+    """
     P, lanes = POINTERS[size], lanes_of(size)
 
-    @kernel(DOUBLE(INTEGERS, P, P, P, INT, INT, P), size)
-    def evaluate(net, theta, x, y, weights, rows, workspace):
+    @kernel(DOUBLE(INTEGERS, P, INT, P, P, INT, INT, P), size)
+    def evaluate(net, theta, packed, x, y, weights, rows, workspace):
         wide_vectors()
         for i in range(net[NET_WIDEST]):
             workspace[i] = 0.0
@@ -120,7 +157,7 @@ def evaluate(size):
             count = minimum(block, rows - begin)
             w = shift(floats_at(weights, size), begin) if weights != 0 else one
             inputs = shift(x, begin * n_in)
-            call(net[NET_FORWARD], net, theta, zeros, inputs, n_in, 0, work, block, 0, count, 1 - fused)
+            call(net[NET_FORWARD], net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1 - fused)
             call(net[NET_LOSS], d, losses, spare, a, shift(y, begin * net[NET_TARGET_ROW]), w, int(weights != 0), count,
                  layer[LAYER_OUT], layer[LAYER_STRIDE], 1.0)  # fmt: skip
             for n in range(count if weights != 0 else 0):
@@ -140,12 +177,11 @@ def smooth(out, y, rows, columns, classes, kept, spread):
     """
     kept, spread = rounded(kept, out), rounded(spread, out)
     for n in range(rows):
-        index = y[n] if classes else 0.0
-        valid = index >= 0.0 and index < columns and index == math.floor(index)
+        index = class_of(y[n], columns) if classes else 0
         for j in range(columns):
             target = y[n * columns + j] if not classes else rounded(1.0 if index == j else 0.0, out)
             smoothed = rounded(rounded(target * kept, out) + spread, out)
-            out[n * columns + j] = smoothed if valid else rounded(math.nan, out)
+            out[n * columns + j] = smoothed if index >= 0 else rounded(math.nan, out)
 
 
 @functools.cache

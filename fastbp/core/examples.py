@@ -21,6 +21,7 @@ from .table import (
     JOB_ONE,
     JOB_ORDER,
     JOB_OUTCOME,
+    JOB_PACKED,
     JOB_REGION,
     JOB_REGION_SIZE,
     JOB_ROWS,
@@ -41,6 +42,7 @@ from .table import (
     LAYER_B,
     LAYER_IN,
     LAYER_OUT,
+    LAYER_PACKED,
     LAYER_STRIDE,
     LAYER_W,
     LAYER_Z,
@@ -52,6 +54,7 @@ from .table import (
     NET_FUSED,
     NET_INPUT_STRIDE,
     NET_INPUTS,
+    NET_PACKED_DENSE,
     NET_PANELS,
     NET_ROW,
     NET_SCRATCH,
@@ -123,8 +126,15 @@ def halves(size):
                 if job[JOB_ORDER] != 0 and low < high:
                     order = shift(integers_at(job[JOB_ORDER]), position + begin)
                     gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
-                call(net[NET_DENSE], shift(net, NET_PANELS), shift(out, begin * stride), stride, 0, init, 0, x, x_row,
-                     1, shift(theta, layer[LAYER_W] + low * n_out), n_out, rows, n_out, high - low)  # fmt: skip
+                panels, z = shift(net, NET_PANELS), shift(out, begin * stride)
+                if job[JOB_PACKED] != 0 and layer[LAYER_PACKED] >= 0:
+                    w = shift(floats_at(job[JOB_PACKED], size), layer[LAYER_PACKED])
+                    call(
+                        net[NET_PACKED_DENSE], panels, z, stride, init, x, x_row, w, n_in, low, rows, n_out, high - low
+                    )
+                else:
+                    w = shift(theta, layer[LAYER_W] + low * n_out)
+                    call(net[NET_DENSE], panels, z, stride, 0, init, 0, x, x_row, 1, w, n_out, rows, n_out, high - low)
             out, init = floats_at(job[JOB_HALF], size), floats_at(job[JOB_ZEROS], size)
 
     return halves
@@ -192,7 +202,8 @@ def examples(size):
         net, theta, wt = integers_at(job[JOB_NET]), floats_at(job[JOB_THETA], size), floats_at(job[JOB_WT], size)
         zeros, losses = floats_at(job[JOB_ZEROS], size), floats_at(job[JOB_LOSSES], size)
         shards, workers, capacity, fused = job[JOB_SHARDS], job[JOB_WORKERS], job[JOB_CAPACITY], net[NET_FUSED]
-        halved, weighted, transposed = job[JOB_HALVES], given(job[JOB_WEIGHTS]), 1 - job[JOB_FEW]
+        halved, packed = job[JOB_HALVES], job[JOB_PACKED]
+        weighted, transposed = given(job[JOB_WEIGHTS]), 1 - job[JOB_FEW]
         region = shift(floats_at(job[JOB_REGION], size), rank * job[JOB_REGION_SIZE])
         scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
         units = workers if shards == 1 else shards
@@ -209,7 +220,21 @@ def examples(size):
                     add_halves(job, region, row, rows)
                 if net[NET_FACTORS] != 0:
                     call(net[NET_FACTORS], net, job, epoch, at, region, capacity, row, rows)
-                call(net[NET_FORWARD], net, theta, zeros, x, x_row, halved, region, capacity, row, rows, 1 - fused)
+                call(
+                    net[NET_FORWARD],
+                    net,
+                    theta,
+                    packed,
+                    zeros,
+                    x,
+                    x_row,
+                    halved,
+                    region,
+                    capacity,
+                    row,
+                    rows,
+                    1 - fused,
+                )
                 call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, spare, y, w, weighted, scale, region,
                      capacity, row, rows)  # fmt: skip
                 if shards > 1:

@@ -23,6 +23,7 @@ from .table import (
     JOB_MOMENTS,
     JOB_NET,
     JOB_OUTCOME,
+    JOB_PACKED,
     JOB_REGION,
     JOB_SCRATCH,
     JOB_SETTINGS,
@@ -41,11 +42,13 @@ from .table import (
     LAYER_DROPPED,
     LAYER_IN,
     LAYER_OUT,
+    LAYER_PACKED,
     LAYER_STRIDE,
     LAYER_STRIP,
     LAYER_W,
     LAYER_WT,
     NET_LAYERS,
+    NET_PACK,
     NET_PARAMETERS,
     NET_PENALTY,
     NET_SCRATCH,
@@ -80,7 +83,8 @@ def updating(size):
     """(job, l, gradient, low, high, s): rows low … high - 1 of layer l make step s of the job, for `inline`.
 
     Changes theta and the moments by the gradient, which begins with row `low`, and overwrites the rows' transposed
-    weights; s = -1: only these. Sets the outcome DIVERGED where an element would not be finite, and keeps it.
+    and packed weights; s = -1: only these. Sets the outcome DIVERGED where an element would not be finite, and keeps
+    that.
     """
 
     @inline
@@ -100,6 +104,9 @@ def updating(size):
             wt = shift(floats_at(job[JOB_WT], size), layer[LAYER_WT] + low)
             stride = layer_of(net, l - 1)[LAYER_STRIDE]
             call(net[NET_TRANSPOSE], wt, stride, shift(theta, begin), n_out, rows, n_out)
+        if rows > 0 and job[JOB_PACKED] != 0 and layer[LAYER_PACKED] >= 0:
+            packed = shift(floats_at(job[JOB_PACKED], size), layer[LAYER_PACKED])
+            call(net[NET_PACK], packed, shift(theta, begin), n_in, n_out, low, low + rows)
 
     return update_rows
 
@@ -136,7 +143,7 @@ def gradient_share(size):
 
 @functools.cache
 def update_share(size):
-    """Step s of a worker's rows, after `gradient_share` of all workers; s = -1: only their transposed weights."""
+    """Step s of a worker's rows, after `gradient_share` of all workers; s = -1: only the copies of their weights."""
     update_rows = updating(size)
 
     @kernel(VOID(INT, INTEGERS, INT), size)

@@ -60,8 +60,12 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_CLASSES,  # 1: a caller's y holds class indices, which become rows of smoothed targets
     NET_KEPT,  # float64: the factor of each target in label smoothing, 1 - ε; 0 without
     NET_SPREAD,  # float64: what is added to it, ε / K
+    NET_PACKED,  # elements of the packed weights of all layers that have them: see packed.py
+    NET_PACK,
+    NET_PACKED_DENSE,
+    NET_PREDICTIONS,  # address: what NET_PREDICT calls
     HEADER,
-) = range(52)
+) = range(56)
 
 (
     LAYER_IN,
@@ -77,6 +81,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_FACTORS,  # of dropout
     LAYER_DROPOUT,  # the fraction of dropped units in steps of 2^-32; or 0
     LAYER_WT,  # offset in the transposed weights; not used of the first layer
+    LAYER_PACKED,  # offset in the packed weights, -1 without
     LAYER_UNIT,  # rows of weights that are not divided among workers
     LAYER_STRIP,  # rows whose gradient is made and used before that of the next ones
     LAYER_TURNED,  # 1: their sums have their lanes over k
@@ -103,7 +108,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     LAYER_FORWARD,
     LAYER_BACKWARD,
     LAYER_SLOTS,
-) = range(39)
+) = range(40)
 
 # --- the job of a team: what to train, on what, and where its workers meet -----------------------------------------
 
@@ -130,6 +135,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     JOB_LOSSES,  # of the mini-batch's examples
     JOB_SPARE,
     JOB_WT,
+    JOB_PACKED,  # 0 for few examples
     JOB_SCRATCH,  # of the first worker, NET_SCRATCH elements each
     JOB_SHARDS,  # parts of a batch with a gradient of their own; 1: the rows of the weights are divided instead
     JOB_SHARD,  # the first shard's gradient
@@ -140,26 +146,26 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     JOB_WORKERS,
     JOB_STOP,  # set by the caller: come back soon
     JOB_SLEEP,  # address of usleep
-) = range(32)
-JOB_ARRIVED = 32  # arrivals at all meetings so far; on a cache line of its own, which all workers write
-JOB_DONE = 40  # set by the first worker: mini-batches completed; on a cache line of its own, too
-JOB_OUTCOME = 48  # and the two after it: an outcome of the examples, of the sums and of the update
-JOB_FEW = 51  # 1: so few examples in a mini-batch that the weights are not transposed
-JOB_HALVES = 52  # 1: the first layer's sums are made in halves, by the workers that own the weights
-JOB_HALF = 53  # part of the workspace: the second halves
-JOB_SEED = 54  # of dropout
-JOB_EPOCH = 55  # the first epoch in order, counted over the model's life
-JOB_NUMBERS = 56  # address of the examples' row numbers in the user's X, in order, or 0: their places; for dropout
-JOB_STRIPS = 57  # part of the workspace: the gradient of a strip of the first worker, NET_STRIP elements each
-JOB_PENALTIES = 58  # part of the workspace, float64: what the penalty is in each row of weights
-JOB_CLIP_NORM = 59  # float64
-JOB_SQUARES = 60  # float64: Σ g² of each row of the gradient
-JOB_SQUARE = 61  # address of the kernel that makes them; 0: the gradient is not clipped
-JOB_CLIP = 62
-JOB_ONLINE = 63  # address of the kernel after which theta may change as the gradient is made, or 0: see online.py
-JOB_DIRECT = 64  # set by the first worker: 1 if it does so in this step
-JOB_CALLS = 65  # address of the helpers' lines, for those who stand by between runs: see standing.py
-JOB_SLOTS = 72
+) = range(33)
+JOB_ARRIVED = 40  # arrivals at all meetings so far; on a cache line of its own, which all workers write
+JOB_DONE = 48  # set by the first worker: mini-batches completed; on a cache line of its own, too
+JOB_OUTCOME = 56  # and the two after it: an outcome of the examples, of the sums and of the update
+JOB_FEW = 59  # 1: so few examples in a mini-batch that the weights are not transposed
+JOB_HALVES = 60  # 1: the first layer's sums are made in halves, by the workers that own the weights
+JOB_HALF = 61  # part of the workspace: the second halves
+JOB_SEED = 62  # of dropout
+JOB_EPOCH = 63  # the first epoch in order, counted over the model's life
+JOB_NUMBERS = 64  # address of the examples' row numbers in the user's X, in order, or 0: their places; for dropout
+JOB_STRIPS = 65  # part of the workspace: the gradient of a strip of the first worker, NET_STRIP elements each
+JOB_PENALTIES = 66  # part of the workspace, float64: what the penalty is in each row of weights
+JOB_CLIP_NORM = 67  # float64
+JOB_SQUARES = 68  # float64: Σ g² of each row of the gradient
+JOB_SQUARE = 69  # address of the kernel that makes them; 0: the gradient is not clipped
+JOB_CLIP = 70
+JOB_ONLINE = 71  # address of the kernel after which theta may change as the gradient is made, or 0: see online.py
+JOB_DIRECT = 72  # set by the first worker: 1 if it does so in this step
+JOB_CALLS = 73  # address of the helpers' lines, for those who stand by between runs: see standing.py
+JOB_SLOTS = 80
 
 COMPLETE, STOPPED, DIVERGED = range(3)
 

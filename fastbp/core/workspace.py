@@ -1,10 +1,9 @@
 """How much memory a step needs and how it is divided: plain functions, called from Python and from compiled code.
 
 A workspace for training: zeros (NET_WIDEST), a one, losses and spare numbers of the mini-batch's examples, the
-transposed weights, the workers' scratch and strips, the rows' penalties, the shards' gradients or the second halves of
-the first layer's sums, then a region for all examples of the mini-batch or, with shards, a region for one block of each
-worker.
-A region holds the activations and the gathered inputs, targets and weights.
+transposed weights, the packed weights, the workers' scratch and strips, the rows' penalties, the shards' gradients or
+the second halves of the first layer's sums, then a region for all examples of the mini-batch or, with shards, a region
+for one block of each worker. A region holds the activations and the gathered inputs, targets and weights.
 All sizes are in elements.
 """
 
@@ -17,6 +16,7 @@ from .table import (
     JOB_HALF,
     JOB_LOSSES,
     JOB_ONE,
+    JOB_PACKED,
     JOB_PENALTIES,
     JOB_REGION,
     JOB_REGION_SIZE,
@@ -37,6 +37,7 @@ from .table import (
     NET_HALVES,
     NET_INPUT_STRIDE,
     NET_KEPT,
+    NET_PACKED,
     NET_PARAMETERS,
     NET_PENALTY,
     NET_ROW,
@@ -102,6 +103,14 @@ def halves_of(net, batch, shards):
 
 
 @register_jitable
+def packed_size(net, batch):
+    """For packed weights, which pay for many examples."""
+    if batch < MANY:
+        return 0
+    return net[NET_PACKED]
+
+
+@register_jitable
 def half_size(net, batch, shards):
     """For the first layer's sums over the second half of the inputs."""
     return halves_of(net, batch, shards) * padded(batch) * net[HEADER + LAYER_STRIDE]
@@ -130,7 +139,7 @@ def shard_size(net):
 @register_jitable
 def training_size(net, batch, shards, workers):
     """For mini-batches of up to `batch` examples."""
-    common = net[NET_WIDEST] + ONE + 2 * padded(batch) + net[NET_TRANSPOSED]
+    common = net[NET_WIDEST] + ONE + 2 * padded(batch) + net[NET_TRANSPOSED] + packed_size(net, batch)
     common += workers * (net[NET_SCRATCH] + net[NET_STRIP]) + penalties_size(net)
     if shards == 1:
         return common + half_size(net, batch, shards) + region_size(net, batch)
@@ -146,7 +155,10 @@ def divide(job, net, address):
     job[JOB_LOSSES] = job[JOB_ONE] + ONE * size
     job[JOB_SPARE] = job[JOB_LOSSES] + batch * size
     job[JOB_WT] = job[JOB_SPARE] + batch * size
-    job[JOB_SCRATCH] = job[JOB_WT] + net[NET_TRANSPOSED] * size
+    job[JOB_PACKED] = job[JOB_WT] + net[NET_TRANSPOSED] * size
+    job[JOB_SCRATCH] = job[JOB_PACKED] + packed_size(net, job[JOB_BATCH]) * size
+    if packed_size(net, job[JOB_BATCH]) == 0:
+        job[JOB_PACKED] = 0
     job[JOB_STRIPS] = job[JOB_SCRATCH] + job[JOB_WORKERS] * net[NET_SCRATCH] * size
     job[JOB_PENALTIES] = job[JOB_STRIPS] + job[JOB_WORKERS] * net[NET_STRIP] * size
     job[JOB_SHARD] = job[JOB_PENALTIES] + penalties_size(net) * size
