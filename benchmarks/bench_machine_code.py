@@ -15,6 +15,7 @@ from fastbp.core import (
     narrow,
     online,
     optimizers,
+    packed,
     step,
     transpose,
 )
@@ -46,7 +47,8 @@ def kernels(size: int) -> dict[str, Kernel]:
     makers = (
         activations.wide_softmax, dense.dense, transpose.transpose, backprop.forward,
         backprop.backward, backprop.sums, examples.halves, examples.examples, learning.gradient_share,
-        learning.update_share, learning.learn_share, step.train, online.online, embed.predict, embed.gradient,
+        learning.update_share, learning.learn_share, step.train, online.online, embed.predict,
+        embed.predict_packed, embed.gradient, packed.pack, packed.packed_dense,
     )  # fmt: skip
     return found | {maker.__name__: maker(size) for maker in makers}
 

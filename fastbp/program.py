@@ -70,7 +70,6 @@ def embedded_table(
     net[slots.NET_PROCESS] = embed.process_stamp()
     net[slots.NET_NEEDED] = embed.needed(size).address
     net[slots.NET_PREDICT] = embed.predict(size).address
-    net[slots.NET_PREDICTIONS] = embed.predictions(size).address
     net[slots.NET_GRADIENT] = embed.gradient(size).address
     inference = inference_table(network, size)
     net[-slots.LAYER_SLOTS + slots.LAYER_FORWARD] = inference[-slots.LAYER_SLOTS + slots.LAYER_FORWARD]
@@ -90,7 +89,7 @@ class Inference(NamedTuple):
 def inference(network: Network, size: int) -> Inference:
     """The table for `predict` alone, for numbers of `size` bytes."""
     net = inference_table(network, size)
-    return Inference(net, address(net), int(workspace.inference_size(net)) * size, embed.predictions(size).ctypes)
+    return Inference(net, address(net), int(workspace.inference_size(net)) * size, embed.predict_packed(size).ctypes)
 
 
 def inference_table(network: Network, size: int) -> NDArray[np.int64]:

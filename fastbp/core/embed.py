@@ -52,7 +52,6 @@ from .table import (
     NET_NEEDED,
     NET_OUTPUTS,
     NET_PACK,
-    NET_PREDICTIONS,
     NET_PROCESS,
     NET_SIZE,
     NET_SPREAD,
@@ -82,31 +81,16 @@ def packed_weights(size):
     return packed_weights
 
 
-@functools.cache
-def predict(size):
-    """`predictions` for users' compiled code, whose workspace has no room for packed weights."""
-    P = POINTERS[size]
+def predicting(size):
+    """(net, theta, packed, out, x, rows, workspace): overwrites out (rows, outputs) by the last layer's a.
 
-    @kernel(INT(INTEGERS, P, P, P, INT, P), size)
-    def predict(net, theta, out, x, rows, workspace):
-        return call_int(net[NET_PREDICTIONS], net, theta, 0, out, x, rows, workspace)
-
-    return predict
-
-
-@functools.cache
-def predictions(size):
-    """Overwrites out (rows, outputs): the last layer's a for the inputs x, a block of examples at a time.
-
-    packed: the address of packed weights, or 0. Returns 1 if an input is NaN or infinite, else 0: found here the check
-    is almost free, as the block comes to the caches in any case.
+    For the inputs x, a block of examples at a time; packed: the address of packed weights, or 0. Returns 1 if an input
+    is NaN or infinite, else 0: found here the check is almost free, as the block comes to the caches in any case.
     """
-    P = POINTERS[size]
     lanes = lanes_of(size)
 
-    @kernel(INT(INTEGERS, P, INT, P, P, INT, P), size)
-    def predictions(net, theta, packed, out, x, rows, workspace):
-        wide_vectors()
+    @inline
+    def predict_blocks(net, theta, packed, out, x, rows, workspace):
         for i in range(net[NET_WIDEST]):
             workspace[i] = 0.0
         zeros, work = workspace, shift(workspace, net[NET_WIDEST])
@@ -123,7 +107,33 @@ def predictions(size):
                 copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
         return bad
 
-    return predictions
+    return predict_blocks
+
+
+@functools.cache
+def predict(size):
+    """The outputs for users' compiled code, whose workspace has no room for packed weights: see `predicting`."""
+    P, predict_blocks = POINTERS[size], predicting(size)
+
+    @kernel(INT(INTEGERS, P, P, P, INT, P), size)
+    def predict(net, theta, out, x, rows, workspace):
+        wide_vectors()
+        return predict_blocks(net, theta, 0, out, x, rows, workspace)
+
+    return predict
+
+
+@functools.cache
+def predict_packed(size):
+    """The outputs for `Model.predict`: see `predicting`."""
+    P, predict_blocks = POINTERS[size], predicting(size)
+
+    @kernel(INT(INTEGERS, P, INT, P, P, INT, P), size)
+    def predict_packed(net, theta, packed, out, x, rows, workspace):
+        wide_vectors()
+        return predict_blocks(net, theta, packed, out, x, rows, workspace)
+
+    return predict_packed
 
 
 @functools.cache

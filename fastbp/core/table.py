@@ -63,9 +63,8 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     NET_PACKED,  # elements of the packed weights of all layers that have them: see packed.py
     NET_PACK,
     NET_PACKED_DENSE,
-    NET_PREDICTIONS,  # address: what NET_PREDICT calls
     HEADER,
-) = range(56)
+) = range(55)
 
 (
     LAYER_IN,
