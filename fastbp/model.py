@@ -21,7 +21,7 @@ from fastbp.diagnostics import Backward, Forward, Trace
 from fastbp.history import History
 from fastbp.initial import Initial
 from fastbp.job import Examples, Job
-from fastbp.losses import AnyLoss, as_loss, as_smoothing
+from fastbp.losses import AnyLoss, as_loss, as_smoothing, own_output
 from fastbp.network import Network
 from fastbp.optimizers import Adam, Optimizer
 from fastbp.program import (
@@ -58,8 +58,11 @@ class Model:
 
     sizes: neurons of each layer, inputs first.
     hidden: an activation (a name or a `fastbp.Activation`), or one for each hidden layer.
-    output: an activation or "softmax".
-    loss: a name or an object, see `fastbp.losses`; None: the one that suits the output.
+    output: an activation or "softmax"; None: "softmax" for cross_entropy and kullback_leibler, "sigmoid" for
+    binary_cross_entropy, "exponential" for poisson, else "identity".
+    loss: a name or an object, see `fastbp.losses`; None: the one that suits the output. These four take logarithms of
+    the outputs: cross_entropy and kullback_leibler need values in (0, 1], binary_cross_entropy in (0, 1), poisson above
+    0, and refuse an output that may have others. A `fastbp.Activation` is trusted to have none.
     dtype: float32 or float64.
     seed: of the initial parameters, of shuffling and of dropout.
     initial: a name, or arrays (see `Network.initial`).
@@ -79,7 +82,7 @@ class Model:
         self,
         sizes: Sequence[int],
         hidden: AnyActivation | Sequence[AnyActivation] = "relu",
-        output: AnyActivation = "identity",
+        output: AnyActivation | None = None,
         loss: AnyLoss | None = None,
         bias: bool = True,
         dtype: DTypeLike = "float32",
@@ -92,10 +95,10 @@ class Model:
         dropout: float | Sequence[float] = 0.0,
         label_smoothing: float = 0.0,
     ) -> None:
-        self.network = Network(sizes, hidden, output, bias)
+        self.network = Network(sizes, hidden, own_output(loss) if output is None else output, bias)
         self.dropout = fractions("dropout", dropout, len(self.network.hidden))
         self.dtype = floating_dtype(dtype)
-        self.loss = as_loss(loss, output, self.network.n_outputs, self.dtype)
+        self.loss = as_loss(loss, self.network.output, self.network.n_outputs, self.dtype)
         self.reduction = choice("reduction", reduction, REDUCTIONS)
         self.label_smoothing = as_smoothing(label_smoothing, self.loss)
         self.seed = nonnegative_int("seed", seed)
@@ -275,11 +278,13 @@ class Model:
         return gradcheck.check(lambda theta: double.value_and_gradient(X, y, sample_weight, theta), double.parameters)
 
     def _as_float64(self) -> "Model":
-        return Model(
-            self.network.sizes, self.network.hidden, self.network.output, self.loss, self.network.bias, "float64",
-            self.seed, self._theta.astype(np.float64), self.reduction, l1=self.l1, l2=self.l2,
+        double = Model(
+            self.network.sizes, self.network.hidden, None, self.loss, self.network.bias, "float64", self.seed,
+            self._theta.astype(np.float64), self.reduction, l1=self.l1, l2=self.l2,
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
+        double.network = self.network  # of an old file it may have any output
+        return double
 
     # --- inside other compiled code -----------------------------------------------------------------------------
 
