@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastbp import sources
 from fastbp.core import embed
 from fastbp.sources import Source
+from fastbp.synonyms import advice
 from fastbp.team import cut, each
 
 Array = NDArray[Any]
@@ -192,16 +193,12 @@ def _place(index: tuple[int, ...]) -> str:
 
 
 def choice(name: str, value: object, valid: Collection[str]) -> str:
-    """value if it is one of the valid names; the error offers the nearest one."""
+    """value if it is one of the valid names; the error says what another library's name is called here."""
     expected = f"{name} must be one of {', '.join(valid)}, got {value!r}"
     if not isinstance(value, str):
         raise TypeError(expected)
     if value not in valid:
-        import difflib  # costs 2 ms, and only an error needs it
-
-        plain = value.lower().replace("-", "_").replace(" ", "_")
-        nearest = difflib.get_close_matches(plain, valid, n=1, cutoff=0.0)
-        raise ValueError(f"{expected}; did you mean {nearest[0]!r}?")
+        raise ValueError(expected + advice(name, value, valid))
     return value
 
 
