@@ -10,7 +10,7 @@ import pytest
 import reference as twin
 from pairs import model_with
 
-from fastbp import SGD, Activation, Huber, Model, Quantile
+from fastbp import SGD, Activation, Huber, Loss, Model, Quantile
 from fastbp.core.activation_rows import ACTIVATIONS
 from fastbp.core.activations import OUTPUT_ONLY
 from fastbp.core.compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
@@ -380,6 +380,62 @@ def test_a_file_from_before_may_have_a_pair_that_is_refused_now(output, tmp_path
         assert np.isfinite(model.fit(X, y, epochs=2).cost).all()
         model.save(tmp_path / "again")
         assert Model.load(tmp_path / "again").network.output == output
+
+
+# Signed weights ------------------------------------------------------------------------------------------------------
+
+SIGNED = [
+    *((loss, None, width) for loss in LOSSES for width in (2, 4, 20, 70)),
+    *((loss, "sigmoid", 6) for loss in ("cross_entropy", "kullback_leibler", "poisson", "squared_error")),
+    *((loss, "softmax", 6) for loss in ("binary_cross_entropy", "huber", "gaussian_nll")),
+    (Loss(lambda a, y: (a - y) ** 4, lambda a, y: 4 * (a - y) ** 3, name="fourth"), None, 3),
+]
+
+
+@pytest.mark.parametrize(("loss", "output", "width"), SIGNED, ids=lambda value: getattr(value, "name", str(value)))
+def test_cost_and_gradient_are_linear_in_weights_of_both_signs(loss, output, width):
+    rng = np.random.default_rng(2)
+    for rows in (1, 3, 50):
+        X, weight = rng.normal(size=(rows, 3)), rng.normal(size=rows)
+        weight[rows // 2] = -abs(weight[rows // 2])
+        targets = [targets_for(loss, rows, width, rng)]
+        targets += [rng.integers(0, width, rows)] if loss == "cross_entropy" else []
+        for y in targets:
+            for dtype, tolerance in TOLERANCE.items():
+                model = Model((3, 5, width), "tanh", output, loss, dtype=dtype, seed=3, reduction="sum", l2=0.0)
+                cost, gradient = model.value_and_gradient(X, y, weight)
+                positive, negative = (
+                    model.value_and_gradient(X, y, part) if part.any() else (0.0, np.zeros_like(gradient))
+                    for part in (np.maximum(weight, 0), np.maximum(-weight, 0))
+                )
+                scale = abs(positive[0]) + abs(negative[0])
+                assert cost == pytest.approx(positive[0] - negative[0], abs=tolerance * scale)
+                np.testing.assert_allclose(
+                    gradient, positive[1] - negative[1], rtol=0, atol=tolerance * np.abs(gradient).max()
+                )
+                if dtype == "float64" and width < 20:
+                    assert model.check_gradient(X, y, weight).passed
+                dz = model.backward(X, y, weight).dz[-1]
+                assert off(dz.sum(axis=0), model.network.biases(gradient)[-1]) <= tolerance
+
+
+def targets_for(loss, rows, width, rng):
+    if loss in ("cross_entropy", "kullback_leibler"):
+        return rng.dirichlet(np.ones(width), rows)
+    if loss == "hinge":
+        return rng.choice([-1.0, 1.0], (rows, width))
+    return rng.uniform(0.1, 0.9, (rows, width // 2 if loss == "gaussian_nll" else width))
+
+
+def test_signed_weights_of_a_batch_in_shards_and_a_wide_first_layer():
+    rng = np.random.default_rng(4)
+    for sizes, rows in (((6, 40, 4), 1400), ((1100, 64, 4), 20)):
+        X, y, weight = rng.normal(size=(rows, sizes[0])), rng.integers(0, 4, rows), rng.normal(size=rows)
+        model = Model(sizes, "tanh", "softmax", dtype="float64", reduction="sum")
+        found = model.value_and_gradient(X, y, weight)
+        parts = [model.value_and_gradient(X, y, np.maximum(sign * weight, 0)) for sign in (1, -1)]
+        assert found[0] == pytest.approx(parts[0][0] - parts[1][0], rel=1e-10)
+        assert off(found[1], parts[0][1] - parts[1][1]) <= 1e-10
 
 
 # Several labels at once, and signs -----------------------------------------------------------------------------------
