@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.metrics import NAMES
+from fastbp.synonyms import advice
 from fastbp.validation import boolean, nonnegative_float, positive_int
 
 if TYPE_CHECKING:
@@ -108,7 +110,10 @@ class EarlyStopping(Callback):
 
     def before_fit(self, columns: Mapping[str, bool | None]) -> None:
         if self.monitor not in columns:
-            hint = "; fit has no validation data" if self.monitor == "validation_cost" else ""
+            names = (*columns, "validation_cost", *NAMES)
+            hint = "" if self.monitor in names else advice("monitor", self.monitor, names)
+            if "validation_cost" not in columns and "validation_cost" in self.monitor + hint:
+                hint = f"; fit has no validation data{hint}"
             raise ValueError(f"monitor must be one of {', '.join(columns)} in this fit, got {self.monitor!r}{hint}")
         known = columns[self.monitor]
         higher = known if self.higher_is_better is None else self.higher_is_better

@@ -8,13 +8,14 @@ workspace of its own:
 
 `net` is a plain int64 array, valid in the process that made it, and is the network without its parameters. `theta` is
 the caller's: `model.parameters` is live (fit changes it in place), a copy of it is a snapshot. All arrays must be
-C-contiguous and of one dtype; a wrong length, dtype or table raises ValueError.
+C-contiguous and of one dtype. Anything else raises ValueError, which names the argument: a wrong dtype, layout or
+number of dimensions when the calling function is compiled, which is at its first call with such arrays, a wrong length
+or table when it runs.
 """
 
 from typing import Any
 
 from numba import types
-from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fastbp.core.compile import call, call_double
@@ -42,16 +43,19 @@ def value_and_gradient(net: Any, theta: Any, X: Any, y: Any, gradient: Any, work
 
 
 def check_arrays(net: types.Type, theta: types.Type, written: dict[str, types.Type], **read: types.Type) -> None:
-    """All of them arrays, C-contiguous and of theta's dtype, or a TypingError that names the one that is not."""
+    """ValueError unless all are arrays, C-contiguous and of theta's dtype; it names the one that is not.
+
+    Numba hands on an error that is none of its own; a TypingError would come among all candidates for the call.
+    """
     if not isinstance(net, types.Array) or (net.dtype, net.ndim, net.layout) != (types.int64, 1, "C"):
-        raise TypingError(f"fastbp.jit: net must be the int64 vector of model.compiled(), got {net}")
+        raise ValueError(f"fastbp.jit: net must be the int64 vector of model.compiled(), got {net}")
     if getattr(theta, "dtype", None) not in (types.float32, types.float64):
-        raise TypingError(f"fastbp.jit: theta must be a float32 or float64 array, got {theta}")
+        raise ValueError(f"fastbp.jit: theta must be a float32 or float64 array, got {theta}")
     for name, array in {"theta": theta, **read, **written}.items():
         if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != theta.dtype:
-            raise TypingError(f"fastbp.jit: {name} must be a C-contiguous array of theta's {theta.dtype}, got {array}")
+            raise ValueError(f"fastbp.jit: {name} must be a C-contiguous array of theta's {theta.dtype}, got {array}")
         if name in written and not array.mutable:
-            raise TypingError(f"fastbp.jit: {name} must be writable, got {array}")
+            raise ValueError(f"fastbp.jit: {name} must be writable, got {array}")
 
 
 @overload(predict)

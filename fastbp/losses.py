@@ -54,8 +54,25 @@ DEFAULT: dict[object, str] = {output: loss for loss, output in reversed(OWN_OUTP
 """The loss that suits an output: of those with a stable form for it, the first in the table."""
 
 
+FITTING = {
+    "cross_entropy": ("(0, 1]", ("softmax", "sigmoid", "gaussian")),
+    "kullback_leibler": ("(0, 1]", ("softmax", "sigmoid", "gaussian")),
+    "binary_cross_entropy": ("(0, 1)", ("sigmoid", "softmax")),
+    "poisson": ("(0, ∞)", ("exponential", "softplus", "sigmoid", "softmax", "gaussian")),
+}
+"""Of a loss with a logarithm: where every a_j must lie, and the outputs whose values do, the loss's own first."""
+
+
+def own_output(loss: object) -> str:
+    """The output of a model for which none is given: the one with which its loss has a stable form, else identity."""
+    return OWN_OUTPUT.get(loss, "identity") if isinstance(loss, str) else "identity"
+
+
 def as_loss(loss: object, output: object, n_outputs: int, dtype: DTypeLike) -> AnyLoss:
-    """A loss, or its name, or None for the one that suits the output; ValueError or TypeError otherwise."""
+    """A loss, or its name, or None for the one that suits the output; ValueError or TypeError otherwise.
+
+    ValueError, too, for a loss with a logarithm and an output of the table whose values may lie where it has none.
+    """
     if loss is None:
         return DEFAULT.get(output, "squared_error")
     checked: AnyLoss
@@ -73,6 +90,12 @@ def as_loss(loss: object, output: object, n_outputs: int, dtype: DTypeLike) -> A
         raise ValueError(
             f"loss {name_of(checked)!r} needs an even number of outputs: the means, then as many log variances; "
             f"got {n_outputs}"
+        )
+    where, fitting = FITTING.get(name_of(checked), ("", ()))
+    if fitting and isinstance(output, str) and output not in fitting:
+        raise ValueError(
+            f"loss {name_of(checked)!r} needs an output with values in {where}, such as {fitting[0]!r}, "
+            f"got output {output!r}"
         )
     return checked
 

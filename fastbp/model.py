@@ -21,7 +21,7 @@ from fastbp.diagnostics import Backward, Forward, Trace
 from fastbp.history import History
 from fastbp.initial import Initial
 from fastbp.job import Examples, Job
-from fastbp.losses import AnyLoss, as_loss, as_smoothing
+from fastbp.losses import AnyLoss, as_loss, as_smoothing, own_output
 from fastbp.network import Network
 from fastbp.optimizers import Adam, Optimizer
 from fastbp.program import (
@@ -58,12 +58,16 @@ class Model:
 
     sizes: neurons of each layer, inputs first.
     hidden: an activation (a name or a `fastbp.Activation`), or one for each hidden layer.
-    output: an activation or "softmax".
-    loss: a name or an object, see `fastbp.losses`; None: the one that suits the output.
+    output: an activation or "softmax"; None: "softmax" for cross_entropy and kullback_leibler, "sigmoid" for
+    binary_cross_entropy, "exponential" for poisson, else "identity".
+    loss: a name or an object, see `fastbp.losses`; None: the one that suits the output. These four take logarithms of
+    the outputs: cross_entropy and kullback_leibler need values in (0, 1], binary_cross_entropy in (0, 1), poisson above
+    0, and refuse an output that may have others. A `fastbp.Activation` is trusted to have none.
     dtype: float32 or float64.
     seed: of the initial parameters, of shuffling and of dropout.
     initial: a name, or arrays (see `Network.initial`).
-    reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted sum ("sum").
+    reduction: the cost is the weighted average of the examples' losses ("mean") or their weighted sum ("sum"). Weights
+    are not negative; for the sum, `step`, `value_and_gradient` and `backward` take negative ones as well.
     l1, l2: in `fit`, `step`, their costs and `value_and_gradient`, l1 Σ|w| + ½ l2 Σ w² over the weights, not the
     biases, is added to the cost of a mini-batch; `evaluate` and validation costs are of the data alone.
     dropout: the fraction p of units, in [0, 1), that a hidden layer drops in training, or one for each hidden
@@ -79,7 +83,7 @@ class Model:
         self,
         sizes: Sequence[int],
         hidden: AnyActivation | Sequence[AnyActivation] = "relu",
-        output: AnyActivation = "identity",
+        output: AnyActivation | None = None,
         loss: AnyLoss | None = None,
         bias: bool = True,
         dtype: DTypeLike = "float32",
@@ -92,10 +96,10 @@ class Model:
         dropout: float | Sequence[float] = 0.0,
         label_smoothing: float = 0.0,
     ) -> None:
-        self.network = Network(sizes, hidden, output, bias)
+        self.network = Network(sizes, hidden, own_output(loss) if output is None else output, bias)
         self.dropout = fractions("dropout", dropout, len(self.network.hidden))
         self.dtype = floating_dtype(dtype)
-        self.loss = as_loss(loss, output, self.network.n_outputs, self.dtype)
+        self.loss = as_loss(loss, self.network.output, self.network.n_outputs, self.dtype)
         self.reduction = choice("reduction", reduction, REDUCTIONS)
         self.label_smoothing = as_smoothing(label_smoothing, self.loss)
         self.seed = nonnegative_int("seed", seed)
@@ -203,12 +207,29 @@ class Model:
         """
         return stepping.step(self, X, y, sample_weight, optimizer, n_threads)
 
+    def apply_gradient(
+        self, gradient: ArrayLike, cost: float | None = None, optimizer: str | Optimizer | None = None
+    ) -> None:
+        """Make the optimizer's step by a gradient that is brought, ordered like the parameters.
+
+        State, schedule, clipping and counting are those of `step`: with what `value_and_gradient` returns it is step,
+        to the bits, but where step has dropout or is plain SGD by 4 examples or fewer, whose gradient is rounded
+        otherwise. l1 and l2 are not added: the gradient of `value_and_gradient` has them. cost: of the same epoch, for
+        the schedule OnPlateau, which has to have it.
+
+        FloatingPointError if a parameter would become NaN or infinite; each keeps its last finite value.
+        """
+        stepping.apply_gradient(self, gradient, cost, optimizer)
+
     # --- what the network computes ------------------------------------------------------------------------------
 
-    def predict(self, X: ArrayLike) -> Array:
-        """The outputs a(L) for X (n, n_inputs): a new (n, n_outputs) array of the model's dtype."""
+    def predict(self, X: ArrayLike, theta: ArrayLike | None = None) -> Array:
+        """The outputs a(L) for X (n, n_inputs), at theta (None: the model's parameters).
+
+        A new (n, n_outputs) array of the model's dtype.
+        """
         inputs = as_inputs(X, self.network.n_inputs, self.dtype, finite=False)
-        outputs, finite = evaluation.predict(self.network, self._theta, inputs)
+        outputs, finite = evaluation.predict(self.network, self._at(theta), inputs)
         if not finite:
             as_inputs(X, self.network.n_inputs, self.dtype)  # says where
         return outputs
@@ -243,7 +264,7 @@ class Model:
     ) -> tuple[float, Array]:
         """The cost and its gradient, ordered like the parameters, at theta (None: the model's parameters)."""
         examples = self._smoothed(self._examples(X, y, sample_weight, whole=True))
-        at = self._theta if theta is None else as_vector(theta, self._theta.size, self.dtype, "theta")
+        at = self._at(theta)
         gradient = np.empty_like(self._theta)
         flops = self._flops(len(examples))
         workers = workers_for(flops)
@@ -275,11 +296,13 @@ class Model:
         return gradcheck.check(lambda theta: double.value_and_gradient(X, y, sample_weight, theta), double.parameters)
 
     def _as_float64(self) -> "Model":
-        return Model(
-            self.network.sizes, self.network.hidden, self.network.output, self.loss, self.network.bias, "float64",
-            self.seed, self._theta.astype(np.float64), self.reduction, l1=self.l1, l2=self.l2,
+        double = Model(
+            self.network.sizes, self.network.hidden, None, self.loss, self.network.bias, "float64", self.seed,
+            self._theta.astype(np.float64), self.reduction, l1=self.l1, l2=self.l2,
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
+        double.network = self.network  # of an old file it may have any output
+        return double
 
     # --- inside other compiled code -----------------------------------------------------------------------------
 
@@ -358,12 +381,23 @@ class Model:
 
     # --- the door -----------------------------------------------------------------------------------------------
 
+    def _at(self, theta: ArrayLike | None) -> Array:
+        return self._theta if theta is None else as_vector(theta, self._theta.size, self.dtype, "theta")
+
     def _examples(
         self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None, prefix: str = "", whole: bool = False
     ) -> Examples:
         inputs = (as_whole_inputs if whole else as_inputs)(X, self.network.n_inputs, self.dtype, f"{prefix}X")
         targets = as_targets(y, len(inputs), self.loss, self.network.n_outputs, self.dtype, f"{prefix}y")
-        return Examples(inputs, targets, as_weights(weights, len(inputs), self.dtype, f"{prefix}sample_weight"))
+        signed = whole and self.reduction == "sum"
+        checked = as_weights(weights, len(inputs), self.dtype, f"{prefix}sample_weight", signed=signed)
+        return Examples(inputs, targets, checked)
+
+    def _one_example(self) -> Examples:
+        """Of zeros, where only its form matters."""
+        classes = self.loss == "cross_entropy"
+        targets = np.zeros(1 if classes else (1, self._objective(classes).targets(self.network)), self.dtype)
+        return Examples(np.zeros((1, self.network.n_inputs), self.dtype), targets)
 
     def _objective(self, classes: bool) -> Objective:
         return Objective(self.loss, classes, self.reduction == "mean", self.l1, self.l2)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def put_together(
     theta, moments = tensors["parameters"], tensors["moments"]
     arguments = ABSENT | description
     arguments["hidden"] = [custom_activation.from_data(data, custom) for data in arguments["hidden"]]
-    arguments["output"] = custom_activation.from_data(arguments["output"], custom)
+    output = custom_activation.from_data(arguments.pop("output"), custom)
     arguments["loss"] = losses.from_data(arguments["loss"], custom)
     optimizer = optimizers.from_dict(arguments["optimizer"])
     del arguments["optimizer"]
@@ -72,6 +72,7 @@ def put_together(
     if theta.dtype != arguments["dtype"] or moments.dtype != theta.dtype:
         raise ValueError(f"parameters must be {arguments['dtype']}, got {theta.dtype}")
     model = kind(initial=theta, **arguments)
+    model.network = replace(model.network, output=output)  # which in old files need not fit the loss
     if moments.size not in (0, optimizers.n_moments(optimizer) * theta.size):
         raise ValueError(f"the optimizer's state has {moments.size} elements for {theta.size} parameters")
     if progress.begun > updates:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.synonyms import meant
 from fastbp.validation import choice, nonnegative_float, nonnegative_int, number_in, positive_float, positive_int
 
 Floats = NDArray[np.float64]
@@ -219,10 +220,14 @@ SCHEDULES: dict[str, type[Schedule]] = {
 }
 
 
-def as_schedule(learning_rate: float | Schedule) -> Schedule:
+def as_schedule(learning_rate: object) -> Schedule:
     """A number as a constant schedule, a schedule as it is; ValueError or TypeError otherwise."""
     if isinstance(learning_rate, Schedule):
         return learning_rate
+    if isinstance(learning_rate, str):
+        row = meant("schedule", learning_rate, SCHEDULES)
+        hint = "" if row is None or row.name is None else f": try fastbp.schedules.{SCHEDULES[row.name].__name__}"
+        raise TypeError(f"learning_rate must be a number or a schedule{hint}, got {learning_rate!r}")
     return Constant(positive_float("learning_rate", learning_rate))
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,15 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp.core import table as slots
 from fastbp.core import workspace
+from fastbp.core.step import apply as applying
 from fastbp.fitting import learning_job, learning_net, state_for
 from fastbp.job import Array, Examples
 from fastbp.optimizers import Course, Optimizer, as_optimizer
 from fastbp.pace import pace_of
-from fastbp.schedules import START, Progress, as_schedule
+from fastbp.program import address
+from fastbp.schedules import MOST, START, Progress, as_schedule
 from fastbp.standing import Standing
 from fastbp.team import SHORT_SECONDS, SLOWEST, run_once, workers_for
 from fastbp.training import average, divergence
-from fastbp.validation import positive_int
+from fastbp.validation import as_vector, number_in, positive_int
 
 if TYPE_CHECKING:
     from fastbp.model import Model
@@ -33,19 +36,48 @@ def step(
     model: "Model", X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, optimizer: Any, n_threads: Any
 ) -> float:
     """See `Model.step`."""
-    if model._interrupted is not None:
-        raise ValueError("the model was resumed: call fit, which goes on with its run, before step")
+    _check_not_resumed(model, "step")
     new = model.optimizer if optimizer is None else as_optimizer(optimizer)
     threads = None if n_threads is None else positive_int("n_threads", n_threads)
     learned = model._smoothed(model._examples(X, y, sample_weight, whole=True))
+    stepper = _taken(model, learned, new, threads)
+    cost = stepper.learn(model, learned)
+    _kept(model, stepper)
+    return cost
+
+
+def apply_gradient(model: "Model", gradient: ArrayLike, cost: Any, optimizer: Any) -> None:
+    """See `Model.apply_gradient`."""
+    _check_not_resumed(model, "apply_gradient")
+    new = model.optimizer if optimizer is None else as_optimizer(optimizer)
+    given = as_vector(gradient, model._theta.size, model.dtype, "gradient")
+    if cost is not None:
+        cost = number_in("cost", cost, -MOST, MOST)
+    elif as_schedule(new.learning_rate).each_epoch:
+        raise ValueError("cost must be given with the gradient: the schedule OnPlateau looks at it, got None")
+    one = model._one_example()
+    stepper = _taken(model, one, new, 1)
+    stepper.apply(model, one, given, cost)
+    _kept(model, stepper)
+
+
+def _check_not_resumed(model: "Model", method: str) -> None:
+    if model._interrupted is not None:
+        raise ValueError(f"the model was resumed: call fit, which goes on with its run, before {method}")
+
+
+def _taken(model: "Model", learned: Examples, optimizer: Optimizer, threads: int | None) -> "Stepper":
+    """The stepper that the model keeps, if it serves, or another one; it is the model's again when it is `_kept`."""
     net = learning_net(model, learned, len(learned))
     stepper, model._stepper = model._stepper, None  # whatever goes wrong, nothing half done is used again
-    if stepper is None or not stepper.serves(model, net, len(learned), new, threads):
-        stepper = Stepper(model, net, learned, new, threads)
-    cost = stepper.learn(model, learned)
+    if stepper is None or not stepper.serves(model, net, len(learned), optimizer, threads):
+        stepper = Stepper(model, net, learned, optimizer, threads)
+    return stepper
+
+
+def _kept(model: "Model", stepper: "Stepper") -> None:
     if stepper.job.workspace.nbytes + stepper.job.gradient.nbytes <= KEPT_BYTES:
         model._stepper = stepper
-    return cost
 
 
 class Stepper:
@@ -81,27 +113,44 @@ class Stepper:
 
     def learn(self, model: "Model", learned: Examples) -> float:
         """One step; returns the cost before it. The model counts it, however it ends."""
-        job, workers = self.job, self._workers
-        before = model._updates, model._epochs, model._progress
+        job = self.job
         job.exchange(learned)
-        job.prepare(0, 1, None, workers, model._epochs, self._settings_of_next(model))
+        job.prepare(0, 1, None, self._workers, model._epochs, self._settings_of_next(model))
         start = time.perf_counter()
+        self._make(model, self._run)
+        self._pace(time.perf_counter() - start)
+        return self._cost()
+
+    def apply(self, model: "Model", one: Examples, gradient: Array, cost: float | None) -> None:
+        """One step by this gradient, whose examples nobody reads. The model counts it, however it ends."""
+        job = self.job
+        job.exchange(one)
+        job.prepare(0, 1, None, 1, model._epochs, self._settings_of_next(model))
+        job.gradient[:] = gradient
+        job.costs[:] = np.nan if cost is None else cost
+        self._make(model, lambda: applying(job.theta.itemsize).ctypes(address(job.slots)))
+
+    def _run(self) -> None:
+        job, workers = self.job, self._workers
+        if self.team is not None and workers > 1 and self.flops <= SHORT_SECONDS * SLOWEST:
+            self.team.run()
+        else:
+            run_once(job.slots, job, workers, job.theta.itemsize, self.flops)
+
+    def _make(self, model: "Model", run: Callable[[], None]) -> None:
+        """Make the step that the job is prepared for, and count it."""
+        job, before = self.job, (model._updates, model._epochs, model._progress)
         try:
-            if self.team is not None and workers > 1 and self.flops <= SHORT_SECONDS * SLOWEST:
-                self.team.run()
-            else:
-                run_once(job.slots, job, workers, job.theta.itemsize, self.flops)
+            run()
         finally:
             try:
                 self._count(model, *before)
             finally:  # Ctrl-C comes once
                 self._count(model, *before)
                 job.forget_examples()
-        self._pace(time.perf_counter() - start)
         if job.diverged:
             assert job.settings is not None
             raise divergence(job, f"step {before[0] + 1}", float(job.settings[0, 0]))
-        return self._cost()
 
     def _count(self, model: "Model", updates: int, epochs: int, progress: Progress) -> None:
         """Let the model know whether it has made a step more than before; once more does no harm."""

@@ -18,12 +18,16 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastbp import sources
 from fastbp.core import embed
 from fastbp.sources import Source
+from fastbp.synonyms import advice
 from fastbp.team import cut, each
 
 Array = NDArray[Any]
 
 CHUNK_BYTES = 1 << 20
 PIECE_BYTES = 1 << 24  # looked at in 0.4 ms; a core that sleeps needs 0.1 to 0.3 until it helps
+
+SIGNED = '(Model(reduction="sum") takes signs in step, value_and_gradient and backward)'
+"""The way out for a negative weight; a mean would divide by the sum of weights, which might be 0 or negative."""
 
 
 # Arrays ---------------------------------------------------------------------------------------------------
@@ -87,9 +91,9 @@ def _taken(source: Source, numbers: range, dtype: np.dtype[Any], name: str) -> A
 
 
 def as_weights(
-    sample_weight: ArrayLike | None, rows: int, dtype: DTypeLike, name: str = "sample_weight"
+    sample_weight: ArrayLike | None, rows: int, dtype: DTypeLike, name: str = "sample_weight", *, signed: bool = False
 ) -> Array | None:
-    """None, or one nonnegative weight per example: (rows,), C-contiguous, of dtype, not all zero."""
+    """None, or one weight per example: (rows,), C-contiguous, of dtype, not all zero; nonnegative if not signed."""
     if sample_weight is None:
         return None
     dtype = np.dtype(dtype)
@@ -97,12 +101,13 @@ def as_weights(
     if array.shape != (rows,):
         raise ValueError(f"{name} must have shape ({rows},), one weight per example, got shape {array.shape}")
     weights = _converted(array, dtype, name)
-    _check(weights, lambda c: c < 0, f"{name} must not be negative")
-    with np.errstate(over="ignore"):
-        total = float(weights.sum(dtype=np.float64))
-    if total == 0:
+    if not signed:
+        _check(weights, lambda c: c < 0, f"{name} must not be negative {SIGNED}")
+    if not weights.any():
         raise ValueError(f"{name} must not be all zero{'' if not array.any() else f' in {dtype}'}")
-    if total > float(np.finfo(dtype).max):
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(weights.sum(dtype=np.float64))
+    if not abs(total) <= float(np.finfo(dtype).max):
         raise ValueError(f"{name} must have a sum that fits in {dtype}, got {total:g}")
     return weights
 
@@ -192,16 +197,12 @@ def _place(index: tuple[int, ...]) -> str:
 
 
 def choice(name: str, value: object, valid: Collection[str]) -> str:
-    """value if it is one of the valid names; the error offers the nearest one."""
+    """value if it is one of the valid names; the error says what another library's name is called here."""
     expected = f"{name} must be one of {', '.join(valid)}, got {value!r}"
     if not isinstance(value, str):
         raise TypeError(expected)
     if value not in valid:
-        import difflib  # costs 2 ms, and only an error needs it
-
-        plain = value.lower().replace("-", "_").replace(" ", "_")
-        nearest = difflib.get_close_matches(plain, valid, n=1, cutoff=0.0)
-        raise ValueError(f"{expected}; did you mean {nearest[0]!r}?")
+        raise ValueError(expected + advice(name, value, valid))
     return value
 
 

@@ -31,7 +31,7 @@ def test_every_block_runs(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_file_that_is_named_exists(page):
-    for name in re.findall(r"`((?:fastbp|tests|benchmarks|docs)/[\w./]+)`", page.read_text(encoding="utf-8")):
+    for name in re.findall(r"`((?:fastbp|tests|benchmarks|docs|examples)/[\w./]+)`", page.read_text(encoding="utf-8")):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 

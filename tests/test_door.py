@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pairs import model_with
 
 from fastbp import SGD, Adam, Model, files
 from fastbp.saving import ABSENT
@@ -351,7 +352,7 @@ def test_the_other_numbers_of_an_optimizer_are_checked_too(make: Any, options: d
         ({"hidden": "softmax"}, ValueError, ("hidden", "got 'softmax'")),
         ({"hidden": 3}, TypeError, ("hidden", "got 3")),
         ({"output": "sotfmax"}, ValueError, ("output", "got 'sotfmax'", "did you mean 'softmax'")),
-        ({"output": None}, TypeError, ("output", "got None")),
+        ({"output": 3}, TypeError, ("output", "got 3")),
         (
             {"loss": "crossentropy"},
             ValueError,
@@ -582,7 +583,7 @@ def test_examples_of_weight_zero_are_as_if_they_were_not_there(dtype: str) -> No
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_examples_of_weight_zero_may_even_cost_infinitely_much(dtype: str) -> None:
     weights = [np.eye(3), np.eye(3)]  # relu outputs with a 0, of which cross-entropy wants the logarithm
-    model = Model((3, 3, 3), output="relu", loss="cross_entropy", bias=False, dtype=dtype, initial=weights)
+    model = model_with("relu", (3, 3, 3), loss="cross_entropy", bias=False, dtype=dtype, initial=weights)
     rows = np.array([[0.5, 0.25, 0.25], [1, 0, 0]])
     y, weight = [0, 1], [1, 0]
     assert model.evaluate(rows, y)["cost"] == np.inf

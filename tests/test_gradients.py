@@ -9,8 +9,9 @@ from functools import cache, partial
 import numpy as np
 import pytest
 import reference as twin
+from pairs import model_with
 
-from fastbp import SGD, Adam, Model
+from fastbp import SGD, Adam
 from fastbp.core.activation_rows import ACTIVATIONS as ROWS
 from fastbp.core.activation_rows import Activation
 
@@ -26,10 +27,10 @@ SMALL_DEPTHS = {1: (3, 2), 2: (3, 4, 2), 3: (2, 4, 3, 2), 4: (2, 3, 4, 3, 2)}
 
 
 def model_of(net, theta, dtype):
-    return Model(
+    return model_with(
+        net.output,
         net.sizes,
         hidden=net.hidden,
-        output=net.output,
         loss=net.loss,
         bias=net.bias,
         dtype=dtype,

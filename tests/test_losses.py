@@ -8,13 +8,17 @@ import mpmath as mp
 import numpy as np
 import pytest
 import reference as twin
+from pairs import model_with
 
-from fastbp import SGD, Huber, Model, Quantile
+from fastbp import SGD, Activation, Huber, Loss, Model, Quantile
+from fastbp.core.activation_rows import ACTIVATIONS
+from fastbp.core.activations import OUTPUT_ONLY
 from fastbp.core.compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
 from fastbp.core.losses import LOSSES
 from fastbp.core.memory import every, load, shift, store
 from fastbp.core.traced import select, traced
 from fastbp.data import load_digits
+from fastbp.losses import FITTING
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
@@ -26,7 +30,9 @@ OUTPUTS = ["identity", "sigmoid", "tanh", "relu", "exponential", "softmax"]
 
 def model_of(net, theta, dtype="float64", **more):
     loss = PARAMETRIC.get(net.loss, net.loss)
-    return Model(net.sizes, net.hidden, net.output, loss, net.bias, dtype, initial=theta.astype(dtype), **more)
+    return model_with(
+        net.output, net.sizes, net.hidden, loss=loss, bias=net.bias, dtype=dtype, initial=theta.astype(dtype), **more
+    )
 
 
 def off(found, expected):
@@ -269,7 +275,10 @@ def test_the_best_constant_is_the_statistic_that_the_loss_is_for(loss, best):
     y = np.random.default_rng(0).gamma(2, size=101)
     model = Model((1, 1), loss=loss, dtype="float64")
     assert best(y) - 0.01 < best(y) < best(y) + 0.01
-    below, above = (model.value_and_gradient(np.zeros((101, 1)), y, theta=[0, best(y) + d])[1] for d in (-0.01, 0.01))
+    z = np.log if loss == "poisson" else np.asarray  # of the output that is near the best
+    below, above = (
+        model.value_and_gradient(np.zeros((101, 1)), y, theta=[0, z(best(y) + d)])[1] for d in (-0.01, 0.01)
+    )
     assert below[1] < 0 < above[1]
 
 
@@ -287,6 +296,146 @@ def test_kullback_leibler_is_zero_where_the_outputs_are_the_targets():
     cost, gradient = model.value_and_gradient([[0.0]], y, theta=np.concatenate([np.zeros(5), np.log(y[0])]))
     assert cost == pytest.approx(0, abs=1e-15)
     np.testing.assert_allclose(gradient, 0, atol=1e-15)
+
+
+# Outputs that can feed them ------------------------------------------------------------------------------------------
+
+EVERY_OUTPUT = (*ACTIVATIONS, *OUTPUT_ONLY)
+
+
+def values_of(output):
+    """What the output is for z from -20 to 20, in float64."""
+    width = 2 if output == "softmax" else 1
+    model = model_with(output, (1, width), bias=False, dtype="float64", initial=[[[1.0], [0.0]][:width]])
+    return model.predict(np.linspace(-20, 20, 401)[:, None])
+
+
+def lie_in(interval, values):
+    low, high = (float(end.replace("∞", "inf")) for end in interval[1:-1].split(", "))
+    return (values > low).all() and ((values <= high) if interval.endswith("]") else (values < high)).all()
+
+
+@pytest.mark.parametrize("loss", FITTING)
+def test_an_output_fits_a_loss_with_a_logarithm_if_its_values_lie_where_that_has_one(loss):
+    interval, fitting = FITTING[loss]
+    assert fitting[0] == LOSSES[loss].own_output
+    assert set(fitting) == {output for output in EVERY_OUTPUT if lie_in(interval, values_of(output))}
+
+
+def test_the_losses_whose_cost_is_not_finite_somewhere_are_those_of_the_table():
+    """By the formulas: of a from -1.5 to 1.5, with targets that the loss takes."""
+    X = np.linspace(-1.5, 1.5, 13)[:, None]
+    for loss in LOSSES:
+        width = 2 if loss in ("gaussian_nll", "cross_entropy", "kullback_leibler") else 1
+        model = model_with("identity", (1, width), loss=loss, bias=False, dtype="float64", initial=np.ones(width))
+        y = np.full((13, 1 if loss == "gaussian_nll" else width), 1.0 / width if width == 2 else 1.0)
+        finite = all(np.isfinite(model.evaluate(X[n : n + 1], y[n : n + 1])["cost"]) for n in range(13))
+        assert finite == (loss not in FITTING)
+
+
+@pytest.mark.parametrize("loss", FITTING)
+def test_an_output_that_cannot_feed_a_loss_is_refused_with_one_that_can(loss):
+    interval, fitting = FITTING[loss]
+    for output in EVERY_OUTPUT:
+        if output in fitting:
+            assert Model((3, 8, 2), output=output, loss=loss).network.output == output
+            continue
+        with pytest.raises(ValueError) as caught:
+            Model((3, 8, 2), output=output, loss=loss)
+        assert str(caught.value) == (
+            f"loss {loss!r} needs an output with values in {interval}, such as {fitting[0]!r}, got output {output!r}"
+        )
+
+
+def test_without_an_output_a_model_has_the_one_of_its_loss():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 3))
+    for loss, row in LOSSES.items():
+        model = Model((3, 8, 2), loss=loss)
+        assert model.network.output == (row.own_output or "identity")
+        y = np.abs(np.sign(X[:, :1] * np.ones(2)))
+        y = np.eye(2)[(X[:, 0] > 0).astype(int)] if row.own_output == "softmax" else y[:, : 2 // row.outputs]
+        history = model.fit(X, y, epochs=20)
+        assert history.cost[-1] < history.cost[0]
+    assert Model((3, 2)).network.output == Model((3, 2), loss=Huber(0.1)).network.output == "identity"
+    assert Model((3, 8, 2), loss="cross_entropy").fit(X, (X[:, 0] > 0).astype(int)).cost[-1] < np.log(2)
+
+
+def test_an_activation_of_ones_own_is_trusted_to_fit():
+    square = Activation(lambda z: 0.1 + z * z, lambda z: 2 * z, name="square")
+    model = Model((3, 2), output=square, loss="poisson", dtype="float64")
+    assert model.check_gradient(np.ones((4, 3)), np.ones((4, 2))).passed
+
+
+@pytest.mark.parametrize("output", ["relu", "identity"])
+def test_a_file_from_before_may_have_a_pair_that_is_refused_now(output, tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.uniform(0.5, 1, (6, 2)), rng.uniform(0.5, 1, (6, 2))
+    old = model_with(output, (2, 2), loss="poisson", bias=False, initial=[[[1.0, 0.5], [0.5, 1.0]]])
+    old.save(tmp_path / "model")
+    for model in (Model.load(tmp_path / "model"), pickle.loads(pickle.dumps(old)), copy.deepcopy(old)):
+        assert (model.network, model.loss) == (old.network, "poisson")
+        np.testing.assert_array_equal(model.predict(X), old.predict(X))
+        assert model.check_gradient(X, y).passed
+        assert np.isfinite(model.fit(X, y, epochs=2).cost).all()
+        model.save(tmp_path / "again")
+        assert Model.load(tmp_path / "again").network.output == output
+
+
+# Signed weights ------------------------------------------------------------------------------------------------------
+
+SIGNED = [
+    *((loss, None, width) for loss in LOSSES for width in (2, 4, 20, 70)),
+    *((loss, "sigmoid", 6) for loss in ("cross_entropy", "kullback_leibler", "poisson", "squared_error")),
+    *((loss, "softmax", 6) for loss in ("binary_cross_entropy", "huber", "gaussian_nll")),
+    (Loss(lambda a, y: (a - y) ** 4, lambda a, y: 4 * (a - y) ** 3, name="fourth"), None, 3),
+]
+
+
+@pytest.mark.parametrize(("loss", "output", "width"), SIGNED, ids=lambda value: getattr(value, "name", str(value)))
+def test_cost_and_gradient_are_linear_in_weights_of_both_signs(loss, output, width):
+    rng = np.random.default_rng(2)
+    for rows in (1, 3, 50):
+        X, weight = rng.normal(size=(rows, 3)), rng.normal(size=rows)
+        weight[rows // 2] = -abs(weight[rows // 2])
+        targets = [targets_for(loss, rows, width, rng)]
+        targets += [rng.integers(0, width, rows)] if loss == "cross_entropy" else []
+        for y in targets:
+            for dtype, tolerance in TOLERANCE.items():
+                model = Model((3, 5, width), "tanh", output, loss, dtype=dtype, seed=3, reduction="sum", l2=0.0)
+                cost, gradient = model.value_and_gradient(X, y, weight)
+                positive, negative = (
+                    model.value_and_gradient(X, y, part) if part.any() else (0.0, np.zeros_like(gradient))
+                    for part in (np.maximum(weight, 0), np.maximum(-weight, 0))
+                )
+                scale = abs(positive[0]) + abs(negative[0])
+                assert cost == pytest.approx(positive[0] - negative[0], abs=tolerance * scale)
+                np.testing.assert_allclose(
+                    gradient, positive[1] - negative[1], rtol=0, atol=tolerance * np.abs(gradient).max()
+                )
+                if dtype == "float64" and width < 20:
+                    assert model.check_gradient(X, y, weight).passed
+                dz = model.backward(X, y, weight).dz[-1]
+                assert off(dz.sum(axis=0), model.network.biases(gradient)[-1]) <= tolerance
+
+
+def targets_for(loss, rows, width, rng):
+    if loss in ("cross_entropy", "kullback_leibler"):
+        return rng.dirichlet(np.ones(width), rows)
+    if loss == "hinge":
+        return rng.choice([-1.0, 1.0], (rows, width))
+    return rng.uniform(0.1, 0.9, (rows, width // 2 if loss == "gaussian_nll" else width))
+
+
+def test_signed_weights_of_a_batch_in_shards_and_a_wide_first_layer():
+    rng = np.random.default_rng(4)
+    for sizes, rows in (((6, 40, 4), 1400), ((1100, 64, 4), 20)):
+        X, y, weight = rng.normal(size=(rows, sizes[0])), rng.integers(0, 4, rows), rng.normal(size=rows)
+        model = Model(sizes, "tanh", "softmax", dtype="float64", reduction="sum")
+        found = model.value_and_gradient(X, y, weight)
+        parts = [model.value_and_gradient(X, y, np.maximum(sign * weight, 0)) for sign in (1, -1)]
+        assert found[0] == pytest.approx(parts[0][0] - parts[1][0], rel=1e-10)
+        assert off(found[1], parts[0][1] - parts[1][1]) <= 1e-10
 
 
 # Several labels at once, and signs -----------------------------------------------------------------------------------

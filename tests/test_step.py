@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import stepping
+from fastbp import optimizers, stepping
 
 RNG = np.random.default_rng(5)
 X, CLASSES = RNG.normal(size=(40, 5)), RNG.integers(0, 3, 40)
@@ -72,6 +72,179 @@ def test_weights_may_come_and_go():
         cost = model.step(X, CLASSES, weights)
         assert cost == fitted(other, slice(None), CLASSES, sample_weight=weights)
         assert_same(model, other)
+
+
+def test_signed_weights_are_for_sums():
+    """A step by their gradient; where they would divide, or metrics are taken, the refusal names the way."""
+    signed = np.where(np.arange(40) % 3, 1.0, -2.0) * WEIGHTS
+    for optimizer in (fastbp.SGD(0.01), fastbp.SGD(0.01, clip_norm=1.0)):
+        model = model_of(output="softmax", reduction="sum", dtype="float64")
+        before, (cost, gradient) = model.parameters.copy(), model.value_and_gradient(X, CLASSES, signed)
+        assert model.step(X, CLASSES, signed, optimizer) == cost
+        gradient *= 1 if optimizer.clip_norm is None else 1 / np.linalg.norm(gradient)
+        np.testing.assert_allclose(model.parameters, before - 0.01 * gradient, rtol=1e-12)
+    mean = model_of(output="softmax")
+    calls = {
+        method: (lambda of, method=method, **more: getattr(of, method)(X, CLASSES, sample_weight=signed, **more))
+        for method in ("step", "value_and_gradient", "backward", "fit", "evaluate", "check_gradient")
+    }
+    for method, call in calls.items():
+        for of in (mean,) if method not in ("fit", "evaluate") else (mean, model):
+            with pytest.raises(ValueError) as caught:
+                call(of)
+            assert str(caught.value).startswith(
+                'sample_weight must not be negative (Model(reduction="sum") takes signs in step, value_and_gradient '
+                "and backward), got "
+            )
+
+
+def test_signed_weights_may_have_the_sum_zero_but_not_all_be_zero():
+    model = model_of(output="softmax", reduction="sum")
+    balanced = np.tile([1.0, -1.0], 20)
+    before = model.parameters.copy()
+    model.step(X, CLASSES, balanced)
+    assert not np.array_equal(model.parameters, before)
+    with pytest.raises(ValueError, match="sample_weight must not be all zero"):
+        model.step(X, CLASSES, np.zeros(40))
+
+
+# A gradient of one's own ---------------------------------------------------------------------------------------------
+
+EVERY = {
+    **OPTIMIZERS,
+    **{name: kind(clip_norm=0.3) for name, kind in optimizers.OPTIMIZERS.items()},
+    **{f"{name}, not clipped": kind() for name, kind in optimizers.OPTIMIZERS.items()},
+}
+PENALISED = {
+    "mean": ({"output": "softmax", "l1": 0.01, "l2": 0.1}, CLASSES),
+    "sum, without biases": ({"hidden": "tanh", "loss": "huber", "reduction": "sum", "bias": False}, NUMBERS),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", EVERY.values(), ids=EVERY)
+def test_a_step_by_the_models_own_gradient_is_step_to_the_bits(optimizer, dtype):
+    """50 of them, also where 4 examples or fewer go another way, but plain gradient descent."""
+    for arguments, y in PENALISED.values():
+        model, other = (model_of(dtype=dtype, **arguments) for _ in range(2))
+        online = optimizer.rule == "sgd" and optimizer.clip_norm is None and not model.l2
+        for n in range(50):
+            rows = slice(n % 7, n % 7 + (5 if online else 3) + n % 4)
+            cost, gradient = model.value_and_gradient(X[rows], y[rows])
+            kept = gradient.copy()
+            model.apply_gradient(gradient, cost, optimizer)
+            np.testing.assert_array_equal(gradient, kept)
+            assert other.step(X[rows], y[rows], optimizer=optimizer) == pytest.approx(cost, rel=1e-14)
+            progress = model._progress, other._progress
+            if model._progress.best is not None:  # of a cost that was divided by the weights and multiplied again
+                assert progress[0].best == pytest.approx(progress[1].best, rel=1e-14)
+                model._progress = other._progress = progress[1]
+            assert_same(model, other)
+        assert (model._updates, model._epochs) == (50, 50)
+
+
+def test_plain_descent_by_a_few_examples_is_step_but_for_rounding():
+    model, other = (model_of(output="softmax", dtype="float64") for _ in range(2))
+    for n in range(50):
+        _, gradient = model.value_and_gradient(X[n % 9 : n % 9 + 3], CLASSES[n % 9 : n % 9 + 3])
+        model.apply_gradient(gradient, optimizer=fastbp.SGD(0.05))
+        other.step(X[n % 9 : n % 9 + 3], CLASSES[n % 9 : n % 9 + 3], optimizer=fastbp.SGD(0.05))
+    np.testing.assert_allclose(model.parameters, other.parameters, rtol=1e-12, atol=1e-14)
+
+
+def test_a_gradient_that_is_brought_is_followed_without_penalties_and_dropout():
+    model = model_of(output="softmax", l1=0.5, l2=0.5, dropout=0.5, dtype="float64")
+    before, gradient = model.parameters.copy(), np.linspace(-1, 1, model.parameters.size)
+    for brought in (gradient, gradient.tolist(), gradient.astype("float32")):
+        model.parameters = before
+        model.apply_gradient(brought, optimizer=fastbp.SGD(0.1))
+        np.testing.assert_allclose(model.parameters, before - 0.1 * np.asarray(brought, "f8"), rtol=1e-15, atol=1e-17)
+
+
+def test_large_layers_are_clipped_and_updated_whole():
+    model, other = (fastbp.Model((300, 200, 70), seed=3) for _ in range(2))
+    inputs, y = RNG.normal(size=(33, 300)), RNG.normal(size=(33, 70))
+    for _ in range(5):
+        _, gradient = model.value_and_gradient(inputs, y)
+        model.apply_gradient(gradient, optimizer=fastbp.AdamW(clip_norm=0.01))
+        other.step(inputs, y, optimizer=fastbp.AdamW(clip_norm=0.01), n_threads=2)
+    assert_same(model, other)
+
+
+def test_steps_fits_and_gradients_go_on_with_one_state():
+    model, other = model_of(output="softmax"), model_of(output="softmax")
+    for _ in range(3):
+        model.apply_gradient(model.value_and_gradient(X[:8], CLASSES[:8])[1])
+        other.step(X[:8], CLASSES[:8])
+        for either in (model, other):
+            either.step(X[8:16], CLASSES[8:16])
+            either.fit(X, CLASSES, 1, 16)
+        assert_same(model, other)
+
+
+def test_on_plateau_is_told_the_cost_and_must_be():
+    model, optimizer = model_of(output="softmax"), fastbp.SGD(fastbp.schedules.OnPlateau(0.1, patience=2, factor=0.5))
+    gradient = np.ones_like(model.parameters)
+    with pytest.raises(ValueError, match="cost must be given with the gradient: the schedule OnPlateau looks at it"):
+        model.apply_gradient(gradient, optimizer=optimizer)
+    assert model._updates == 0
+    steps = []
+    for cost in (3.0, 2.0, 2.0, 2.5, 1.0):
+        before = model.parameters.copy()
+        model.apply_gradient(gradient, cost, optimizer)
+        steps.append(float((before - model.parameters).mean()))
+    assert steps == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.05], rel=1e-4)
+    assert (model._progress.best, model._progress.reductions) == (1.0, 1)
+
+
+def test_a_step_that_diverges_keeps_the_last_finite_parameters_and_counts():
+    model = model_of(output="softmax")
+    gradient = np.zeros_like(model.parameters)
+    gradient[3], gradient[5] = 1e38, 1.0
+    before = model.parameters.copy()
+    message = r"^training diverged: a parameter would become NaN or infinite in step 1 \(learning rate 100\)"
+    with pytest.raises(FloatingPointError, match=message):
+        model.apply_gradient(gradient, optimizer=fastbp.SGD(100.0))
+    assert np.flatnonzero(model.parameters != before).tolist() == [5]
+    assert model._updates == 1
+    model.apply_gradient(np.sign(gradient))
+    assert np.isfinite(model.parameters).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (lambda g: (g[:-1],), ValueError, r"gradient must have shape \(66,\), got shape \(65,\)"),
+        (lambda g: (g[None],), ValueError, r"gradient must have shape \(66,\), got shape \(1, 66\)"),
+        (lambda g: (g * np.nan,), ValueError, "gradient must be finite, got nan at index 0"),
+        (lambda g: (np.full(66, 1e300),), ValueError, r"gradient must fit in float32, got 1e\+300 at index 0"),
+        (lambda g: (g.astype(complex),), TypeError, "gradient must hold real numbers"),
+        (lambda g: (None,), TypeError, "gradient must hold real numbers"),
+        (lambda g: (g, np.nan), ValueError, "cost must lie in"),
+        (lambda g: (g, "1"), TypeError, "cost must be a number"),
+        (lambda g: (g, None, "adams"), ValueError, "optimizer must be one of .* 'adam'"),
+    ],
+)
+def test_wrong_gradients_change_nothing(arguments, error, message):
+    model, other = model_of(output="softmax"), model_of(output="softmax")
+    model.step(X, CLASSES)
+    fitted(other, slice(None), CLASSES)
+    with pytest.raises(error, match=message):
+        model.apply_gradient(*arguments(np.ones(66, "f4")))
+    assert_same(model, other)
+
+
+def test_predictions_may_be_taken_at_other_parameters():
+    model = model_of(output="softmax")
+    theta, before = model.parameters + np.float32(0.1), model.parameters.copy()
+    found = model.predict(X, theta)
+    assert not np.array_equal(found, model.predict(X))
+    np.testing.assert_array_equal(model.parameters, before)
+    model.parameters = theta
+    np.testing.assert_array_equal(model.predict(X), found)
+    np.testing.assert_array_equal(model.predict(X[:1], theta=theta.tolist()), found[:1])
+    with pytest.raises(ValueError, match=r"theta must have shape \(66,\), got shape \(3,\)"):
+        model.predict(X, theta[:3])
 
 
 def test_the_cost_is_that_before_the_update():
@@ -235,5 +408,7 @@ def test_a_resumed_run_goes_on_in_fit_first(tmp_path):
     model = fastbp.Model.resume(tmp_path / "run")
     with pytest.raises(ValueError, match="the model was resumed: call fit, which goes on with its run, before step"):
         model.step(X, CLASSES)
+    with pytest.raises(ValueError, match=r"the model was resumed: call fit, .* before apply_gradient"):
+        model.apply_gradient(np.ones_like(model.parameters))
     model.fit(X, CLASSES, 2)
     assert np.isfinite(model.step(X, CLASSES))

@@ -471,7 +471,11 @@ def test_weights_of_every_real_dtype_come_out_contiguous(kind: str) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1, 2, -3], "sample_weight must not be negative, got -3.0 at index 2"),
+        (
+            [1, 2, -3],
+            'sample_weight must not be negative (Model(reduction="sum") takes signs in step, value_and_gradient and '
+            "backward), got -3.0 at index 2",
+        ),
         ([0, 0, 0], "sample_weight must not be all zero"),
         ([1e-60, 0, 0], "sample_weight must not be all zero in float32"),
         ([1, np.nan, 1], "sample_weight must be finite, got nan at index 1"),
@@ -486,6 +490,24 @@ def test_weights_of_every_real_dtype_come_out_contiguous(kind: str) -> None:
 def test_bad_weights_are_refused(weights: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         as_weights(weights, 3, "float32")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([0, 0, 0], "sample_weight must not be all zero"),
+        ([1, np.nan, 1], "sample_weight must be finite, got nan at index 1"),
+        ([-3e38, -3e38, 0], "sample_weight must have a sum that fits in float32, got -6e+38"),
+        ([1, 1], "sample_weight must have shape (3,), one weight per example, got shape (2,)"),
+    ],
+)
+def test_signed_weights_are_refused_for_all_but_their_signs(weights: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        as_weights(weights, 3, "float32", signed=True)
+    for signed in ([1, -2, 0.5], [1, -1, 0]):
+        result = as_weights(signed, 3, "float32", signed=True)
+        assert result is not None
+        assert result.tolist() == signed
 
 
 @pytest.mark.parametrize("weights", ["abc", [1, 2, None], np.ones(3, complex)])
