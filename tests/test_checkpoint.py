@@ -269,6 +269,7 @@ KILLS = """
 """
 
 
+@pytest.mark.long
 def test_a_run_survives_50_kills_at_random_moments(tmp_path):
     script = tmp_path / "kills.py"
     script.write_text(textwrap.dedent(KILLS))

@@ -117,6 +117,7 @@ def test_a_field_that_a_file_lacks_has_its_default_if_it_came_after_the_first_fo
 # --- files that are wrong, and disks that are full ------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_mutated_files_are_refused_or_harmless() -> None:
     """In a process with little memory and an alarm; `python -m tests.fuzz --files 10000` tries more of them."""
     n_files = 520

@@ -359,6 +359,7 @@ PROGRAM = """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["memmap of 4 GB", "sparse matrix of 512 MB"])
 def test_fit_and_evaluate_of_large_inputs_stay_within_200_MB(kind: str, tmp_path: Path) -> None:
     """The peak of what fastbp adds to a process that has numba, scipy and the matrix."""

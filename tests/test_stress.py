@@ -5,7 +5,7 @@ import sys
 import pytest
 import stress
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")]
 
 
 @pytest.mark.parametrize("name", stress.SCENARIOS)
