@@ -25,7 +25,7 @@ from benchmarks import kernels, shapes
 from fastbp.bench import cases, report
 from fastbp.bench.measure import THREADS_OF_LIBRARIES
 from fastbp.core.compile import lanes_of
-from fastbp.team import available_cores
+from fastbp.thread_limit import threads_here
 
 GEMM = """
 import sys, time
@@ -114,7 +114,7 @@ def kernel_figures(dtype: str, widths: Sequence[int], peak: Rate, rounds: int) -
 def step_figures(dtype: str, peak: Rate, rounds: int) -> dict[str, list[Figure]]:
     """By number of threads, against the peak of as many cores; printed line by line."""
     figures = {}
-    counts = sorted({1, min(2, available_cores())})
+    counts = sorted({1, min(2, threads_here())})
     print()
     row("a whole step; threads", map(str, counts))
     for case in [*shapes.table("cross_entropy", dtype, "adam"), *shapes.odd_widths(dtype)]:

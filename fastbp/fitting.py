@@ -20,6 +20,7 @@ from fastbp.optimizers import Optimizer
 from fastbp.pace import pace_of
 from fastbp.program import aligned_zeros
 from fastbp.team import stop_on_interrupt, workers_for
+from fastbp.thread_limit import at_most, threads_here
 from fastbp.training import Plan, Run
 from fastbp.validation import as_weights, boolean, nonnegative_int, open_fraction, positive_int
 
@@ -56,13 +57,17 @@ def fit(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> History
         options = checkpoint.resumed(options, earlier)
         if options.optimizer is not None and optimizers.as_optimizer(options.optimizer) != model.optimizer:
             raise ValueError(f"optimizer must be {model.optimizer} as in the run that is resumed, or left out")
-    run = prepared(model, X, y, options, earlier)
-    model._interrupted = None
-    with stop_on_interrupt(run.job.slots):
-        try:
-            run.go()
-        finally:
-            run.count()
+    with at_most(options.n_threads):
+        run = prepared(model, X, y, options, earlier)
+        model._interrupted = None
+
+        def train() -> None:
+            try:
+                run.go()
+            finally:
+                run.count()
+
+        stop_on_interrupt(run.job.slots, train)
     return run.history()
 
 
@@ -81,7 +86,7 @@ def prepared(
     net = learning_net(model, learned, batch_size)
     shards = int(workspace.shards_of(net, min(batch_size, len(training))))
     steps = epochs * -(-len(training) // batch_size)
-    workers = workers_for(flops, shards, steps) if n_threads is None else positive_int("n_threads", n_threads)
+    workers = workers_for(flops, shards, steps) if n_threads is None else threads_here()
     metrics = as_metrics(options.metrics, model.network, model.loss, training.y)
     callbacks = as_callbacks(options.callbacks, options.early_stopping)
     keeper = _keeper(options, training, validation, metrics, earlier)

@@ -35,6 +35,7 @@ from fastbp.saving import custom_objects, put_together, taken_apart
 from fastbp.schedules import START
 from fastbp.targets import as_targets, smoothed, smoothing_of
 from fastbp.team import run_once, workers_for
+from fastbp.thread_limit import at_most
 from fastbp.validation import (
     as_inputs,
     as_vector,
@@ -164,8 +165,10 @@ class Model:
         X: an array of any dtype and layout, a memmap, a SciPy sparse matrix, a pandas or polars frame (the names of its
         columns are not kept). What is large and not ready in memory is read in pieces: see docs/layout.md.
         Continues from the current parameters, optimizer state and epoch. optimizer: an object or a name; None keeps
-        the current one (at first Adam()); one of another kind starts with a state of its own. n_threads: None for
-        what pays; the results are the same bits for any number. progress: a bar on stderr, lines in a log file.
+        the current one (at first Adam()); one of another kind starts with a state of its own. n_threads: this many at
+        most, and not more than the cores; None for what pays within the limit of the program (`fastbp.set_threads`,
+        `fastbp.thread_limit`) or its surroundings; the results are the same bits for any number. progress: a bar on
+        stderr, lines in a log file.
 
         validation_data: (X, y) or (X, y, sample_weight), whose cost is taken after each epoch. validation_fraction:
         holds out this share of the rows instead, of each class alike, drawn by the model's seed. metrics: "accuracy",
@@ -223,20 +226,29 @@ class Model:
 
     # --- what the network computes ------------------------------------------------------------------------------
 
-    def predict(self, X: ArrayLike, theta: ArrayLike | None = None) -> Array:
+    def predict(self, X: ArrayLike, theta: ArrayLike | None = None, n_threads: int | None = None) -> Array:
         """The outputs a(L) for X (n, n_inputs), at theta (None: the model's parameters).
 
-        A new (n, n_outputs) array of the model's dtype.
+        A new (n, n_outputs) array of the model's dtype. n_threads: as of `fit`.
         """
-        inputs = as_inputs(X, self.network.n_inputs, self.dtype, finite=False)
-        outputs, finite = evaluation.predict(self.network, self._at(theta), inputs)
-        if not finite:
-            as_inputs(X, self.network.n_inputs, self.dtype)  # says where
-        return outputs
+        with at_most(n_threads):
+            inputs = as_inputs(X, self.network.n_inputs, self.dtype, finite=False)
+            outputs, finite = evaluation.predict(self.network, self._at(theta), inputs)
+            if not finite:
+                as_inputs(X, self.network.n_inputs, self.dtype)  # says where
+            return outputs
 
-    def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
-        """{"cost": …} over the examples, and "accuracy" for classes: see `fastbp.metrics.hits`."""
-        examples = self._examples(X, y, sample_weight)
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, n_threads: int | None = None
+    ) -> dict[str, float]:
+        """{"cost": …} over the examples, and "accuracy" for classes: see `fastbp.metrics.hits`.
+
+        n_threads: as of `fit`.
+        """
+        with at_most(n_threads):
+            return self._evaluate(self._examples(X, y, sample_weight))
+
+    def _evaluate(self, examples: Examples) -> dict[str, float]:
         cost = {"cost": self._cost(examples)}
         if not metrics.has_classes(self.network, self.loss):
             return cost
@@ -261,8 +273,18 @@ class Model:
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         theta: ArrayLike | None = None,
+        n_threads: int | None = None,
     ) -> tuple[float, Array]:
-        """The cost and its gradient, ordered like the parameters, at theta (None: the model's parameters)."""
+        """The cost and its gradient, ordered like the parameters, at theta (None: the model's parameters).
+
+        n_threads: as of `fit`.
+        """
+        with at_most(n_threads):
+            return self._value_and_gradient(X, y, sample_weight, theta)
+
+    def _value_and_gradient(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, theta: ArrayLike | None
+    ) -> tuple[float, Array]:
         examples = self._smoothed(self._examples(X, y, sample_weight, whole=True))
         at = self._at(theta)
         gradient = np.empty_like(self._theta)

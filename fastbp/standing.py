@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastbp.core import standing
 from fastbp.core import table as slots
-from fastbp.core.compile import interrupt_afterwards
+from fastbp.core.interrupts import uninterrupted
 from fastbp.program import address, aligned_zeros
 from fastbp.team import cores_of_caller, current_core, give_back, helper, stay_off, stay_on
 
@@ -47,8 +47,7 @@ class Standing:
             self._rouse(where)
             gone = [r for r in range(1, int(job[slots.JOB_WORKERS])) if self._calls[r * standing.LINE] == standing.GONE]
             if gone:
-                with interrupt_afterwards():  # threads and their queues have locks that must not stay locked
-                    self._send(gone)
+                uninterrupted(lambda: self._send(gone))  # threads and their queues have locks that must not stay locked
             self._lead(where)
         except BaseException:
             self._stop()
@@ -56,9 +55,8 @@ class Standing:
 
     def _stop(self) -> None:
         """When this returns no helper touches the job."""
-        self._job[slots.JOB_STOP] = 1
-        with interrupt_afterwards():
-            wait(self._sent)
+        self._job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
+        uninterrupted(lambda: wait(self._sent))
 
     def _send(self, ranks: list[int]) -> None:
         """Helpers take these ranks; if no thread can start, as when the interpreter ends, the caller is alone."""

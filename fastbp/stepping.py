@@ -19,8 +19,9 @@ from fastbp.program import address
 from fastbp.schedules import MOST, START, Progress, as_schedule
 from fastbp.standing import Standing
 from fastbp.team import SHORT_SECONDS, SLOWEST, run_once, workers_for
+from fastbp.thread_limit import at_most, stated_limit, threads_here
 from fastbp.training import average, divergence
-from fastbp.validation import as_vector, number_in, positive_int
+from fastbp.validation import as_vector, number_in
 
 if TYPE_CHECKING:
     from fastbp.model import Model
@@ -38,10 +39,10 @@ def step(
     """See `Model.step`."""
     _check_not_resumed(model, "step")
     new = model.optimizer if optimizer is None else as_optimizer(optimizer)
-    threads = None if n_threads is None else positive_int("n_threads", n_threads)
-    learned = model._smoothed(model._examples(X, y, sample_weight, whole=True))
-    stepper = _taken(model, learned, new, threads)
-    cost = stepper.learn(model, learned)
+    with at_most(n_threads):
+        learned = model._smoothed(model._examples(X, y, sample_weight, whole=True))
+        stepper = _taken(model, learned, new, n_threads)
+        cost = stepper.learn(model, learned)
     _kept(model, stepper)
     return cost
 
@@ -88,9 +89,11 @@ class Stepper:
     ) -> None:
         rows, self.flops, self.seed = len(learned), model._flops(len(learned)), model.seed
         shards = int(workspace.shards_of(net, rows))
-        workers = workers_for(self.flops, shards, math.inf) if n_threads is None else n_threads
+        workers = workers_for(self.flops, shards, math.inf) if n_threads is None else threads_here()
         state_for(model, optimizer)
-        self.optimizer, self.schedule, self.n_threads = optimizer, as_schedule(optimizer.learning_rate), n_threads
+        self.optimizer, self.schedule, self.threads = (
+            optimizer, as_schedule(optimizer.learning_rate), (n_threads, stated_limit()),
+        )  # fmt: skip
         self.job = learning_job(model, net, learned, rows, workers)
         self.pace = pace_of(model.network, model.dtype.itemsize, rows, workers, adaptive=n_threads is None, single=True)
         self.team = Standing(self.job.slots, self.job, workers, self.flops) if workers > 1 else None
@@ -108,7 +111,7 @@ class Stepper:
             and model.optimizer is self.optimizer
             and optimizer == self.optimizer
             and model._moments is self.job.moments
-            and n_threads == self.n_threads
+            and (n_threads, stated_limit()) == self.threads
         )
 
     def learn(self, model: "Model", learned: Examples) -> float:

@@ -7,8 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 from types import TracebackType
 from typing import TypeVar
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 
 from fastbp.core import step
 from fastbp.core import table as slots
-from fastbp.core.compile import interrupt_afterwards
-from fastbp.share import share_of
+from fastbp.core.interrupts import uninterrupted
+from fastbp.thread_limit import threads_here
 
 Result = TypeVar("Result")
 
@@ -46,30 +45,13 @@ def usleep_address() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def available_cores() -> int:
-    """Cores that this call may use: the affinity mask, the cgroup's quota, a share of them in a worker of joblib's."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, share_of(min(cores, cgroup_quota() or cores)))
-
-
-@functools.cache
-def cgroup_quota() -> int | None:
-    """Cores that the process's cgroup grants by quota, rounded down; None without a quota."""
-    with contextlib.suppress(OSError, ValueError):
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            return max(1, int(quota) // int(period))
-    return None
-
-
 def workers_for(flops: float, shards: int = 1, steps: float = 1) -> int:
     """The number of workers that steps of so many floating-point operations, in so many shards, pay for.
 
     steps: of a run; infinite for those of a team that stands by.
     """
     pair = 2 if flops >= FLOPS_A_PAIR and flops * steps >= FLOPS_A_RUN else 1
-    return max(1, min(available_cores(), max(int(flops / FLOPS_A_WORKER), shards, pair)))
+    return max(1, min(threads_here(), max(int(flops / FLOPS_A_WORKER), shards, pair)))
 
 
 class Places:
@@ -153,15 +135,17 @@ if hasattr(os, "register_at_fork"):
 
 
 class Team:
-    """The calling thread and helpers, who run the compiled worker of jobs; a context manager.
+    """The calling thread and helpers, which run the compiled worker of jobs; a context manager.
 
     The workers hold no lock of Python's. Whatever ends `run`, no worker still touches the job's memory when the
-    context is left: they are told to stop, and meet nowhere without being counted.
+    context is left: they are told to stop, and meet nowhere without being counted. Where no thread can start, as at the
+    end of the process or at a limit of the system, the calling thread runs the job alone: to the same bits.
     """
 
     def __init__(self, size: int) -> None:
         self._train, self._cores = step.train(size).ctypes, cores_of_caller()
         self._helpers: list[ThreadPoolExecutor] = []
+        self._process = os.getpid()
 
     def __enter__(self) -> "Team":
         return self
@@ -169,12 +153,18 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._forget_after_fork()
         if error is None:  # then `run` has waited for all of them
             give_back(self._helpers)
             return
         if self._cores:
             stay_on(self._cores)  # an exception from a signal handler may have come before that
         self._end()
+
+    def _forget_after_fork(self) -> None:
+        """A callback may have forked: the child has none of the threads."""
+        if self._process != os.getpid():
+            self._helpers, self._process = [], os.getpid()
 
     def _end(self) -> None:
         for threads in self._helpers:
@@ -186,23 +176,46 @@ class Team:
         memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
         seconds: what it will take, more or less. If it is short, this thread is the first worker.
         """
+        self._forget_after_fork()
         workers = int(job[slots.JOB_WORKERS])
         here, places = seconds <= SHORT_SECONDS, Places(self._cores)
         try:
-            while len(self._helpers) < workers - here:
-                self._helpers.append(helper())
-            ranks = zip(range(here, workers), self._helpers, strict=False)
-            futures = [threads.submit(self._work, rank, job, places, memory) for rank, threads in ranks]
+            futures = self._start(job, range(here, workers), places, memory)
+            if futures is None:
+                self._run_alone(job, places, memory)
+                return
             if here:
                 self._work(0, job, places, memory)
             while wait(futures, POLL_SECONDS).not_done:
                 pass
         except BaseException:
-            job[slots.JOB_STOP] = 1
+            job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
             self._end()  # a worker that has begun may have no future yet
             raise
         for future in futures:
             future.result()
+
+    def _start(self, job: NDArray[np.int64], ranks: range, places: Places, memory: object) -> list[Future[None]] | None:
+        """Helpers run the workers of these ranks; None if one of their threads cannot start."""
+        try:
+            while len(self._helpers) < len(ranks):
+                self._helpers.append(helper())
+            pairs = zip(ranks, self._helpers, strict=False)
+            return [threads.submit(self._work, rank, job, places, memory) for rank, threads in pairs]
+        except RuntimeError:  # what Python raises then
+            return None
+
+    def _run_alone(self, job: NDArray[np.int64], places: Places, memory: object) -> None:
+        """The workers that have begun leave before the first step, where they would meet; this thread makes all steps."""
+        if job[slots.JOB_STOP] != slots.STOP_FOR_GOOD:
+            job[slots.JOB_STOP] = slots.STOP_TEAM
+        self._end()
+        self._helpers = []
+        if job[slots.JOB_STOP] == slots.STOP_TEAM:
+            job[slots.JOB_STOP] = 0
+        job[slots.JOB_WORKERS], job[slots.JOB_ARRIVED] = 1, 0
+        job[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3] = slots.COMPLETE
+        self._work(0, job, places, memory)
 
     def _work(self, rank: int, job: NDArray[np.int64], places: Places, memory: object) -> None:
         with places.place(alone=job[slots.JOB_WORKERS] == 1):
@@ -256,7 +269,7 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
                 changed.notify()
 
     try:
-        if (extra := min(available_cores(), len(parts)) - 1) > 0:
+        if (extra := min(threads_here(), len(parts)) - 1) > 0:
             where = current_core()
             place = 0 if where is None else where(), cores_of_caller()
             with contextlib.suppress(RuntimeError):  # no thread can start, at the end of the process or elsewhere
@@ -295,15 +308,18 @@ def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, fl
     if workers == 1 and seconds <= SHORT_SECONDS:
         step.train(size).ctypes(0, job.ctypes.data)
         return
-    with stop_on_interrupt(job), Team(size) as team:
-        team.run(job, memory, seconds)
+
+    def run() -> None:
+        with Team(size) as team:
+            team.run(job, memory, seconds)
+
+    stop_on_interrupt(job, run)
 
 
-def stop_on_interrupt(job: NDArray[np.int64]) -> AbstractContextManager[None]:
-    """Within the block Ctrl-C asks the job to stop; behind it, it becomes a KeyboardInterrupt."""
+def stop_on_interrupt(job: NDArray[np.int64], function: Callable[[], None]) -> None:
+    """Call the function, which runs the job; Ctrl-C asks that to stop, and is a KeyboardInterrupt behind the call."""
 
     def stop() -> None:
-        job[slots.JOB_STOP] = 1
+        job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
 
-    manager: AbstractContextManager[None] = interrupt_afterwards(stop)
-    return manager
+    uninterrupted(function, stop)

@@ -23,9 +23,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 import fastbp
-from fastbp.share import at_most, joblib_share
 from fastbp.sklearn import MLPClassifier, MLPRegressor
-from fastbp.team import available_cores
+from fastbp.thread_limit import at_most, joblib_share, threads_here
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -377,18 +376,18 @@ def test_functions_of_the_state_are_called_after_each_epoch_and_may_stop():
 
 
 def share_here(_=None):
-    return joblib_share(), available_cores()
+    return joblib_share(), threads_here()
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 def test_workers_of_joblib_use_their_share_of_the_cores_and_find_the_same():
     assert joblib_share() is None
-    assert available_cores() > 1
+    assert threads_here() > 1
     for backend in ("threading", "loky"):
         shares = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(share_here)(i) for i in range(2))
         assert shares == [(max(1, joblib.cpu_count() // 2) if backend == "loky" else 1,) * 2] * 2
     with at_most(1):
-        assert available_cores() == 1
+        assert threads_here() == 1
     searches = [
         GridSearchCV(MLPRegressor(**NUMBERS), {"alpha": [1e-4, 10.0]}, cv=2, n_jobs=jobs).fit(DIABETES, PROGRESSION)
         for jobs in (1, 2)

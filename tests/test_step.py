@@ -202,7 +202,7 @@ def test_a_step_that_diverges_keeps_the_last_finite_parameters_and_counts():
     gradient = np.zeros_like(model.parameters)
     gradient[3], gradient[5] = 1e38, 1.0
     before = model.parameters.copy()
-    message = r"^training diverged: a parameter or the optimizer.s state would become NaN or infinite in step 1 \(learning rate 100\)"
+    message = r"^training diverged: a parameter or .* would become NaN or infinite in step 1 \(learning rate 100\)"
     with pytest.raises(FloatingPointError, match=message):
         model.apply_gradient(gradient, optimizer=fastbp.SGD(100.0))
     assert np.flatnonzero(model.parameters != before).tolist() == [5]

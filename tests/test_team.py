@@ -524,7 +524,7 @@ def test_only_helpers_live_after_a_fit_and_the_next_makes_no_more(tmp_path):
 
 
 def test_a_second_worker_pays_for_itself_in_a_long_run_of_small_steps(monkeypatch):
-    monkeypatch.setattr(team, "available_cores", lambda: 4)
+    monkeypatch.setattr(team, "threads_here", lambda: 4)
     small, large = team.FLOPS_A_PAIR, 3 * team.FLOPS_A_WORKER
     many = math.ceil(team.FLOPS_A_RUN / small)
     assert [team.workers_for(small, steps=steps) for steps in (1, many // 2, many)] == [1, 1, 2]
@@ -584,7 +584,7 @@ def test_a_helper_keeps_no_core_of_the_call_before():
 
 
 def test_parts_are_shared_among_threads_and_come_back_in_order(monkeypatch):
-    monkeypatch.setattr(team, "available_cores", lambda: 3)
+    monkeypatch.setattr(team, "threads_here", lambda: 3)
     threads, all_are_there = set(), threading.Barrier(3)
 
     def part(begin, end):
@@ -603,7 +603,7 @@ FORK_AFTER_HELP = """
     from fastbp import Model, team
 
     warnings.simplefilter("error")
-    team.available_cores = lambda: 2
+    team.threads_here = lambda: 2
     model, X = Model((5, 64, 64, 2)), np.ones((200_000, 5), np.float32)
 
     def helpers():
@@ -635,7 +635,7 @@ def test_no_helper_is_at_work_after_an_exception_from_a_signal_handler(monkeypat
     def interrupt(*_):
         raise TimeoutError("the user's")
 
-    monkeypatch.setattr(team, "available_cores", lambda: 2)
+    monkeypatch.setattr(team, "threads_here", lambda: 2)
     caller, both_are_there, ended = threading.get_ident(), threading.Barrier(2), []
 
     def part(begin, end):
@@ -659,7 +659,7 @@ def test_where_no_helper_can_start_the_caller_does_all(monkeypatch):
     def refuse(*_):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(team, "available_cores", lambda: 3)
+    monkeypatch.setattr(team, "threads_here", lambda: 3)
     monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
     assert team.each(lambda begin, end: end, [(i, i + 1) for i in range(9)]) == list(range(1, 10))
 
@@ -689,7 +689,7 @@ def test_a_helper_leaves_the_callers_core_and_those_that_the_caller_may_not_use(
 
 @pytest.mark.parametrize("here", [True, False])
 def test_an_error_in_one_part_ends_all_and_is_raised(here, monkeypatch):
-    monkeypatch.setattr(team, "available_cores", lambda: 2)
+    monkeypatch.setattr(team, "threads_here", lambda: 2)
     caller, both_are_there, done = threading.get_ident(), threading.Barrier(2), []
 
     def part(begin, end):

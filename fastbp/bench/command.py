@@ -7,7 +7,7 @@ from fastbp.bench import cases
 from fastbp.bench.compare import compare
 from fastbp.bench.measure import OWN
 from fastbp.bench.rival import NAMES
-from fastbp.team import available_cores
+from fastbp.thread_limit import threads_here
 
 RIVALS = [name for name in NAMES if name != OWN]
 DESCRIPTION = """Measure a training step of your network on this machine: fastbp and every rival that is installed, in
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("networks", nargs="+", type=network, metavar="SIZES", help="layers, inputs first, as in 64-64-10")
     add("--batch", type=positive, default=64, metavar="N", help="rows per step (%(default)s)")
-    add_conditions(parser, threads=",".join(map(str, worthwhile_threads(available_cores()))))
+    add_conditions(parser, threads=",".join(map(str, worthwhile_threads(threads_here()))))
     parser.set_defaults(run=run)
 
 

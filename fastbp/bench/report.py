@@ -7,7 +7,7 @@ from typing import Any
 
 from fastbp.bench.cases import Case
 from fastbp.bench.measure import OWN, Measured, best
-from fastbp.team import available_cores
+from fastbp.thread_limit import threads_here
 
 Rows = list[tuple[Case, list[Measured]]]
 
@@ -108,7 +108,7 @@ def machine() -> str:
             name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return f"{name}, {available_cores()} cores"
+    return f"{name}, {threads_here()} cores"
 
 
 def plot(rows: Rows, names: list[str], path: str, title: str) -> None:

@@ -164,10 +164,14 @@ class CachedFile:
         """
         if self.path is None:
             return
+        try:
+            code = library._get_compiled_object()
+        except RuntimeError:  # Numba has not heard of it: a handler of a signal raised in its callback
+            return
         module = library._final_module
         needed = {symbol.name for symbol in (*module.functions, *module.global_variables) if symbol.is_declaration}
         names = [function, *sorted(name for name in needed if not name.startswith("llvm."))]
-        content = " ".join(names).encode() + b"\0" + library._get_compiled_object()
+        content = " ".join(names).encode() + b"\0" + code
         temporary = self.path.with_name(f"{self.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
             try:

@@ -5,11 +5,8 @@ and called by that address (`call`), so that no kernel is compiled again into th
 helpers that become part of the kernel that calls them.
 """
 
-import contextlib
 import ctypes
 import functools
-import signal
-import threading
 
 import llvmlite
 from llvmlite import ir
@@ -20,6 +17,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from .cache import CachedFile
+from .interrupts import uninterrupted
 
 OPTIONS = {"error_model": "numpy", "nopython": True}
 
@@ -64,34 +62,6 @@ def loss_signature(size):
     return VOID(P, P, P, P, P, P, INT, INT, INT, INT, DOUBLE)
 
 
-@contextlib.contextmanager
-def interrupt_afterwards(at_once=lambda: None):
-    """Ctrl-C within the block calls at_once and becomes a KeyboardInterrupt behind the block, never within it.
-
-    Only in the main thread, and only while Python's own handler is in place; a handler of the user's is left alone.
-    """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield
-        return
-    interrupted = False
-
-    def note(number, frame):
-        nonlocal interrupted
-        interrupted = True
-        at_once()
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if interrupted:
-        raise KeyboardInterrupt
-
-
 class Kernel:
     """A C function: `address` compiles it or loads it from the cache; `ctypes` calls it without the GIL.
 
@@ -104,11 +74,14 @@ class Kernel:
 
     @functools.cached_property
     def address(self):
-        with interrupt_afterwards(), global_compiler_lock:  # a compiler that is interrupted stays broken
-            file = None if self.key is None else CachedFile(self.key, self.signature)
-            address = file and file.load()
-            self.from_cache = bool(address)
-            return address or self._compiled(file)
+        return uninterrupted(self._load_or_compile)  # a compiler that is interrupted stays broken
+
+    @global_compiler_lock
+    def _load_or_compile(self):
+        file = None if self.key is None else CachedFile(self.key, self.signature)
+        address = file and file.load()
+        self.from_cache = bool(address)
+        return address or self._compiled(file)
 
     def _compiled(self, file):
         self._code = compiled = self.uncached()  # which keeps the machine code

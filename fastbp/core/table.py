@@ -143,7 +143,7 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     JOB_REGION_SIZE,  # between the regions of two workers; 0 without shards
     JOB_CAPACITY,  # examples in a region
     JOB_WORKERS,
-    JOB_STOP,  # set by the caller: come back soon
+    JOB_STOP,  # not 0, set by the caller: come back soon
     JOB_SLEEP,  # address of usleep
 ) = range(33)
 JOB_ARRIVED = 40  # arrivals at all meetings so far; on a cache line of its own, which all workers write
@@ -167,5 +167,10 @@ JOB_CALLS = 73  # address of the helpers' lines, for those who stand by between 
 JOB_SLOTS = 80
 
 COMPLETE, STOPPED, DIVERGED = range(3)
+
+STOP_TEAM, STOP_FOR_GOOD = (
+    1,
+    2,
+)  # in JOB_STOP: the workers that have begun, as others cannot; the run, as the caller asks
 
 AFTER_EXAMPLES, AFTER_SUMS, AFTER_UPDATE = range(3)  # the outcomes, from JOB_OUTCOME on

@@ -18,12 +18,12 @@ from fastbp import Activation, Model
 from fastbp.initial import NAMES
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.schedules import SCHEDULES, Schedule
-from fastbp.share import at_most
 from fastbp.sklearn import networks, solvers
 from fastbp.sklearn.epochs import Epochs
 from fastbp.sklearn.gradients import input_gradient
 from fastbp.sklearn.lbfgs import minimise
 from fastbp.sklearn.split import Rows, split
+from fastbp.thread_limit import at_most
 from fastbp.validation import as_weights, floating_dtype
 
 try:

@@ -1,0 +1,37 @@
+"""Ctrl-C where an exception at any moment would do harm: it is noted, and raised behind the call."""
+
+import signal
+import threading
+
+
+def uninterrupted(function, at_once=lambda: None):
+    """function(), whose result is returned; Ctrl-C meanwhile calls at_once, and is a KeyboardInterrupt behind it.
+
+    Only in the main thread, and only while Python's own handler is in place; a handler of the user's is left alone.
+    Handlers of other signals may raise at any moment, also within `signal.signal`, before it has done anything.
+    Python's handler comes back all the same: it would take three such signals within the microseconds of three calls.
+    """
+    default = signal.default_int_handler
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not default:
+        return function()
+    interrupted = False
+
+    def note(number, frame):
+        nonlocal interrupted
+        interrupted = True
+        at_once()
+
+    try:
+        signal.signal(signal.SIGINT, note)
+        result = function()
+    finally:
+        try:
+            signal.signal(signal.SIGINT, default)
+        finally:
+            try:
+                signal.signal(signal.SIGINT, default)
+            finally:
+                signal.signal(signal.SIGINT, default)
+    if interrupted:
+        raise KeyboardInterrupt
+    return result
