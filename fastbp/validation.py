@@ -234,6 +234,11 @@ def nonnegative_int(name: str, value: object) -> int:
     return _whole(name, value, 0)
 
 
+def real(name: str, value: object) -> float:
+    """A number as a float, which may be infinite or NaN."""
+    return _number(name, value, lambda _: True, "")
+
+
 def positive_float(name: str, value: object) -> float:
     """A finite number > 0 as a float."""
     return _number(name, value, lambda x: 0 < x < math.inf, "be finite and positive")
