@@ -127,10 +127,7 @@ def _real_array(value: ArrayLike, name: str) -> Array:
         raise ValueError(f"{name} must not have masked values, got {np.count_nonzero(mask)} of them")
     if hasattr(value, "to_numpy"):
         return sources.values(value, name)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    array = sources.asarray(value, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got {type(value).__name__} of dtype {array.dtype}")
     return array
