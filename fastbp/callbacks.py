@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbp.metrics import NAMES
 from fastbp.synonyms import advice
-from fastbp.validation import boolean, nonnegative_float, positive_int
+from fastbp.validation import boolean, nonnegative_float, nonnegative_int, positive_int, real
 
 if TYPE_CHECKING:
     from fastbp.model import Model
@@ -42,7 +42,8 @@ class Callback:
     end of an epoch come first all callbacks' `after_epoch`, then all `after_slice`. An exception ends fit and
     leaves the model as it was after the last step.
 
-    A checkpoint keeps what `state_dict` gives: plain data and arrays, by name. `load_state` gets it back.
+    A checkpoint keeps what `state_dict` gives: plain data and arrays of real numbers, by name. `load_state` gets it
+    back, with lists for tuples.
     """
 
     def before_fit(self, columns: Mapping[str, bool | None]) -> None:
@@ -146,8 +147,13 @@ class EarlyStopping(Callback):
         return state if self._parameters is None else {**state, "parameters": self._parameters}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.best, self.best_epoch, self._waited = state["best"], state["best_epoch"], state["waited"]
-        self._parameters = state.get("parameters")
+        best, parameters = state["best"], state.get("parameters")
+        self.best = None if best is None else real("best", best)
+        self.best_epoch = nonnegative_int("best_epoch", state["best_epoch"])
+        self._waited = nonnegative_int("waited", state["waited"])
+        if parameters is not None and not isinstance(parameters, np.ndarray):
+            raise TypeError(f"parameters must be an array, got {parameters!r}")
+        self._parameters = parameters
 
 
 def as_callbacks(callbacks: object, early_stopping: object) -> tuple[Callback, ...]:

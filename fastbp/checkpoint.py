@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import files
+from fastbp import files, runs
 from fastbp.callbacks import EarlyStopping
 from fastbp.job import Examples
 from fastbp.metrics import NAMES
-from fastbp.saving import taken_apart
+from fastbp.saving import for_file, to_json
 from fastbp.validation import positive_int
 
 if TYPE_CHECKING:
@@ -45,10 +45,12 @@ class Checkpoint:
     """Writes a run to its file: before it begins, after every `every` epochs, and at its end.
 
     A write that fails leaves the file before it. It is a RuntimeWarning, and at the beginning and the end an OSError.
+    ValueError or TypeError for what cannot be kept: infinite parameters, a callback's state that is no plain data.
     """
 
     def __init__(self, path: str | os.PathLike[str], every: int, arguments: dict[str, Any], fingerprint: str) -> None:
-        self.path, self.every = path, every
+        self.path = os.path.abspath(files.as_path("checkpoint", path))  # the same if a callback changes the folder
+        self.every = every
         self._arguments, self._fingerprint = arguments, fingerprint
 
     def epochs_left(self, epochs: int) -> int:
@@ -64,10 +66,9 @@ class Checkpoint:
             warnings.warn(f"a checkpoint could not be written, the last one stays: {error}", RuntimeWarning, 3)
 
     def write(self, run: "Run") -> None:
-        description, tensors = taken_apart(run.plan.model)
-        kept = {"arguments": self._arguments, "fingerprint": self._fingerprint, "state": run.state_dict()}
-        plain = without_arrays(kept, "run", tensors)
-        files.write(self.path, tensors, {"model": json.dumps(description), "run": json.dumps(plain)})
+        description, tensors = for_file(run.plan.model)
+        text = runs.as_text(self._arguments, self._fingerprint, run.state_dict(), tensors)
+        files.write(self.path, tensors, {"model": description, "run": text})
 
 
 def interrupted(path: str | os.PathLike[str], tensors: Tensors, metadata: Mapping[str, str]) -> Interrupted:
@@ -75,8 +76,7 @@ def interrupted(path: str | os.PathLike[str], tensors: Tensors, metadata: Mappin
     if "run" not in metadata:
         raise ValueError(f"{os.fspath(path)} holds a model and no run of fit: Model.load reads it")
     try:
-        kept = with_arrays(json.loads(metadata["run"]), tensors)
-        return Interrupted(os.fspath(path), kept["arguments"], kept["fingerprint"], kept["state"])
+        return Interrupted(os.path.abspath(os.fsdecode(path)), *runs.from_text(metadata["run"], tensors))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise files.not_a_model(path, error) from error
 
@@ -85,24 +85,21 @@ def interrupted(path: str | os.PathLike[str], tensors: Tensors, metadata: Mappin
 
 PLAIN = ("epochs", "batch_size", "shuffle", "validation_fraction", "initial_epoch", "every")
 GIVEN_AGAIN = ("validation_data", "sample_weight")
-EARLY_STOPPING = ("patience", "min_delta", "restore_best", "monitor", "higher_is_better")
 
 
 def kept_arguments(options: "Options", names: tuple[str, ...]) -> dict[str, Any]:
     """What a file keeps of fit's arguments, as plain data; names: of the metrics."""
     weights, stopping = options.class_weight, options.early_stopping
-    return {
-        **{name: plain(getattr(options, name)) for name in PLAIN},
+    arguments = {
+        **{name: getattr(options, name) for name in PLAIN},
         **{name: getattr(options, name) is not None for name in GIVEN_AGAIN},
         "class_weight": sorted(map(list, weights.items())) if isinstance(weights, Mapping) else weights,
         "metrics": list(names),
-        "early_stopping": None if stopping is None else {name: getattr(stopping, name) for name in EARLY_STOPPING},
+        "early_stopping": None if stopping is None else runs.arguments_of(stopping),
         "callbacks": len(options.callbacks),
     }
-
-
-def plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    kept: dict[str, Any] = json.loads(to_json(arguments))
+    return kept
 
 
 def resumed(options: "Options", run: Interrupted) -> "Options":
@@ -166,27 +163,3 @@ def fingerprint_of(*parts: Examples | None) -> str:
         rows = np.arange(0, len(X), 1 + math.prod(X.shape) * dtype.itemsize // SAMPLE_BYTES)
         crc = zlib.crc32(X[rows].data if isinstance(X, np.ndarray) else X.dense(rows, dtype).data, crc)
     return f"{crc:08x}"
-
-
-# --- plain data and arrays --------------------------------------------------------------------------------------------
-
-
-def without_arrays(value: Any, name: str, tensors: Tensors) -> Any:
-    """The value as JSON can hold it; its arrays go to `tensors`, by names that begin with `name`."""
-    if isinstance(value, np.ndarray):
-        tensors[name] = value
-        return {"array": name}
-    if isinstance(value, Mapping):
-        return {key: without_arrays(item, f"{name}/{key}", tensors) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_arrays(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]
-    return plain(value)
-
-
-def with_arrays(value: Any, tensors: Tensors) -> Any:
-    """What `without_arrays` was given."""
-    if isinstance(value, dict):
-        if value.keys() == {"array"}:
-            return tensors[value["array"]]
-        return {key: with_arrays(item, tensors) for key, item in value.items()}
-    return [with_arrays(item, tensors) for item in value] if isinstance(value, list) else value

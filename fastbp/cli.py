@@ -5,6 +5,7 @@ after Ctrl-C.
 """
 
 import argparse
+import io
 import os
 import platform
 import sys
@@ -16,11 +17,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 import fastbp
-from fastbp import plots
+from fastbp import files, plots
 from fastbp.callbacks import EarlyStopping
 from fastbp.core.cache import cache_directory
 from fastbp.core.losses import LOSSES, OWN_OUTPUT
-from fastbp.data import load_digits, read_examples, read_inputs, stratified_split
+from fastbp.data import load_digits, read_examples, read_inputs, stratified_split, tables
 from fastbp.history import History
 from fastbp.losses import outputs_of
 from fastbp.model import Model
@@ -34,6 +35,9 @@ MOST_CLASSES = 100
 """Targets that are integers below this number are classes, if --task does not say otherwise."""
 SPLIT_SEED = 0
 """The rows held out are the same in every run, so that runs can be compared."""
+
+LONGEST_LINE = 1000
+"""Characters of an error."""
 
 
 class UsageError(ValueError):
@@ -74,9 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: BaseException) -> str:
+    """The message as one line of what a terminal shows; what is very long, as a file may make it, is cut."""
+    text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        text = f"{error.filename}: {error.strerror}"
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} …"
 
 
 def _parser() -> Parser:
@@ -128,7 +135,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a file that `fastbp train --output` or Model.save wrote")
     add("data", metavar="DATA", help="digits, a .npz file or a .csv file")
-    add("--output", type=Path, metavar="FILE", help="write there: .npy for an array, else text")
+    add("--output", type=Path, metavar="FILE", help="write there: .npy for an array, else text; .gz compresses it")
     add("--raw", action="store_true", help="a classifier's outputs (probabilities), not its classes")
     parser.set_defaults(run=_predict)
 
@@ -194,7 +201,9 @@ def _train(options: argparse.Namespace) -> None:
         model.save(options.output)
         print(f"model     {options.output}")
     if options.plot:
-        history.plot(plots.file_axes()).figure.savefig(options.plot)
+        drawing = io.BytesIO()
+        history.plot(plots.file_axes()).figure.savefig(drawing, format=options.plot.suffix[1:].lower())
+        files.replace(options.plot, drawing.getvalue())
         print(f"plot      {options.plot}")
 
 
@@ -202,8 +211,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
     if not 0 <= options.test_size < 1:
         raise UsageError(f"--test-size must be at least 0 and below 1, got {options.test_size}")
     for path in filter(None, (options.output, options.plot)):
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {path.parent}")
+        files.check_target(path)
     if options.plot:
         formats = plots.canvas().get_supported_filetypes()
         if options.plot.suffix[1:].lower() not in formats:
@@ -263,22 +271,30 @@ def _report(model: Model, history: History, elapsed: float) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    model = Model.load(options.model)
+    if options.output:
+        files.check_target(options.output)
+    model = _load(options.model)
     n_inputs = model.network.n_inputs
     X = _digits()[0] if options.data == "digits" else read_inputs(options.data, n_inputs)
     outputs = model.predict(X)
     if model.network.output == "softmax" and not options.raw:
         outputs = np.argmax(outputs, axis=1)[:, None]
-    if options.output and options.output.suffix == ".npy":
-        np.save(options.output, outputs[:, 0] if outputs.shape[1] == 1 else outputs, allow_pickle=False)
-        return
-    digits = {"f4": "%.9g", "f8": "%.17g"}.get(outputs.dtype.str[1:], "%d")  # all that the number has
-    np.savetxt(options.output or sys.stdout, outputs, fmt=digits, delimiter=",")
+    if options.output:
+        files.replace(options.output, tables.as_bytes(outputs, options.output.suffix))
+    else:
+        tables.write_text(sys.stdout, outputs)
+
+
+def _load(path: str) -> Model:
+    try:
+        return Model.load(path)
+    except LookupError as error:  # the user's functions are not in the file
+        raise UsageError(f"{path} can be loaded in Python only: {error}") from None
 
 
 def _info(options: argparse.Namespace) -> None:
     if options.model:
-        model = Model.load(options.model)
+        model = _load(options.model)
         print(model)
         print(f"{model.network.n_parameters:,} parameters, {os.path.getsize(options.model):,} bytes on disk")
         return

@@ -1,12 +1,17 @@
-"""Model files: named arrays and text in one safetensors file, written whole or not at all.
+"""Model files: named arrays and text in one safetensors file, written whole or not at all; and files of any kind.
 
 A safetensors file is a JSON header and raw little-endian arrays: reading one runs no code, as a pickle would.
 The header's text holds the format's version under "fastbp" and a checksum under "crc32".
+
+What is read is a regular file. What is written replaces a regular file in one step; a character device and a pipe are
+written through, as they cannot be replaced.
 """
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,8 +27,12 @@ FORMAT = 2
 1: a model has no fields of `saving.ABSENT`; 2: it may have them.
 """
 
-DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
-"""What safetensors calls the dtypes that `write` uses; it has others, which NumPy does not know."""
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BOOL": "bool",
+    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
+    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
+}  # fmt: skip
+"""The dtypes that `write` takes, by safetensors' names; it has others, which NumPy does not know."""
 
 LONGEST_FAULT = 300
 """Characters of an error message that may quote a file."""
@@ -32,23 +41,25 @@ Tensors = dict[str, np.ndarray[Any, Any]]
 
 
 def write(path: str | os.PathLike[str], tensors: Tensors, metadata: Mapping[str, str]) -> None:
-    """Writes arrays and text to `path`, replacing an older file in one step: a failure leaves that as it was.
+    """Writes arrays and text to `path`, as `replace` does.
 
     `tensors` are real, integer or bool arrays of any shape; `metadata` is text, where the keys "fastbp" and
-    "crc32" are set here. Raises OSError where the folder does not exist or is not writable.
+    "crc32" are set here.
     """
     native = {name: np.asarray(t, dtype=t.dtype.newbyteorder("="), order="C") for name, t in tensors.items()}
     text = dict(metadata) | {"fastbp": str(FORMAT)}
     text["crc32"] = _checksum(native, text)
-    _replace(Path(os.path.realpath(path)), to_bytes(native, text))
+    replace(path, to_bytes(native, text))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, str]]:
     """Reads what `write` has written: (tensors, metadata), the arrays writable and independent of the file.
 
-    Raises OSError (FileNotFoundError, …) as it comes, ValueError for a file that is truncated or corrupted,
-    that is no fastbp model, or that a newer fastbp has written.
+    Raises OSError (FileNotFoundError, …) as it comes and for what is no regular file, ValueError for a file that is
+    truncated or corrupted, that is no fastbp model, or that a newer fastbp has written.
     """
+    path = as_path("path", path)
+    check_regular(path)
     with open(path, "rb"):  # the usual OSError with its errno: the next line's are poorer
         pass
     try:
@@ -64,11 +75,13 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, str]]:
     return tensors, text
 
 
-def not_a_model(path: str | os.PathLike[str], fault: str | Exception) -> ValueError:
+def not_a_model(
+    path: str | os.PathLike[str], fault: str | Exception, what: str = "is not a fastbp model"
+) -> ValueError:
     """The error for a file whose contents are wrong; the fault may quote them: one line of it, not too long."""
     text = f"it has no {fault}" if isinstance(fault, KeyError) else str(fault)
     line = "".join(c if c.isprintable() else "?" for c in text)
-    return ValueError(f"{os.fspath(path)} is not a fastbp model: {line[:LONGEST_FAULT]}")
+    return ValueError(f"{os.fspath(path)} {what}: {line[:LONGEST_FAULT]}")
 
 
 def _tensor(file: Any, name: str) -> np.ndarray[Any, Any]:
@@ -101,22 +114,112 @@ def _checksum(tensors: Tensors, text: Mapping[str, str]) -> str:
     return f"{crc:08x}"
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Writes `data` to a new file beside `path`, brings it to the disk, and renames it to `path`."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+# --- files of any kind ------------------------------------------------------------------------------------------------
+
+
+def as_path(name: str, path: object) -> str:
+    """The path as a string; TypeError names the argument."""
     try:
-        with open(temporary, "xb") as file:  # not tempfile: its files are for the owner alone
+        return os.fsdecode(path)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be a path, got {path!r}") from None
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """OSError unless a regular file is there: reading a pipe may wait for ever, and a device may have no end."""
+    _check_kind(path, os.stat(path), "a regular file", stat.S_IFREG)
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """OSError if `replace` would refuse the path, whatever the data, as far as can be seen before."""
+    folder = os.path.dirname(path) or os.curdir
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {os.fspath(folder)}", os.fspath(path))
+    _status(path)
+
+
+def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
+    """Of what `replace` would write to, None if nothing is there; OSError for what it refuses."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    _check_kind(path, status, "a file, a character device or a pipe", stat.S_IFREG, stat.S_IFCHR, stat.S_IFIFO)
+    return status
+
+
+def _check_kind(path: str | os.PathLike[str], status: os.stat_result, expected: str, *kinds: int) -> None:
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if kind not in kinds:
+        raise OSError(errno.EINVAL, f"not {expected}", os.fspath(path))
+
+
+def replace(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes `data` to `path`, replacing an older file in one step: a failure leaves that as it was.
+
+    The new file has the mode, the group and the owner of the older one, as far as this user may give them. A character
+    device or a pipe is written through. OSError, which names the path, for a folder, a block device, a socket, a pipe
+    that nobody reads, and where the folder does not exist or is not writable.
+    """
+    path = as_path("path", path)
+    try:
+        old = _status(path)
+        if old is None or stat.S_ISREG(old.st_mode):
+            _replace_file(Path(os.path.realpath(path)), data, old)
+        else:
+            _write_through(path, data)
+    except OSError as error:
+        if not error.errno:
+            raise
+        raise OSError(error.errno, error.strerror, path) from None  # name the user's file, not ours
+
+
+def _replace_file(path: Path, data: bytes, old: os.stat_result | None) -> None:
+    """Writes `data` to a new file beside `path`, brings it to the disk, and renames it to `path`."""
+    temporary = path.parent / f".fastbp-{secrets.token_hex(8)}.tmp"  # not longer for a longer name
+    mode = 0o666 if old is None else 0o600  # until it has the older one's, it is for its owner alone
+    try:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            if old is not None:
+                _take_over(file.fileno(), old)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.errno:  # name the user's file, not ours
-            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     _sync_folder(path.parent)
+
+
+def _take_over(descriptor: int, old: os.stat_result) -> None:
+    """Gives a file the group, the owner and the mode of an older one."""
+    mode = stat.S_IMODE(old.st_mode) & 0o777
+    try:
+        os.fchown(descriptor, -1, old.st_gid)
+    except OSError:  # it would be for another group
+        mode &= ~stat.S_IRWXG
+    with contextlib.suppress(OSError):
+        os.fchown(descriptor, old.st_uid, -1)
+    os.fchmod(descriptor, mode)
+
+
+def _write_through(path: str, data: bytes) -> None:
+    """Writes `data` to a character device or a pipe, which stays what it is."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)  # else a pipe waits for a reader
+    except OSError as error:
+        if error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(path).st_mode):
+            raise OSError(errno.ENXIO, "a pipe that nobody reads") from None
+        raise
+    with open(descriptor, "wb", buffering=0) as file:
+        os.set_blocking(descriptor, True)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 def _sync_folder(folder: Path) -> None:

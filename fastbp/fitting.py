@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import checkpoint, evaluation, optimizers, schedules
+from fastbp import checkpoint, evaluation, files, optimizers, schedules
 from fastbp.callbacks import as_callbacks
 from fastbp.classes import class_weights, classes_of, held_out
 from fastbp.core import table as slots
@@ -112,7 +112,10 @@ def prepared(
     pace = pace_of(model.network, model.dtype.itemsize, job.batch, workers, adaptive=n_threads is None)
     run = Run(job, plan, pace)
     if earlier is not None:
-        run.load_state(earlier.state)
+        try:
+            run.load_state(earlier.state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise files.not_a_model(earlier.path, error, "holds a run that cannot go on") from error
     return run
 
 

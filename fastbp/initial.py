@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastbp.sources import asarray
 from fastbp.validation import as_shape, as_vector, choice, floating_dtype, nonnegative_int
 
 Array = NDArray[Any]
@@ -120,7 +121,9 @@ def _items(initial: Any) -> list[Any]:
 
 
 def _is_number(item: Any) -> bool:
-    return not isinstance(item, tuple | list) and np.ndim(item) == 0
+    if isinstance(item, tuple | list):
+        return False
+    return np.ndim(item if hasattr(item, "ndim") else asarray(item, "initial")) == 0
 
 
 def _joined(layers: list[tuple[int, int]], bias: bool, items: list[Any], dtype: np.dtype[Any]) -> Array:

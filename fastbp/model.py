@@ -31,7 +31,7 @@ from fastbp.program import (
     embedded_table,
     training_table,
 )
-from fastbp.saving import custom_objects, put_together, taken_apart
+from fastbp.saving import custom_objects, for_file, own_objects, put_together, taken_apart
 from fastbp.schedules import START
 from fastbp.targets import as_targets, smoothed, smoothing_of
 from fastbp.team import run_once, workers_for
@@ -349,13 +349,18 @@ class Model:
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model with its optimizer's state to a safetensors file, which replaces an older one whole."""
-        description, tensors = taken_apart(self)
-        files.write(path, tensors, {"model": json.dumps(description)})
+        """Write the model with its optimizer's state to a safetensors file, which replaces an older one whole.
+
+        The older file's mode stays. A character device or a pipe is written through. OSError if the file cannot be
+        written; ValueError, before it is touched, for a model that `load` would refuse, as with infinite parameters.
+        """
+        description, tensors = for_file(self)
+        files.write(path, tensors, {"model": description})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Custom = ()) -> "Model":
-        """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file.
+        """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file, OSError for a
+        pipe or a device.
 
         custom: the user's own activations and losses in the model, of which the file has the names: one, several, or a
         dict of them. LookupError if one is missing.
@@ -384,8 +389,7 @@ class Model:
             raise files.not_a_model(path, error) from error
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]:
-        parts = (*self.network.activations, self.loss)
-        return *taken_apart(self), [part for part in parts if isinstance(part, (Activation, Loss))]
+        return *taken_apart(self), own_objects(self)
 
     def __setstate__(self, state: tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]) -> None:
         self.__dict__ = put_together(type(self), *state).__dict__

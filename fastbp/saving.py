@@ -1,6 +1,7 @@
 """A model as plain data, and back: a description that JSON can hold, the parameters, the optimizer's moments."""
 
 import json
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import custom_activation, losses, optimizers
+from fastbp.custom_activation import Activation
+from fastbp.custom_loss import Loss
 from fastbp.program import aligned_zeros
 from fastbp.schedules import START, Progress
-from fastbp.validation import nonnegative_int
+from fastbp.validation import as_vector, nonnegative_int
 
 if TYPE_CHECKING:
     from fastbp.model import Model
@@ -22,10 +25,14 @@ ABSENT: dict[str, Any] = {"l1": 0.0, "l2": 0.0, "dropout": 0.0, "label_smoothing
 """What files of format 1 do not say, and mean; see `files.FORMAT`."""
 
 
-def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
-    """(description, tensors) of a model; the tensors are copies."""
+MOST_COUNTED = 1 << 53
+"""Of updates and epochs: the numbers after it fit in int64 and, as those before it, in float64."""
+
+
+def described(model: "Model") -> dict[str, Any]:
+    """All of a model but its arrays, and its own custom objects by their names."""
     network = model.network
-    description = {
+    return {
         "sizes": network.sizes,
         "hidden": [custom_activation.to_data(activation) for activation in network.hidden],
         "output": custom_activation.to_data(network.output),
@@ -38,12 +45,58 @@ def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
         "l1": model.l1,
         "l2": model.l2,
         "label_smoothing": model.label_smoothing,
-        "optimizer": optimizers.to_dict(model.optimizer),
+        "optimizer": optimizers.to_dict(optimizers.as_optimizer(model.optimizer)),
         "updates": model._updates,
         "epochs": model._epochs,
         "schedule": asdict(model._progress),
     }
-    return description, {"parameters": np.array(model._theta), "moments": np.array(model._moments)}
+
+
+def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
+    """(description, tensors) of a model; the tensors are copies. ValueError if a parameter is not finite.
+
+    Moments that are not finite are kept as they are: after a divergence the parameters may still be wanted.
+    """
+    theta = as_vector(model._theta, model._theta.size, model._theta.dtype, "parameters")
+    moments = model._moments
+    if moments.size != optimizers.n_moments(optimizers.as_optimizer(model.optimizer)) * theta.size:
+        moments = moments[:0]  # of an optimizer that was replaced: the next fit begins without them as well
+    return described(model), {"parameters": np.array(theta), "moments": np.array(moments)}
+
+
+def for_file(model: "Model") -> tuple[str, Tensors]:
+    """(description as JSON, tensors) of a model. ValueError if `put_together` would not make it of them again."""
+    from fastbp.model import Model
+
+    try:
+        description, tensors = taken_apart(model)
+        text = to_json(description)
+        put_together(Model, json.loads(text), tensors, own_objects(model))
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the model cannot be saved: {error}") from error
+    return text, tensors
+
+
+def own_objects(model: "Model") -> list[Activation | Loss]:
+    """The user's own activations and losses in a model."""
+    parts = (*model.network.activations, model.loss)
+    return [part for part in parts if isinstance(part, (Activation, Loss))]
+
+
+def to_json(data: Any) -> str:
+    """Plain data as JSON; numbers of other libraries become Python's own. TypeError for anything else."""
+    return json.dumps(data, default=lambda value: own_number("plain data", value))
+
+
+def own_number(name: str, value: object) -> bool | int | float:
+    """A number of any library as Python's own; TypeError for anything else."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"{name} must be numbers, strings, lists, dicts or None, got {value!r}")
 
 
 def custom_objects(custom: object) -> Sequence[object]:
@@ -68,10 +121,13 @@ def put_together(
     optimizer = optimizers.from_dict(arguments["optimizer"])
     del arguments["optimizer"]
     progress = Progress(**arguments.pop("schedule"))
-    updates, epochs = (nonnegative_int(name, arguments.pop(name)) for name in ("updates", "epochs"))
-    if theta.dtype != arguments["dtype"] or moments.dtype != theta.dtype:
-        raise ValueError(f"parameters must be {arguments['dtype']}, got {theta.dtype}")
-    model = kind(initial=theta, **arguments)
+    updates, epochs = (count_of(name, arguments.pop(name)) for name in ("updates", "epochs"))
+    for name in ("begun", "waited", "reductions"):
+        count_of(name, getattr(progress, name))
+    for name, tensor in tensors.items():
+        if name in ("parameters", "moments") and tensor.dtype != arguments["dtype"]:
+            raise ValueError(f"{name} must be {arguments['dtype']}, got {tensor.dtype}")
+    model = kind(initial=as_vector(theta, theta.size, theta.dtype, "parameters"), **arguments)
     model.network = replace(model.network, output=output)  # which in old files need not fit the loss
     if moments.size not in (0, optimizers.n_moments(optimizer) * theta.size):
         raise ValueError(f"the optimizer's state has {moments.size} elements for {theta.size} parameters")
@@ -81,6 +137,15 @@ def put_together(
     model._moments = aligned_zeros(moments.size, model.dtype)
     model._moments[:] = moments.ravel()
     complete = ABSENT | {"dropout": model.dropout} | description | {"optimizer": optimizers.to_dict(optimizer)}
-    if json.dumps(taken_apart(model)[0], sort_keys=True) != json.dumps(complete, sort_keys=True):
-        raise ValueError("its description is not complete")
+    complete, again = (json.loads(to_json(data)) for data in (complete, described(model)))
+    if wrong := [name for name in complete | again if complete.get(name) != again.get(name)]:
+        raise ValueError(f"{', '.join(wrong)} must be there and as a model has it")
     return model
+
+
+def count_of(name: str, value: object) -> int:
+    """Updates or epochs as an int."""
+    count = nonnegative_int(name, value)
+    if count > MOST_COUNTED:
+        raise ValueError(f"{name} must be at most 2**53, got {count}")
+    return count

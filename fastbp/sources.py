@@ -6,7 +6,7 @@ these packages is needed: what has their methods is taken for theirs. The names 
 
 import mmap
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -230,13 +230,32 @@ def series_of(frame: Any) -> list[Any]:
     return list(frame.get_columns()) if hasattr(frame, "get_columns") else [each for _, each in frame.items()]
 
 
+def asarray(value: Any, name: str, read: Callable[[], Any] | None = None) -> Array:
+    """The value, or what `read` makes of it, as NumPy's array. ValueError for ragged rows, TypeError if the library
+    whose object it is refuses.
+    """
+    try:
+        return np.asarray(value if read is None else read())
+    except MemoryError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    except Exception as error:
+        hint = "; use its detach().cpu()" if hasattr(value, "detach") else ""
+        reason = " ".join(str(error).split())
+        raise TypeError(
+            f"{name} must be what NumPy can read as an array, got {type(value).__name__}, which says: {reason}{hint}"
+        ) from error
+
+
 def column(series: Any, name: str) -> Array:
     """The values of a pandas or polars Series: missing ones are NaN. TypeError if they are no real numbers."""
-    dtype = series.dtype
+    dtype = getattr(series, "dtype", None)
     if not isinstance(dtype, np.dtype) and getattr(dtype, "kind", "O") in "biuf":  # pandas' nullable ones
         array: Array = series.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
-        array = np.asarray(series.to_numpy())
+        array = asarray(series, name, series.to_numpy)
+    dtype = array.dtype if dtype is None else dtype
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {dtype}{_of_column(series)}")
     return array

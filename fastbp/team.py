@@ -206,7 +206,7 @@ class Team:
             return None
 
     def _run_alone(self, job: NDArray[np.int64], places: Places, memory: object) -> None:
-        """The workers that have begun leave before the first step, where they would meet; this thread makes all steps."""
+        """The workers that have begun leave before the first step; then this thread makes all of them."""
         if job[slots.JOB_STOP] != slots.STOP_FOR_GOOD:
             job[slots.JOB_STOP] = slots.STOP_TEAM
         self._end()

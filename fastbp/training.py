@@ -311,7 +311,15 @@ class Run:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave; the model has to be as it was then."""
+        """Go on from what `state_dict` gave; the model has to be as it was then. ValueError if it was not so."""
+        epochs, updates = state["steps_done"] // self.job.per_epoch, state["updates_before"] + state["steps_done"]
+        lengths = {name: len(values) for name, values in state["columns"].items()}
+        if not lengths["validation_cost"]:
+            lengths["validation_cost"] = epochs
+        if epochs > self.plan.epochs or set(lengths.values()) != {epochs}:
+            raise ValueError(f"after {state['steps_done']} steps there must be {epochs} epochs, got {lengths}")
+        if updates != self.plan.model._updates:
+            raise ValueError(f"the model must have made {updates} updates, got {self.plan.model._updates}")
         self.plan.epochs_before, self.plan.updates_before = state["epochs_before"], state["updates_before"]
         self.steps_done, self.stopped, self.ended = state["steps_done"], state["stopped"], state["ended"]
         self.columns = {name: values.tolist() for name, values in state["columns"].items()}

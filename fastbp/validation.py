@@ -132,10 +132,7 @@ def _real_array(value: ArrayLike, name: str) -> Array:
         raise ValueError(f"{name} must not have masked values, got {np.count_nonzero(mask)} of them")
     if hasattr(value, "to_numpy"):
         return sources.values(value, name)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    array = sources.asarray(value, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got {type(value).__name__} of dtype {array.dtype}")
     return array
@@ -233,6 +230,11 @@ def positive_int(name: str, value: object) -> int:
 def nonnegative_int(name: str, value: object) -> int:
     """A whole number >= 0 as an int."""
     return _whole(name, value, 0)
+
+
+def real(name: str, value: object) -> float:
+    """A number as a float, which may be infinite or NaN."""
+    return _number(name, value, lambda _: True, "")
 
 
 def positive_float(name: str, value: object) -> float:

@@ -213,6 +213,224 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path, mo
     assert sorted(tmp_path.iterdir()) == [path]
 
 
+def test_a_relative_path_stays_where_the_run_began(tmp_path, monkeypatch):
+    """Also where a callback goes to another folder, and where fit is called in another one than resume."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    monkeypatch.chdir(first)
+    alone = fresh()
+    expected = alone.fit(X, Y, epochs=6)
+
+    def away(state):
+        os.chdir(second)
+        if state.epoch == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fresh().fit(X, Y, epochs=6, checkpoint="run", callbacks=[away])
+    os.chdir(first)
+    model = Model.resume("run")
+    os.chdir(second)
+    same_history(model.fit(X, Y), expected)
+    same_model(Model.load(first / "run"), alone)
+    assert os.listdir(first) == ["run"]
+    assert os.listdir(second) == []
+
+
+def test_a_checkpoint_keeps_the_mode_of_its_file_and_is_no_pipe(tmp_path):
+    path, pipe, model = tmp_path / "run", tmp_path / "pipe", fresh()
+    path.touch(0o600)
+    model.fit(X, Y, epochs=2, checkpoint=path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="a pipe that nobody reads"):
+        fresh().fit(X, Y, epochs=2, checkpoint=pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        Model.resume(pipe)
+    for wrong in (3, 1.5, ["run"]):
+        with pytest.raises(TypeError, match="checkpoint must be a path, got "):
+            model.fit(X, Y, checkpoint=wrong)
+
+
+def test_parameters_that_are_not_finite_leave_the_last_checkpoint(tmp_path):
+    path, model = tmp_path / "run", fresh()
+
+    def spoil(state):
+        if state.epoch == 3:
+            state.model.weights[0][0, 0] = np.inf
+
+    with pytest.raises(ValueError, match="parameters must be finite, got inf at index 0"):
+        model.fit(X, Y, epochs=9, checkpoint=path, callbacks=[spoil])
+    alone = fresh()
+    alone.fit(X, Y, epochs=9)
+    again = Model.resume(path)
+    assert again._epochs == 2
+    again.fit(X, Y)
+    same_model(again, alone)
+
+
+# --- what callbacks let a checkpoint keep ---------------------------------------------------------------------------
+
+
+class Keeping(Callback):
+    """Keeps one thing, and ends fit after the first epoch, if it has not been resumed."""
+
+    def __init__(self, kept):
+        self.kept, self.resumed = kept, False
+
+    def after_epoch(self, state):
+        if not self.resumed:
+            raise Killed
+
+    def state_dict(self):
+        return self.kept
+
+    def load_state(self, state):
+        self.kept, self.resumed = state, True
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"none": None, "numbers": [1, 2.5, True, -(10**30)], "text": "größer ≥ 0", "nested": {"": [{}, [], ""]}},
+        {"array": 3},
+        {"array": "parameters"},
+        {"array": ["run/2"]},
+        {"array": {"array": {"array": [{"array": None}]}}},
+        {"a/b": np.arange(3.0), "a": {"b": np.arange(4)}, "run/1": np.zeros(2)},
+        {"array": np.arange(6, dtype="u1").reshape(2, 3), "0": {"array": np.zeros((0, 2), bool)}},
+        {"big-endian": np.arange(3, dtype=">f4"), "strided": np.arange(9.0)[::2], "scalar": np.array(2.5)},
+    ],
+    ids=str,
+)
+def test_plain_data_and_arrays_come_back(kept, tmp_path):
+    with pytest.raises(Killed):
+        fresh().fit(X, Y, epochs=3, checkpoint=tmp_path / "run", callbacks=[Keeping(kept)])
+    keeping = Keeping(None)
+    Model.resume(tmp_path / "run").fit(X, Y, callbacks=[keeping])
+    np.testing.assert_equal(keeping.kept, kept)
+    assert keeping.kept.keys() == kept.keys()
+
+
+@pytest.mark.parametrize(
+    ("kept", "place"),
+    [
+        ({"seen": {1, 2}}, r"\['seen'\] must be numbers, strings, lists, dicts or None, got \{1, 2\}"),
+        ({"at": [0, 1j]}, r"\['at'\]\[1\] must be numbers"),
+        ({"x": np.zeros(3, complex)}, r"\['x'\] must be plain data or an array of real numbers, got one of complex128"),
+        ({"x": np.array(["a"])}, r"\['x'\] must be plain data or an array of real numbers"),
+        ({"x": np.zeros(3, np.longdouble)}, r"\['x'\] must be plain data or an array of real numbers"),
+        ({"x": {3: 4}}, r"\['x'\] must have strings as its keys, got 3"),
+        (None, "callbacks.0. must be a dict, got None"),
+        ([1], "callbacks.0. must be a dict, got "),
+    ],
+    ids=str,
+)
+def test_what_a_callback_may_not_keep_is_refused_before_the_first_epoch(kept, place, tmp_path):
+    path, model = tmp_path / "run", fresh()
+    model.save(path)
+    before = path.read_bytes()
+    with pytest.raises(TypeError, match=place):
+        model.fit(X, Y, epochs=3, checkpoint=path, callbacks=[Keeping(kept)])
+    assert model._updates == 0
+    assert path.read_bytes() == before
+
+
+# --- forged files: the checksum is right ----------------------------------------------------------------------------
+
+HOSTILE = (
+    None, True, False, -1, 0, 0.5, 1e308, 10**30, 2**53, 2**63 - 1, float("nan"), float("inf"), "x", "accuracy",
+    [], [[]], [[1, 2]], {}, {"array": "parameters"}, {"array": "none"}, {"array": []}, {"array": [1]}, {"array": None},
+)  # fmt: skip
+
+
+def places(data, place=()):
+    """Of all leaves and branches."""
+    yield place
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, item in items:
+        yield from places(item, (*place, key))
+
+
+def replaced(data, place, value):
+    if not place:
+        return value
+    key, *rest = place
+    result = data.copy()
+    result[key] = replaced(data[key], rest, value)
+    return result
+
+
+def removed(data, place):
+    *above, key = place
+    for step in above:
+        data = data[step]
+    return {name: value for name, value in data.items() if name != key} if isinstance(data, dict) else data[:-1]
+
+
+def forgeries(data):
+    for place in places(data):
+        for value in HOSTILE:
+            endless = place == ("arguments", "epochs") and isinstance(value, int) and value > 100
+            if not endless:
+                yield place, value, replaced(data, place, value)
+        if place:
+            yield place, "removed", replaced(data, place[:-1], removed(data, place))
+
+
+@pytest.mark.parametrize("part", ["run", "model"])
+def test_a_forged_checkpoint_is_refused_or_goes_on(part, tmp_path, monkeypatch):
+    """Each field of a run and of its model in turn is each of the hostile values, or is missing."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # hundreds of files
+    path, small, again = tmp_path / "run", {"X": X[:20], "y": Y[:20]}, {"validation_data": (OTHER_X[:5], OTHER_Y[:5])}
+    with pytest.raises(Killed):
+        Model((6, 4, 3), output="softmax", seed=1, dropout=0.1).fit(
+            **small, **again, epochs=4, batch_size=8, optimizer=Adam(OnPlateau(0.01, patience=1)), every=1,
+            metrics=("accuracy",), class_weight={1: 2.0}, early_stopping=EarlyStopping(3), checkpoint=path,
+            callbacks=[killed_in_epoch(3)],
+        )  # fmt: skip
+    tensors, metadata = files.read(path)
+    outcomes = {"refused by resume": 0, "refused by fit": 0, "went on": 0}
+    for place, value, forged in forgeries(json.loads(metadata[part])):
+        files.write(path, tensors, {**metadata, part: json.dumps(forged)})
+        outcome = "refused by resume"
+        try:
+            model = Model.resume(path)
+            outcome = "refused by fit"
+            model.fit(**small, **again)
+            outcome = "went on"
+        except ValueError as error:
+            assert outcome == "refused by fit" or str(error).startswith(f"{path} "), (place, value)  # noqa: PT017
+        except FloatingPointError:  # by an optimizer with hostile, but right settings
+            assert part == "model"
+        except Exception as error:
+            raise AssertionError(f"{'/'.join(map(str, place))} = {value!r}") from error
+        outcomes[outcome] += 1
+    assert min(outcomes.values()) > 0
+    assert outcomes["refused by resume"] > 0.7 * sum(outcomes.values())
+
+
+def test_a_run_that_does_not_fit_its_model_or_itself_is_refused_by_the_name_of_the_file(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(Killed):
+        fresh().fit(
+            X, Y, epochs=9, checkpoint=path, callbacks=[Counting()], early_stopping=EarlyStopping(5, monitor="cost")
+        )
+    tensors, metadata = files.read(path)
+    run = json.loads(metadata["run"])
+    state = run["state"]
+    for field, value, text in (
+        ("steps_done", state["steps_done"] + 3, "there must be 3 epochs"),
+        ("updates_before", 1, "the model must have made 7 updates, got 6"),
+        ("callbacks", [{"no": 1}, state["callbacks"][1]], "it has no 'calls'"),
+    ):
+        files.write(path, tensors, {**metadata, "run": json.dumps({**run, "state": {**state, field: value}})})
+        with pytest.raises(ValueError, match=text) as caught:
+            Model.resume(path).fit(X, Y, callbacks=[Counting()])
+        assert str(caught.value).startswith(f"{path} holds a run that cannot go on: ")
+
+
 KILLS = """
     import os, random, signal, sys, time
     import numpy as np

@@ -1,17 +1,22 @@
 """The command line as a user meets it, and the README's lines."""
 
+import gzip
 import importlib.util
+import io
 import os
 import re
+import stat
 import subprocess
 import sys
+import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastbp
-from fastbp import cli
+from fastbp import Activation, Loss, cli
 from fastbp.data import load_digits
 
 README = Path(__file__).parents[1] / "README.md"
@@ -328,6 +333,213 @@ def test_bad_models_and_inputs(refused, run):
     assert "data.csv is not a fastbp model" in refused("info", "data.csv")
     Path("model").write_bytes(Path("model").read_bytes()[:-1])
     assert "model is not a fastbp model" in refused("predict", "model", "data.csv")
+
+
+# ------------------------------------------------------------------------------------- whatever a file can hold
+
+
+def test_models_with_functions_of_the_user_are_refused_with_the_way_out(refused):
+    square = Activation(lambda z: z * z, lambda z: 2 * z, name="square\n\x1b[31m")
+    quartic = Loss(lambda a, y: (a - y) ** 4, lambda a, y: 4 * (a - y) ** 3, name="quartic" * 1000)
+    fastbp.Model((64, 4, 10), hidden=square, output="softmax").save("activation")
+    fastbp.Model((64, 10), loss=quartic).save("loss")
+    for name, words in (("activation", "the custom activation 'square"), ("loss", "the custom loss 'quartic")):
+        for arguments in (("info", name), ("predict", name, "digits")):
+            error = refused(*arguments)
+            assert error.startswith(f"fastbp: {name} can be loaded in Python only: the model has {words}")
+            assert error[:-1].isprintable()
+            assert len(error) < 1100
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def npz(method=zipfile.ZIP_STORED, X=None):
+    """The bytes of a .npz file whose X is these bytes, or ten rows of four numbers."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as file:
+        file.writestr("X.npy", npy(np.linspace(0, 1, 40).reshape(10, 4)) if X is None else X)
+        file.writestr("y.npy", npy(np.arange(10) % 3))
+    return stream.getvalue()
+
+
+def at_both_headers(whole, local, central, value):
+    """The file with another byte in the first member's local and central header."""
+    result = bytearray(whole)
+    result[local] = result[whole.index(b"PK\1\2") + central] = value
+    return bytes(result)
+
+
+def head(shape, descr="'<f8'"):
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text + bytes(320)
+
+
+DAMAGED = {
+    "a member that is no array": npz(X=b"not an array"),
+    "an empty member": npz(X=b""),
+    "a pickle": npz(X=b"\x80\x04K\x01."),
+    "an encrypted member": at_both_headers(npz(), 6, 8, 1),
+    "an unknown method": at_both_headers(npz(), 8, 10, 99),
+    "broken deflate": npz(zipfile.ZIP_DEFLATED)[:45] + b"\xff" * 9 + npz(zipfile.ZIP_DEFLATED)[54:],
+    "broken bzip2": npz(zipfile.ZIP_BZIP2)[:45] + b"\xff" * 9 + npz(zipfile.ZIP_BZIP2)[54:],
+    "broken LZMA": npz(zipfile.ZIP_LZMA)[:45] + b"\xff" * 9 + npz(zipfile.ZIP_LZMA)[54:],
+    "an open bracket": npz(X=head("(10, 4")),
+    "nested brackets": npz(X=head("(" * 40)),
+    "more than the memory": npz(X=head("(1152921504606846, 4)")),
+    "more than there is": npz(X=head("(100000, 4)")),
+    "no int64": npz(X=head(f"({10**30}, 4)")),
+    "a negative size": npz(X=head("(-10, 4)")),
+    "too many axes": npz(X=head("(10, 4" + ", 1" * 70 + ")")),
+    "text": npz(X=head("(10, 4)", "'<U2'")),
+    "a record": npz(X=head("(10, 4)", "[('a', '<f8')]")),
+    "an escape sequence": npz(X=head("(10, 4)", "'\x1b[31m'")),
+    "an array and no archive": npy(np.zeros((10, 4))),
+    "another archive": b"\x1f\x8b\x08" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_npz_files_are_refused_in_one_line(refused, name):
+    Path("data.npz").write_bytes(DAMAGED[name])
+    fastbp.Model((4, 3)).save("model")
+    for arguments in (("train",), ("predict", "model")):
+        error = refused(*arguments, "data.npz")
+        assert error.startswith("fastbp: data.npz")
+        assert error[:-1].isprintable()
+
+
+def damaged(rng, whole):
+    """Some bytes changed, the end cut off, or a part exchanged."""
+    result, places = bytearray(whole), rng.integers(len(whole), size=rng.integers(1, 5))
+    begin, end = sorted(rng.integers(len(whole), size=2))
+    kind = rng.integers(4)
+    if kind == 0:
+        for at in places:
+            result[at] ^= 1 << rng.integers(8)
+    elif kind == 1:
+        for at in places:
+            result[at] = rng.integers(256)
+    elif kind == 2:
+        del result[begin:]
+    else:
+        result[begin:end] = rng.bytes(rng.integers(20))
+    return bytes(result)
+
+
+def test_files_damaged_at_random_are_read_or_refused_in_one_line(capsys):
+    """Also under another suffix than theirs, and arrays' headers in archives that are whole."""
+    fastbp.Model((4, 3), output="softmax").save("model")
+    text = io.StringIO()
+    np.savetxt(text, np.linspace(0, 1, 40).reshape(10, 4), "%g", ",", header="a,b,c,d", comments="")
+    wholes = {
+        **{f"{method}.npz": npz(method) for method in (0, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)},
+        "array.npz": npy(np.zeros((10, 4))),
+        "table.csv": text.getvalue().encode(),
+        "model.safetensors": Path("model").read_bytes(),
+    }
+    member = npy(np.linspace(0, 1, 40).reshape(10, 4))
+    rng, codes = np.random.default_rng(0), {0: 0, 2: 0}
+    for i in range(700):
+        name = list(wholes)[i % len(wholes)]
+        content = npz(X=damaged(rng, member[:150]) + member[150:]) if i % 3 == 0 else damaged(rng, wholes[name])
+        if i % 10 == 0:
+            name = list(wholes)[rng.integers(len(wholes))]
+        Path(name).write_bytes(content)
+        code = cli.main(["info", name] if name.endswith(".safetensors") else ["predict", "model", name])
+        err = capsys.readouterr().err
+        assert code in codes, name
+        codes[code] += 1
+        assert err.count("\n") == (code == 2), err
+        assert err == "" or (err.startswith("fastbp: ") and err[:-1].isprintable()), err
+    assert min(codes.values()) > 10
+
+
+def test_folders_pipes_and_devices_are_no_data_and_no_models(refused):
+    """A pipe would be waited for, /dev/zero has no end."""
+    fastbp.Model((4, 3)).save("model")
+    for name in ("pipe", "pipe.npz", "pipe.csv"):
+        os.mkfifo(name)
+        assert refused("info", name) == f"fastbp: {name}: not a regular file\n"
+        assert refused("predict", name, "digits") == f"fastbp: {name}: not a regular file\n"
+    for name in ("folder.npz", "folder.csv"):
+        os.mkdir(name)
+        for arguments in (("info",), ("train",), ("predict", "model")):
+            assert refused(*arguments, name) == f"fastbp: {name}: Is a directory\n"
+    for name in ("pipe.npz", "pipe.csv"):
+        for arguments in (("train",), ("predict", "model")):
+            assert refused(*arguments, name) == f"fastbp: {name}: not a regular file\n"
+    assert refused("info", "/dev/zero") == "fastbp: /dev/zero: not a regular file\n"
+
+
+def test_a_name_with_a_new_line_is_one_line(refused):
+    for name in ("da\nta.csv", "da\nta.npz"):
+        assert refused("train", name) == f"fastbp: {name.replace(chr(10), ' ')}: No such file or directory\n"
+        Path(name).write_bytes(b"no\x1bsense")
+        assert refused("train", name)[:-1].isprintable()
+
+
+# ------------------------------------------------------------------------------------------- what is written
+
+WRITTEN = {
+    "model": ("train", "digits", "--quiet", "--epochs", "1", "--output"),
+    "plot": ("train", "digits", "--quiet", "--epochs", "1", "--plot"),
+    "text": ("predict", "model", "digits", "--output"),
+    "array": ("predict", "model", "digits", "--output"),
+}
+SUFFIX = {"plot": ".png", "array": ".npy"}
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_what_is_written_keeps_the_mode_of_the_older_file(run, what):
+    fastbp.Model((64, 10), output="softmax").save("model")
+    path = Path(f"file{SUFFIX.get(what, '')}")
+    run(*WRITTEN[what], path)
+    expected = path.read_bytes()
+    path.write_bytes(b"older")
+    path.chmod(0o600)
+    run(*WRITTEN[what], path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(path.read_bytes()) == len(expected) > 1000
+    assert {*os.listdir()} == {"model", path.name}
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_what_is_written_to_a_pipe_or_a_device_goes_through(run, refused, what):
+    fastbp.Model((64, 10), output="softmax").save("model")
+    plain, pipe = Path(f"file{SUFFIX.get(what, '')}"), Path(f"pipe{SUFFIX.get(what, '')}")
+    run(*WRITTEN[what], plain)
+    os.mkfifo(pipe)
+    assert refused(*WRITTEN[what], pipe) == f"fastbp: {pipe}: a pipe that nobody reads\n"
+    got, keep = [], os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # from now on there is a reader
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    run(*WRITTEN[what], pipe)
+    os.close(keep)
+    reader.join()
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert len(got[0]) == len(plain.read_bytes())
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_a_folder_as_target_is_refused_before_anything_is_done(refused, monkeypatch, what):
+    fastbp.Model((64, 10), output="softmax").save("model")
+    path = Path(f"folder{SUFFIX.get(what, '')}")
+    path.mkdir()
+    for method in ("fit", "predict"):
+        monkeypatch.setattr(fastbp.Model, method, lambda *_, **__: pytest.fail("too late"))
+    assert refused(*WRITTEN[what], path) == f"fastbp: {path}: Is a directory\n"
+    assert "there is no folder none" in refused(*WRITTEN[what], Path("none") / path)
+
+
+def test_text_is_compressed_where_the_name_says_so(run):
+    fastbp.Model((64, 10), output="softmax").save("model")
+    expected = run("predict", "model", "digits")
+    run("predict", "model", "digits", "--output", "classes.csv.gz")
+    assert gzip.decompress(Path("classes.csv.gz").read_bytes()).decode() == expected
 
 
 def test_a_missing_matplotlib(refused, monkeypatch):

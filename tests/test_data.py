@@ -1,5 +1,9 @@
 """The digits, the split, and tables of one's own."""
 
+import io
+import os
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -61,6 +65,15 @@ def test_split_leaves_every_class_to_train_on():
 def test_split_refuses_an_empty_part(test_size):
     with pytest.raises(ValueError, match="test_size"):
         stratified_split(np.zeros(100), test_size, seed=0)
+
+
+def test_split_names_y_where_its_library_gives_no_array():
+    class Tensor:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("it requires grad")
+
+    with pytest.raises(TypeError, match="y must be what NumPy can read as an array, got Tensor"):
+        stratified_split(Tensor(), 0.5, seed=0)
 
 
 def test_split_refuses_targets_in_rows():
@@ -181,6 +194,33 @@ def test_npz_truncated_or_something_else(tmp_path):
     (tmp_path / "array.npy").rename(path)
     with pytest.raises(ValueError, match="not a readable"):
         read_examples(path)
+
+
+def test_an_npz_file_that_claims_more_than_the_memory_is_named(tmp_path):
+    member = io.BytesIO()
+    np.lib.format.write_array_header_1_0(member, {"descr": "<f8", "fortran_order": False, "shape": (2**50, 4)})
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as file:
+        file.writestr("X.npy", member.getvalue())
+    with pytest.raises(MemoryError, match=r"data\.npz: Unable to allocate"):
+        read_inputs(tmp_path / "data.npz", 4)
+
+
+def test_a_header_that_numpy_warns_of_is_read_without_a_word(tmp_path):
+    """Python 2 wrote 9L for 9."""
+    text = b"{'descr': '<f8', 'fortran_order': False, 'shape': (2L, 3L)}".ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as file:
+        file.writestr("X.npy", b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text + bytes(48))
+    assert read_inputs(tmp_path / "data.npz", 3).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path):
+    for suffix in (".npz", ".csv"):
+        path = tmp_path / f"pipe{suffix}"
+        os.mkfifo(path)
+        for read in (read_examples, lambda path: read_inputs(path, 3)):
+            with pytest.raises(OSError, match="not a regular file") as caught:
+                read(path)
+            assert caught.value.filename == str(path)
 
 
 def test_other_suffixes_and_missing_files(tmp_path):

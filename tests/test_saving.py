@@ -9,15 +9,19 @@ import re
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fastbp import SGD, Adam, Model, files
+from fastbp import SGD, Activation, Adam, AdamW, Loss, Model, NAdam, Network, files
 from fastbp.saving import ABSENT
+from fastbp.schedules import Cosine, OnPlateau, Progress
 
 MODELS = Path(__file__).parent / "models"
 RNG = np.random.default_rng(0)
@@ -70,6 +74,135 @@ def test_a_container_of_models_is_copied_as_one() -> None:
     first, second = copy.deepcopy([model, model])
     assert first is second
     assert first is not model
+
+
+# --- what is kept is read again, or refused -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("way", WAYS)
+def test_parameters_that_are_not_finite_are_refused_and_the_good_file_stays(
+    way: str, bad: float, tmp_path: Path
+) -> None:
+    model = trained()
+    model.save(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    model.biases[0][2] = bad
+    with pytest.raises(ValueError, match=f"parameters must be finite, got {bad} at index 22"):
+        WAYS[way](model, tmp_path)
+    assert (tmp_path / "model").read_bytes() == before
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_moments_that_are_not_finite_are_kept(way: str, tmp_path: Path) -> None:
+    """The parameters, which are the last finite ones, may still be wanted after a divergence."""
+    model = trained()
+    model._moments[::3] = np.inf
+    model._moments[1::3] = np.nan
+    twin = WAYS[way](model, tmp_path)
+    assert twin._moments.tobytes() == model._moments.tobytes()
+    assert twin.parameters.tobytes() == model.parameters.tobytes()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_numbers_of_other_libraries_are_kept(way: str, tmp_path: Path) -> None:
+    schedule = Cosine(np.float32(0.1), steps=np.int64(50), end=np.float16(0), warm_up=np.uint8(3))
+    for optimizer in (
+        SGD(np.float32(0.1), momentum=np.float16(0.5), nesterov=np.True_, clip_norm=np.int32(2)),
+        Adam(schedule, epsilon=np.longdouble(1e-7)),
+    ):
+        model = trained(optimizer=optimizer, l1=np.float32(0.5), label_smoothing=np.float64(0.125))
+        twin = WAYS[way](model, tmp_path)
+        assert twin.optimizer == model.optimizer
+        assert (twin.l1, twin.label_smoothing) == (0.5, 0.125)
+        for each in (model, twin):
+            each.fit(X, CLASSES, epochs=1)
+        assert twin.parameters.tobytes() == model.parameters.tobytes()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_another_optimizer_begins_without_the_moments_of_the_one_before(way: str, tmp_path: Path) -> None:
+    for optimizer in (SGD(0.1), SGD(0.1, momentum=0.5), NAdam()):
+        model = trained(optimizer="adam")
+        model.optimizer = optimizer
+        twin = WAYS[way](model, tmp_path)
+        for each in (model, twin):
+            each.fit(X, CLASSES, epochs=1, optimizer=twin.optimizer)
+        assert twin.parameters.tobytes() == model.parameters.tobytes()
+
+
+SQUARE = Activation(lambda z: z * z, lambda z: 2 * z, name="square")
+QUARTIC = Loss(lambda a, y: (a - y) ** 4, lambda a, y: 4 * (a - y) ** 3, name="quartic")
+HOSTILE = st.sampled_from(
+    [
+        None, True, 0, 1, -1, 3, 2**53, 2**63 - 1, 2**63, 10**30, 0.5, 1e-320, 1e308, np.inf, np.nan, np.float32(0.1),
+        np.int8(1), "", "x", "relu", "sgd", "mse", (), (0.5,), (0.5, 0.5), [], {}, object(), SQUARE, QUARTIC, Adam(),
+        Adam(1e308, epsilon=5e-324, clip_norm=1e-300), AdamW(weight_decay=1e300), NAdam(momentum_decay=1e300),
+        SGD(OnPlateau(5e-324, patience=2**62), momentum=1 - 2**-53), Network((4, 5, 3)), Network((4, 3)),
+        np.dtype("float64"), np.zeros(43, "f4"), np.full(43, np.inf, "f4"), np.zeros(86), np.zeros((2, 43), "f4"),
+        Progress(begun=2**62), Progress(waited=2**53), Progress(best=-1e308), lambda z: z,
+    ]
+)  # fmt: skip
+ATTRIBUTES = st.sampled_from(
+    [
+        "network",
+        "dropout",
+        "dtype",
+        "loss",
+        "reduction",
+        "label_smoothing",
+        "seed",
+        "l1",
+        "l2",
+        "optimizer",
+        "_theta",
+        "_moments",
+        "_updates",
+        "_epochs",
+        "_progress",
+    ]
+)
+
+
+@given(st.dictionaries(ATTRIBUTES, HOSTILE, min_size=1, max_size=3))
+def test_what_save_writes_load_reads_or_save_refuses_it_before_it_touches_the_file(changes: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path, model = Path(folder) / "model", trained(optimizer="adam", dropout=0.25)
+        model.save(path)
+        before = path.read_bytes()
+        for name, value in changes.items():
+            setattr(model, name, value)
+        try:
+            model.save(path)
+        except ValueError as error:
+            assert str(error).startswith("the model cannot be saved: ")  # noqa: PT017
+            assert path.read_bytes() == before
+        else:
+            saved = contents(path)
+            twin = Model.load(path, custom=[SQUARE, QUARTIC])
+            assert twin.parameters.tobytes() == model.parameters.tobytes()
+            twin.save(path)
+            assert contents(path) == saved
+        assert os.listdir(folder) == ["model"]
+
+
+def contents(path: Path) -> tuple[Any, dict[str, bytes]]:
+    tensors, metadata = files.read(path)
+    return json.loads(metadata["model"]), {name: tensor.tobytes() for name, tensor in tensors.items()}
+
+
+def test_most_of_what_a_model_holds_may_be_changed_and_is_saved() -> None:
+    """So that the test above refuses what is wrong and no more."""
+    for name, value in {
+        "dropout": (0.5,), "loss": "squared_error", "reduction": "sum", "label_smoothing": 0.5, "seed": 2**63 - 1,
+        "l1": 1e308, "l2": np.float32(0.1), "optimizer": "sgd", "_updates": 2**53, "_epochs": np.int64(7),
+    }.items():  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            model = trained()
+            setattr(model, name, value)
+            model.save(Path(folder) / "model")
+            assert Path(folder, "model").exists()
 
 
 # --- other versions -------------------------------------------------------------------------------------------------
@@ -139,6 +272,31 @@ def test_a_checkpoint_whose_run_is_none_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="model is not a fastbp model: "):
             Model.resume(path)
         assert Model.load(path).parameters.tobytes() == tensors["parameters"].tobytes()
+
+
+def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for read in (Model.load, Model.resume):
+        with pytest.raises(OSError, match=r"not a regular file.*pipe"):
+            read(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"a pipe that nobody reads.*pipe"):
+        trained().save(tmp_path / "pipe")
+
+
+def test_a_forged_count_that_no_training_can_reach_is_refused(tmp_path: Path) -> None:
+    """Whatever is read, the counts after it fit in int64."""
+    path = tmp_path / "model"
+    trained().save(path)
+    tensors, metadata = files.read(path)
+    good = json.loads(metadata["model"])
+    for name in ("updates", "epochs"):
+        for count, is_read in ((2**53, True), (2**53 + 1, False), (2**63 - 1, False)):
+            files.write(path, tensors, {"model": json.dumps({**good, name: count})})
+            if is_read:
+                Model.load(path).fit(X, CLASSES, epochs=2)
+            else:
+                with pytest.raises(ValueError, match=rf"model is not a fastbp model: {name} must be at most 2\*\*53"):
+                    Model.load(path)
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fastbp import validation
+from fastbp import Model, validation
 from fastbp.losses import Huber
 from fastbp.targets import as_targets
 from fastbp.validation import (
@@ -192,6 +193,91 @@ def test_one_dimensional_inputs_are_refused_with_the_way_out() -> None:
 def test_inputs_that_are_not_real_numbers_are_refused(X: Any) -> None:
     with pytest.raises(TypeError, match=says("X must hold real numbers, got ", type(X).__name__, " of dtype ")):
         as_inputs(X, 4, "float32")
+
+
+class Unreadable:
+    """Like a torch tensor that requires gradients, a tensor on a GPU or an array of another device's library."""
+
+    ndim, shape = 2, (3, 4)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise self.error
+
+
+class Tensor(Unreadable):
+    def detach(self) -> None: ...
+
+
+class Series(Unreadable):
+    def to_numpy(self) -> None:
+        raise self.error
+
+
+FOREIGN = [
+    RuntimeError("Can't call numpy() on Tensor that requires grad.\nUse tensor.detach().numpy() instead."),
+    TypeError("can't convert cuda:0 device type tensor to numpy."),
+    AttributeError("no get"),
+    KeyError("device"),
+    NotImplementedError(),
+]
+TAKES_ARRAYS: dict[str, Callable[[Any], Any]] = {
+    "X": lambda bad: Model((4, 2)).predict(bad),
+    "y": lambda bad: Model((4, 2)).fit(np.ones((3, 4)), bad),
+    "sample_weight": lambda bad: Model((4, 2)).fit(np.ones((3, 4)), np.ones((3, 2)), sample_weight=bad),
+    "validation_data: y": lambda bad: Model((4, 2)).fit(
+        np.ones((3, 4)), np.ones((3, 2)), validation_data=(np.ones((3, 4)), bad)
+    ),
+    "theta": lambda bad: Model((4, 2)).value_and_gradient(np.ones((3, 4)), np.ones((3, 2)), theta=bad),
+    "parameters": lambda bad: setattr(Model((4, 2)), "parameters", bad),
+    "initial[0][1]": lambda bad: Model((4, 2), initial=[(np.ones((2, 4)), bad)]),
+    "initial[0]": lambda bad: Model((4, 2), initial=[bad], bias=False),
+}
+
+
+@pytest.mark.parametrize("error", FOREIGN, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("kind", [Unreadable, Tensor, Series])
+@pytest.mark.parametrize("name", TAKES_ARRAYS)
+def test_an_object_whose_library_gives_no_array_is_refused_by_the_name_of_the_argument(
+    name: str, kind: type[Unreadable], error: Exception
+) -> None:
+    reason = " ".join(str(error).split())
+    hint = "; use its detach().cpu()" if kind is Tensor else ""
+    expected = f"{name} must be what NumPy can read as an array, got {kind.__name__}, which says: {reason}{hint}"
+    with pytest.raises(TypeError) as caught:
+        TAKES_ARRAYS[name](kind(error))
+    assert str(caught.value) == expected
+    assert caught.value.__cause__ is error
+
+
+def test_a_list_of_such_objects_is_refused_likewise() -> None:
+    for bad in ([Unreadable(RuntimeError("no"))] * 3, [[Unreadable(RuntimeError("no"))] * 4] * 3):
+        with pytest.raises(TypeError, match=r"^X must be what NumPy can read as an array, got list, which says: no$"):
+            as_inputs(bad, 4, "float32")
+
+    class Bare:
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+            raise RuntimeError("no")
+
+    with pytest.raises(TypeError, match=r"^initial must be what NumPy can read as an array, got Bare, which says: no$"):
+        Model((4, 2), initial=[Bare()])
+
+
+def test_a_lack_of_memory_is_none_of_the_argument() -> None:
+    with pytest.raises(MemoryError, match=r"^full$"):
+        as_inputs(Unreadable(MemoryError("full")), 4, "float32")
+
+
+def test_an_array_with_to_numpy_and_without_a_dtype_is_read() -> None:
+    """As pyarrow's."""
+
+    class Arrow:
+        def to_numpy(self) -> np.ndarray:
+            return np.ones((3, 4))
+
+    np.testing.assert_array_equal(as_inputs(Arrow(), 4, "float32"), np.ones((3, 4)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

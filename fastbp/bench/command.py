@@ -7,6 +7,7 @@ from fastbp.bench import cases
 from fastbp.bench.compare import compare
 from fastbp.bench.measure import OWN
 from fastbp.bench.rival import NAMES
+from fastbp.files import check_target
 from fastbp.thread_limit import threads_here
 
 RIVALS = [name for name in NAMES if name != OWN]
@@ -77,8 +78,8 @@ def worthwhile_threads(cores: int) -> list[int]:
 
 def run(options: argparse.Namespace) -> None:
     """Refuses what can be refused before anything is measured, then measures and prints."""
-    if options.json and not options.json.parent.is_dir():
-        raise ValueError(f"{options.json}: there is no folder {options.json.parent}")
+    if options.json:
+        check_target(options.json)
     if options.loss == "cross_entropy" and any(sizes[-1] < 2 for sizes in options.networks):
         raise ValueError("cross_entropy needs two outputs or more (or --loss squared_error)")
     rows = [

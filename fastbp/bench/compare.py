@@ -7,8 +7,8 @@ threads, and the better one counts; fastbp chooses for itself.
 """
 
 import argparse
-from pathlib import Path
 
+from fastbp import files
 from fastbp.bench import measure, report
 from fastbp.bench.cases import Case
 
@@ -31,7 +31,7 @@ def compare(cases: list[Case], options: argparse.Namespace) -> tuple[report.Rows
     print_tables(rows, list(versions))
     if options.json:
         about = {"versions": versions, "left_out": left_out, "conditions": title, "rounds": options.rounds}
-        Path(options.json).write_text(report.as_json(rows, about), encoding="utf-8")
+        files.replace(options.json, report.as_json(rows, about).encode())
     return rows, list(versions), title
 
 

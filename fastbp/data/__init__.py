@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.data.tables import read_examples, read_inputs
+from fastbp.sources import asarray
 
 __all__ = ["load_digits", "read_examples", "read_inputs", "stratified_split"]
 
@@ -30,7 +31,7 @@ def stratified_split(y: Array, test_size: float = 0.2, seed: int = 0) -> tuple[A
     Both results ascend; the same `seed` gives the same split. Raises ValueError unless 0 < test_size < 1 and
     the test gets a row.
     """
-    y = np.asarray(y)
+    y = asarray(y, "y")
     if y.ndim != 1:
         raise ValueError(f"y must be one class per row, got shape {y.shape}")
     if not 0 < test_size < 1:

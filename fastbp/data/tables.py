@@ -1,13 +1,18 @@
-"""Tables of examples from .npz and .csv files, for the command line. Numbers only, no pickles."""
+"""Tables for the command line: examples from .npz and .csv files, and outputs. Numbers only, no pickles."""
 
+import bz2
 import csv
+import gzip
+import io
+import lzma
 import os
-import zipfile
-import zlib
-from collections.abc import Iterator
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
+
+from fastbp.files import check_regular
 
 Array = np.ndarray[Any, Any]
 
@@ -16,7 +21,8 @@ def read_examples(path: str | os.PathLike[str]) -> tuple[Array, Array]:
     """Reads (X, y): X (n, columns), y (n,) or (n, targets), of the file's dtype or, from a .csv, float64.
 
     A .npz file has the arrays X and y; the last column of a .csv file is y, and a first line without any
-    number is taken as names. Raises OSError as it comes, and ValueError that names the file and the fault.
+    number is taken as names. Raises OSError as it comes and for what is no regular file, and ValueError that names the
+    file and the fault.
     """
     if _suffix(path) == ".npz":
         X, y = _from_npz(path)
@@ -49,17 +55,14 @@ def _suffix(path: str | os.PathLike[str]) -> str:
 
 
 def _from_npz(path: str | os.PathLike[str]) -> tuple[Array, Array | None]:
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("X", "y") if name in file}
-    except (
-        ValueError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:  # TypeError: .npy
-        raise ValueError(f"{path} is not a readable .npz file: {error}") from None
+    check_regular(path)
+    with open(path, "rb") as stream:
+        try:
+            arrays = _arrays(stream, ("X", "y"))
+        except MemoryError as error:
+            raise MemoryError(f"{path}: {error}") from None
+        except Exception as error:  # NumPy and the modules for archives fail in many ways
+            raise ValueError(f"{path} is not a readable .npz file: {str(error) or type(error).__name__}") from None
     if "X" not in arrays or arrays["X"].ndim != 2:
         got = f"shape {arrays['X'].shape}" if "X" in arrays else "none"
         raise ValueError(f"{path} must have a two-dimensional array X, got {got}")
@@ -69,8 +72,21 @@ def _from_npz(path: str | os.PathLike[str]) -> tuple[Array, Array | None]:
     return arrays["X"], arrays.get("y")
 
 
+def _arrays(stream: BinaryIO, names: Sequence[str]) -> dict[str, Array]:
+    """Those of these names that are in a .npz file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about headers that NumPy can read all the same
+        with np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in names if name in file}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what is no array
+            raise ValueError(f"{name} is no array")
+    return arrays
+
+
 def _from_csv(path: str | os.PathLike[str]) -> Array:
     """The numbers (n, columns), float64, of a comma-separated file in UTF-8; empty lines do not count."""
+    check_regular(path)
     lines = _lines(path)
     number, fields = next(lines, (0, []))
     header = not any(_is_number(field) for field in fields)
@@ -113,3 +129,24 @@ def _is_number(field: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+def as_bytes(outputs: Array, suffix: str) -> bytes:
+    """Of a file with this suffix: a .npy array, or text, which may be compressed."""
+    stream = io.BytesIO()
+    if suffix == ".npy":
+        np.save(stream, outputs[:, 0] if outputs.shape[1] == 1 else outputs, allow_pickle=False)
+    else:
+        write_text(stream, outputs)
+    return COMPRESSED.get(suffix, bytes)(stream.getvalue())
+
+
+def write_text(stream: Any, outputs: Array) -> None:
+    """A line for each row, its numbers separated by commas."""
+    digits = {"f4": "%.9g", "f8": "%.17g"}.get(outputs.dtype.str[1:], "%d")  # all that the number has
+    np.savetxt(stream, outputs, fmt=digits, delimiter=",")
