@@ -25,7 +25,7 @@ from benchmarks import kernels, shapes
 from fastbp.bench import cases, report
 from fastbp.bench.measure import THREADS_OF_LIBRARIES
 from fastbp.core.compile import lanes_of
-from fastbp.thread_limit import threads_here
+from fastbp.threads import threads_here
 
 GEMM = """
 import sys, time

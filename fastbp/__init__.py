@@ -9,7 +9,7 @@ from fastbp.losses import Huber, Quantile
 from fastbp.model import Model
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop, Rprop
-from fastbp.thread_limit import set_threads, thread_limit
+from fastbp.threads import set_threads, thread_limit
 
 __version__ = "0.1.0"
 __all__ = [

@@ -20,7 +20,7 @@ from fastbp.optimizers import Optimizer
 from fastbp.pace import pace_of
 from fastbp.program import aligned_zeros
 from fastbp.team import stop_on_interrupt, workers_for
-from fastbp.thread_limit import at_most, threads_here
+from fastbp.threads import at_most, threads_here
 from fastbp.training import Plan, Run
 from fastbp.validation import as_weights, boolean, nonnegative_int, open_fraction, positive_int
 

@@ -114,7 +114,16 @@ class Job:
     @property
     def done(self) -> int:
         """Mini-batches that the last run has completed."""
+        return int(self.slots[slots.JOB_DONE] - self.slots[slots.JOB_BASE])
+
+    @property
+    def done_in_all(self) -> int:
+        """Mini-batches that all runs have completed: a number that at no moment is another."""
         return int(self.slots[slots.JOB_DONE])
+
+    @done_in_all.setter
+    def done_in_all(self, steps: int) -> None:
+        self.slots[slots.JOB_DONE] = self.slots[slots.JOB_BASE] = steps
 
     @property
     def outcomes(self) -> tuple[int, int, int]:
@@ -188,7 +197,7 @@ class Job:
                 slots.JOB_SETTINGS_ROW: 0 if settings is None else settings.shape[1],
                 slots.JOB_COSTS: address(self.costs),
                 slots.JOB_TOTALS: address(self.totals),
-                slots.JOB_DONE: 0,
+                slots.JOB_BASE: self.done_in_all,
                 slots.JOB_ARRIVED: 0,
             }
         )

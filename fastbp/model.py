@@ -35,7 +35,7 @@ from fastbp.saving import custom_objects, for_file, own_objects, put_together, t
 from fastbp.schedules import START
 from fastbp.targets import as_targets, smoothed, smoothing_of
 from fastbp.team import run_once, workers_for
-from fastbp.thread_limit import at_most
+from fastbp.threads import at_most
 from fastbp.validation import (
     as_inputs,
     as_vector,

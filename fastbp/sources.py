@@ -230,17 +230,21 @@ def series_of(frame: Any) -> list[Any]:
     return list(frame.get_columns()) if hasattr(frame, "get_columns") else [each for _, each in frame.items()]
 
 
+FOREIGN = (ArithmeticError, AttributeError, BufferError, LookupError, RuntimeError, TypeError)
+"""What libraries raise where an object of theirs is no array; what a signal handler of the user's raises passes."""
+
+
 def asarray(value: Any, name: str, read: Callable[[], Any] | None = None) -> Array:
     """The value, or what `read` makes of it, as NumPy's array. ValueError for ragged rows, TypeError if the library
     whose object it is refuses.
     """
+    if read is None and isinstance(value, np.ndarray):
+        return np.asarray(value)
     try:
         return np.asarray(value if read is None else read())
-    except MemoryError:
-        raise
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
-    except Exception as error:
+    except FOREIGN as error:
         hint = "; use its detach().cpu()" if hasattr(value, "detach") else ""
         reason = " ".join(str(error).split())
         raise TypeError(

@@ -19,7 +19,7 @@ from fastbp.program import address
 from fastbp.schedules import MOST, START, Progress, as_schedule
 from fastbp.standing import Standing
 from fastbp.team import SHORT_SECONDS, SLOWEST, run_once, workers_for
-from fastbp.thread_limit import at_most, stated_limit, threads_here
+from fastbp.threads import at_most, stated_limit, threads_here
 from fastbp.training import average, divergence
 from fastbp.validation import as_vector, number_in
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fastbp.core import step
 from fastbp.core import table as slots
 from fastbp.core.interrupts import uninterrupted
-from fastbp.thread_limit import threads_here
+from fastbp.threads import threads_here
 
 Result = TypeVar("Result")
 

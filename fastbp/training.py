@@ -90,7 +90,6 @@ class Run:
 
     def __init__(self, job: Job, plan: Plan, pace: Pace) -> None:
         self.job, self.plan, self.pace = job, plan, pace
-        self.steps_done = 0
         self.stopped = False  # by a callback
         self.ended = False
         self.columns: dict[str, list[float]] = {name: [] for name in (*COLUMNS, *plan.metrics)}
@@ -139,6 +138,11 @@ class Run:
         self.count()
 
     @property
+    def steps_done(self) -> int:
+        """Mini-batches of this call that the model has learned from."""
+        return self.job.done_in_all
+
+    @property
     def epochs_done(self) -> int:
         """Complete epochs of this call."""
         return len(self.columns["cost"])
@@ -183,12 +187,11 @@ class Run:
             first, steps, self._order_of(epoch, epochs), workers, plan.epochs_before + epoch,
             plan.course.settings(updates, steps),
         )  # fmt: skip
-        before, start = self.steps_done, time.perf_counter()
+        start = time.perf_counter()
         job.gather()
         try:
             team.run(job.slots, job, seconds=steps * self.pace.step_seconds)
         finally:  # steps that are done count, whatever ended the run
-            self.steps_done = before + job.done
             self.count()
         elapsed = max(time.perf_counter() - start, 1e-6)
         self.pace.note(workers, elapsed / max(job.done, 1), elapsed)
@@ -321,7 +324,7 @@ class Run:
         if updates != self.plan.model._updates:
             raise ValueError(f"the model must have made {updates} updates, got {self.plan.model._updates}")
         self.plan.epochs_before, self.plan.updates_before = state["epochs_before"], state["updates_before"]
-        self.steps_done, self.stopped, self.ended = state["steps_done"], state["stopped"], state["ended"]
+        self.job.done_in_all, self.stopped, self.ended = state["steps_done"], state["stopped"], state["ended"]
         self.columns = {name: values.tolist() for name, values in state["columns"].items()}
         self._sums, self._epoch_seconds = np.array(state["sums"]), state["epoch_seconds"]
         self.seconds = state["seconds"]

@@ -24,7 +24,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 import fastbp
 from fastbp.sklearn import MLPClassifier, MLPRegressor
-from fastbp.thread_limit import at_most, joblib_share, threads_here
+from fastbp.threads import at_most, joblib_share, threads_here
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

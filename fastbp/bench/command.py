@@ -8,7 +8,7 @@ from fastbp.bench.compare import compare
 from fastbp.bench.measure import OWN
 from fastbp.bench.rival import NAMES
 from fastbp.files import check_target
-from fastbp.thread_limit import threads_here
+from fastbp.threads import threads_here
 
 RIVALS = [name for name in NAMES if name != OWN]
 DESCRIPTION = """Measure a training step of your network on this machine: fastbp and every rival that is installed, in

@@ -22,16 +22,16 @@ def uninterrupted(function, at_once=lambda: None):
         at_once()
 
     try:
-        signal.signal(signal.SIGINT, note)
-        result = function()
-    finally:
         try:
-            signal.signal(signal.SIGINT, default)
-        finally:
             try:
-                signal.signal(signal.SIGINT, default)
+                signal.signal(signal.SIGINT, note)
+                result = function()
             finally:
                 signal.signal(signal.SIGINT, default)
+        finally:
+            signal.signal(signal.SIGINT, default)
+    finally:
+        signal.signal(signal.SIGINT, default)
     if interrupted:
         raise KeyboardInterrupt
     return result

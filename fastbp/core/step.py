@@ -24,6 +24,7 @@ from .table import (
     AFTER_EXAMPLES,
     AFTER_SUMS,
     AFTER_UPDATE,
+    JOB_BASE,
     JOB_BATCH,
     JOB_CAPACITY,
     JOB_COSTS,
@@ -154,7 +155,7 @@ def train(size):
                 if job[JOB_UPDATE] != 0:
                     call(net[NET_UPDATE_SHARE], rank, job, s)
             if rank == 0:
-                job[JOB_DONE] = s + 1
+                job[JOB_DONE] = job[JOB_BASE] + s + 1
         restore_mode(mode)
 
     return train
@@ -170,7 +171,7 @@ def apply(size):
         if job[JOB_SQUARE] != 0:
             call(job[JOB_SQUARE], 0, job)
         call(integers_at(job[JOB_NET])[NET_UPDATE_SHARE], 0, job, 0)
-        job[JOB_DONE] = 1
+        job[JOB_DONE] = job[JOB_BASE] + 1
         restore_mode(mode)
 
     return apply

@@ -147,7 +147,8 @@ VERSION = 0x66617374627001  # "fastbp" and the layout of the slots up to NET_PUB
     JOB_SLEEP,  # address of usleep
 ) = range(33)
 JOB_ARRIVED = 40  # arrivals at all meetings so far; on a cache line of its own, which all workers write
-JOB_DONE = 48  # set by the first worker: mini-batches completed; on a cache line of its own, too
+JOB_DONE = 48  # set by the first worker: mini-batches of all runs; on a cache line of its own, too
+JOB_BASE = 49  # mini-batches of the runs before this one: JOB_DONE as it began
 JOB_OUTCOME = 56  # and the two after it: an outcome of the examples, of the sums and of the update
 JOB_FEW = 59  # 1: so few examples in a mini-batch that the weights are not transposed
 JOB_HALVES = 60  # 1: the first layer's sums are made in halves, by the workers that own the weights

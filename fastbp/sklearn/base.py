@@ -23,7 +23,7 @@ from fastbp.sklearn.epochs import Epochs
 from fastbp.sklearn.gradients import input_gradient
 from fastbp.sklearn.lbfgs import minimise
 from fastbp.sklearn.split import Rows, split
-from fastbp.thread_limit import at_most
+from fastbp.threads import at_most
 from fastbp.validation import as_weights, floating_dtype
 
 try:

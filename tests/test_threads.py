@@ -1,0 +1,325 @@
+"""How many threads a call uses; signals, forks and ends of threads while it does."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import Model, team, threads
+from fastbp.core.interrupts import uninterrupted
+
+TIMEOUT = 100
+CORES = threads.cores()
+
+
+def run(source, *arguments, **environment):
+    """What a script prints, as a new process."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(source), *map(str, arguments)],
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many_cores(monkeypatch):
+    """Eight of them, and no limit."""
+    monkeypatch.undo()  # the cut to the cores is in force
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    for name in threads.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", threads.VARIABLES)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("3", 3), (" 2 ", 2), ("4,2", 4), ("100", 8), ("0", 8), ("", 8), ("-1", 8), ("many", 8), ("2.5", 8)],
+)
+def test_the_variables_of_other_libraries_are_a_limit(name, text, expected, many_cores, monkeypatch):
+    monkeypatch.setenv(name, text)
+    assert threads.threads_here() == expected
+
+
+def test_the_least_of_the_surroundings_counts_and_the_nearest_statement_before_them(many_cores, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
+    assert threads.threads_here() == 3
+    fastbp.set_threads(6)
+    try:
+        assert threads.threads_here() == 6
+        with fastbp.thread_limit(2):
+            assert threads.threads_here() == 2
+            with threads.at_most(4):
+                assert threads.threads_here() == 4
+            with threads.at_most(None):
+                assert threads.threads_here() == 2
+        fastbp.set_threads(10**7)
+        assert threads.threads_here() == 8, "not more than the cores"
+        with fastbp.thread_limit(10**7):
+            assert threads.threads_here() == 8
+    finally:
+        fastbp.set_threads(None)
+    assert threads.threads_here() == 3
+
+
+def test_a_limit_is_that_of_one_thread_and_comes_off_after_an_error(many_cores):
+    found = []
+
+    def look():
+        found.append(threads.threads_here())
+
+    def look_and_fail():
+        with fastbp.thread_limit(2):
+            other = threading.Thread(target=look)
+            other.start()
+            other.join()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        look_and_fail()
+    assert found == [8]
+    assert threads.threads_here() == 8
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True])
+def test_a_number_of_threads_that_is_none_is_refused_by_name(wrong):
+    model, X = Model((3, 2)), np.ones((4, 3))
+    calls = [
+        lambda: model.predict(X, n_threads=wrong),
+        lambda: model.evaluate(X, X[:, :2], n_threads=wrong),
+        lambda: model.value_and_gradient(X, X[:, :2], n_threads=wrong),
+        lambda: model.fit(X, X[:, :2], n_threads=wrong),
+        lambda: model.step(X, X[:, :2], n_threads=wrong),
+    ]
+    for call in calls:
+        with pytest.raises((TypeError, ValueError), match="n_threads must be a whole number >= 1"):
+            call()
+    for call in (fastbp.set_threads, lambda n: fastbp.thread_limit(n).__enter__()):
+        with pytest.raises((TypeError, ValueError), match="n must be a whole number >= 1"):
+            call(wrong)
+    assert model._updates == 0
+
+
+COUNT = """
+    import sys, threading
+    import numpy as np, fastbp
+
+    def started(call):
+        before = len(threading.enumerate())
+        call()
+        return len(threading.enumerate()) - before
+
+    X, y = np.zeros((4000, 256), "f4"), np.zeros((4000, 64), "f4")
+    model = fastbp.Model((256, 256, 256, 64))
+    more = eval(sys.argv[1])
+    calls = [
+        lambda: model.value_and_gradient(X, y, **more), lambda: model.predict(np.tile(X, (10, 1)), **more),
+        lambda: model.evaluate(X, y, **more), lambda: model.step(X, y, **more),
+        lambda: model.fit(X, y, epochs=2, batch_size=2000, validation_data=(X, y), **more),
+    ]
+    exec(sys.argv[2])
+    print([started(call) for call in calls])
+"""
+
+
+ENTER = "limit = fastbp.thread_limit(1); limit.__enter__()"
+
+
+@pytest.mark.skipif(CORES < 2, reason="needs two cores")
+def test_no_call_starts_a_thread_where_one_is_asked_for():
+    one = str([0] * 5)
+    assert run(COUNT, "{}", "") != one, "this is to be limited"
+    for name in threads.VARIABLES:
+        assert sum(map(int, run(COUNT, "{}", "", **{name: "1"})[1:-1].split(","))) <= 1, "see below"
+    for more, before in (("{'n_threads': 1}", ""), ("{}", "fastbp.set_threads(1)"), ("{}", ENTER)):
+        started = [*map(int, run(COUNT, more, before)[1:-1].split(","))]
+        assert sum(started) <= 1, "a call of unknown length leaves its only worker to a thread, and waits for Ctrl-C"
+
+
+@pytest.mark.parametrize("n_threads", [CORES + 1, 500, 10**7, sys.maxsize])
+def test_more_threads_than_cores_are_those_of_the_cores(n_threads, monkeypatch):
+    monkeypatch.undo()
+    X, y, started, start = np.ones((100, 3)), np.ones((100, 2)), [], threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread), start(thread))[1])
+    team.end_helpers()
+    model, alone = Model((3, 4, 2)), Model((3, 4, 2))
+    model.fit(X, y, epochs=2, n_threads=n_threads)
+    assert len(started) <= CORES
+    alone.fit(X, y, epochs=2, n_threads=1)
+    assert model.parameters.tobytes() == alone.parameters.tobytes()
+    with pytest.raises(ValueError, match="n_threads must be a whole number"):
+        model.fit(X, y, n_threads=sys.maxsize + 1)
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+class Timeout(Exception):
+    """The user's."""
+
+
+def ring(*_):
+    raise Timeout
+
+
+def test_the_interrupt_handler_comes_back_whatever_is_raised_between_any_two_instructions():
+    """As an exception of another signal's handler may come there."""
+    code, count, raised = uninterrupted.__code__, 0, 0
+
+    def trace_at(k):
+        reached = 0
+
+        def trace(frame, event, argument):
+            nonlocal reached
+            if frame.f_code is not code:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                reached += 1
+                if reached == k:
+                    raise Timeout
+            return trace
+
+        return trace
+
+    before = sys.gettrace()
+    while raised == count:
+        count += 1
+        try:
+            sys.settrace(trace_at(count))
+            uninterrupted(lambda: None)
+        except Timeout:
+            raised += 1
+        finally:
+            sys.settrace(before)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, f"after instruction {count}"
+    assert raised > 40
+
+
+def fits_under_alarms(fits, seed, n_threads):
+    """Each is one step; a model counts those that it has learned from, and no others."""
+    draw, X = random.Random(seed), np.ones((64, 20))
+    model, twin = Model((20, 32, 4)), Model((20, 32, 4))
+    model.fit(X, X[:, :4], n_threads=n_threads, epochs=1, batch_size=64)
+    twin.fit(X, X[:, :4], epochs=1, batch_size=64)
+    raised = 0
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for _ in range(fits):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-5, 1e-3))
+                model.fit(X, X[:, :4], epochs=1, batch_size=64, n_threads=n_threads)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Timeout:
+                raised += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert raised > fits / 50
+    assert model._updates == model._epochs
+    twin.fit(X, X[:, :4], epochs=model._updates - 1, batch_size=64)
+    assert twin.parameters.tobytes() == model.parameters.tobytes(), "a step is not counted, or counted twice"
+
+
+# Python's own Thread.start leaves a thread that says so on stderr when an exception comes in its midst.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_fits_under_random_alarms_lose_no_handler_and_miscount_no_step(n_threads):
+    fits_under_alarms(400, 1, n_threads)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2])
+def test_20000_fits_under_random_alarms_lose_no_handler_and_miscount_no_step(seed):
+    fits_under_alarms(20_000, seed, 1)
+
+
+# --- forks, and threads that end or cannot start ----------------------------------------------------------------------
+
+FORK = """
+    import os, signal, sys
+    import numpy as np, fastbp
+
+    X, pids = np.random.default_rng(0).normal(size=(3000, 20)), []
+
+    def fork(*_):
+        if len(pids) == 0 and (model._epochs or sys.argv[1] != "callback"):
+            pids.append(os.fork())
+            signal.alarm(40)
+        return 0.0
+
+    model = fastbp.Model((20, 64, 32, 4))
+    alone = fastbp.Model((20, 64, 32, 4))
+    more = {"callbacks": [fork]} if sys.argv[1] == "callback" else {"metrics": [fork], "validation_data": (X, X[:, :4])}
+    model.fit(X, X[:, :4], epochs=8, batch_size=64, n_threads=2, **more)
+    alone.fit(X, X[:, :4], epochs=8, batch_size=64, n_threads=1)
+    same = model.parameters.tobytes() == alone.parameters.tobytes()
+    if pids[0] == 0:
+        os._exit(0 if same else 1)
+    print(same, os.waitpid(pids[0], 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("where", ["callback", "metric"])
+def test_parent_and_child_go_on_with_a_fit_in_which_one_was_forked(where):
+    assert run(FORK, where) == "True 0"
+
+
+MAIN_ENDS = """
+    import sys, threading
+    import numpy as np, fastbp
+
+    X = np.random.default_rng(0).normal(size=(2000, 100))
+
+    def train():
+        model = fastbp.Model((100, 100, 10))
+        model.fit(X, X[:, :10], epochs=10, batch_size=500, n_threads=eval(sys.argv[1]), validation_data=(X, X[:, :10]))
+        model.value_and_gradient(X, X[:, :10])
+        model.step(X, X[:, :10])
+        print(model._epochs)
+
+    threading.Thread(target=train).start()
+"""
+
+
+@pytest.mark.parametrize("n_threads", [None, 1, 2])
+def test_a_fit_goes_on_after_the_main_thread_has_ended(n_threads):
+    assert run(MAIN_ENDS, n_threads) == "11"
+
+
+def test_all_calls_go_on_alone_where_no_thread_can_start(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(4000, 100))
+    y, models = X[:, :10], (Model((100, 200, 200, 10)), Model((100, 200, 200, 10)))
+
+    def results(model):
+        return [
+            model.predict(np.tile(X, (10, 1))).tobytes(), model.fit(X, y, epochs=1, n_threads=2).cost.tobytes(),
+            model.fit(X, y, epochs=1).cost.tobytes(), model.value_and_gradient(X, y)[1].tobytes(),
+            model.step(X, y), model.evaluate(X, y), model.parameters.tobytes(),
+        ]  # fmt: skip
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    expected = results(models[0])
+    team.end_helpers()
+    end = time.monotonic() + 10
+    while any(thread.name.startswith("fastbp") for thread in threading.enumerate()) and time.monotonic() < end:
+        time.sleep(0.01)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert results(models[1]) == expected
