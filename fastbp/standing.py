@@ -1,7 +1,8 @@
 """A team for short runs, one soon after the other: its helpers stand by between them."""
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,12 @@ from numpy.typing import NDArray
 from fastbp.core import standing
 from fastbp.core import table as slots
 from fastbp.core.interrupts import uninterrupted
+from fastbp.crew import Crew
 from fastbp.program import address, aligned_zeros
 from fastbp.team import cores_of_caller, current_core, give_back, helper, stay_off, stay_on
 
-away = set[Future[None]]()
-"""Of helpers who run or stand by."""
+crews = weakref.WeakSet[Crew]()
+"""Of helpers that may run or stand by."""
 
 LONG = 0.01  # seconds
 MOST_RUNS, MOST_FLOPS = 4000, 20e9
@@ -31,7 +33,7 @@ class Standing:
         """memory: the owner of all that the job points to, kept alive by helpers; workers: at most; flops: of a run."""
         self._job, self._memory, self._runs = job, memory, max(1, min(MOST_RUNS, int(MOST_FLOPS / flops)))
         self._calls = aligned_zeros(standing.LINE * workers, np.int64)
-        self._process, self._sent = os.getpid(), list[Future[None]]()
+        self._process, self._crew = os.getpid(), self._new_crew()
         job[slots.JOB_CALLS] = address(self._calls)
         # compiled here: nobody would hear of an error in a helper
         self._rouse, self._lead, self._stand = (
@@ -42,7 +44,7 @@ class Standing:
         """As many workers as the job says run through it."""
         job, where = self._job, self._job.ctypes.data
         if self._process != os.getpid():  # a fork leaves the child without helpers
-            self._process, self._calls[:], self._sent = os.getpid(), standing.GONE, []
+            self._process, self._calls[:], self._crew = os.getpid(), standing.GONE, self._new_crew()
         try:
             self._rouse(where)
             gone = [r for r in range(1, int(job[slots.JOB_WORKERS])) if self._calls[r * standing.LINE] == standing.GONE]
@@ -56,7 +58,8 @@ class Standing:
     def _stop(self) -> None:
         """When this returns no helper touches the job."""
         self._job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
-        uninterrupted(lambda: wait(self._sent))
+        self._crew.close()
+        self._crew = self._new_crew()
 
     def _send(self, ranks: list[int]) -> None:
         """Helpers take these ranks; if no thread can start, as when the interpreter ends, the caller is alone."""
@@ -72,10 +75,14 @@ class Standing:
     def _send_one(self, rank: int) -> None:
         threads, core = helper(), current_core()
         self._calls[rank * standing.LINE] = standing.CALLED
-        future = threads.submit(self._help, rank, threads, 0 if core is None else core(), cores_of_caller())
-        self._sent = [*(sent for sent in self._sent if not sent.done()), future]
-        away.add(future)
-        future.add_done_callback(away.discard)
+        place = 0 if core is None else core(), cores_of_caller()
+        threads.submit(self._crew.work, self._help, rank, threads, *place)
+
+    @staticmethod
+    def _new_crew() -> Crew:
+        crew = Crew()
+        crews.add(crew)
+        return crew
 
     def _help(self, rank: int, threads: ThreadPoolExecutor, core: int, allowed: set[int]) -> None:
         stay_off(core, allowed)
@@ -86,9 +93,10 @@ class Standing:
 
 
 def wait_for_all() -> None:
-    """Until none is away, or a run of another thread takes too long: a fork leaves the child without their threads."""
-    wait(away.copy(), LONG)
+    """Until no helper is at work, or a run of another thread takes too long: a fork leaves the child without them."""
+    for crew in list(crews):
+        crew.rest(LONG)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=wait_for_all, after_in_child=away.clear)  # which comes before `end_helpers`
+    os.register_at_fork(before=wait_for_all, after_in_child=crews.clear)  # which comes before `end_helpers`

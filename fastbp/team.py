@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from types import TracebackType
 from typing import TypeVar
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fastbp.core import step
 from fastbp.core import table as slots
 from fastbp.core.interrupts import uninterrupted
+from fastbp.crew import Crew
 from fastbp.threads import threads_here
 
 Result = TypeVar("Result")
@@ -27,9 +28,6 @@ FLOPS_A_WORKER = 16e6
 
 FLOPS_A_PAIR, FLOPS_A_RUN = 0.6e6, 2e9
 """Work in one step that may pay for a second worker already, in a run of so much work: 4 us of one core, and 10 ms."""
-
-POLL_SECONDS = 0.05
-"""How often the waiting thread looks up: a signal that another thread has received does not wake it."""
 
 SHORT_SECONDS = 0.2
 """For which Ctrl-C can wait, so that the calling thread may work itself."""
@@ -177,38 +175,39 @@ class Team:
         seconds: what it will take, more or less. If it is short, this thread is the first worker.
         """
         self._forget_after_fork()
-        workers = int(job[slots.JOB_WORKERS])
+        workers, crew = int(job[slots.JOB_WORKERS]), Crew()
         here, places = seconds <= SHORT_SECONDS, Places(self._cores)
         try:
-            futures = self._start(job, range(here, workers), places, memory)
-            if futures is None:
-                self._run_alone(job, places, memory)
+            if not self._start(crew, range(here, workers), job, places, memory):
+                self._run_alone(crew, job, places, memory)
                 return
             if here:
                 self._work(0, job, places, memory)
-            while wait(futures, POLL_SECONDS).not_done:
-                pass
+            crew.wait_for(workers - here)
         except BaseException:
             job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
-            self._end()  # a worker that has begun may have no future yet
+            crew.close()
+            self._end()
             raise
-        for future in futures:
-            future.result()
+        if crew.errors:
+            raise crew.errors[0]
 
-    def _start(self, job: NDArray[np.int64], ranks: range, places: Places, memory: object) -> list[Future[None]] | None:
-        """Helpers run the workers of these ranks; None if one of their threads cannot start."""
+    def _start(self, crew: Crew, ranks: range, job: NDArray[np.int64], places: Places, memory: object) -> bool:
+        """Helpers run the workers of these ranks; False if one of their threads cannot start."""
         try:
             while len(self._helpers) < len(ranks):
                 self._helpers.append(helper())
-            pairs = zip(ranks, self._helpers, strict=False)
-            return [threads.submit(self._work, rank, job, places, memory) for rank, threads in pairs]
+            for rank, threads in zip(ranks, self._helpers, strict=False):
+                threads.submit(crew.work, self._work, rank, job, places, memory)
         except RuntimeError:  # what Python raises then
-            return None
+            return False
+        return True
 
-    def _run_alone(self, job: NDArray[np.int64], places: Places, memory: object) -> None:
+    def _run_alone(self, crew: Crew, job: NDArray[np.int64], places: Places, memory: object) -> None:
         """The workers that have begun leave before the first step; then this thread makes all of them."""
         if job[slots.JOB_STOP] != slots.STOP_FOR_GOOD:
             job[slots.JOB_STOP] = slots.STOP_TEAM
+        crew.close()
         self._end()
         self._helpers = []
         if job[slots.JOB_STOP] == slots.STOP_TEAM:
@@ -240,8 +239,8 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
 
     Whatever ends it, no helper is still at work on a part.
     """
-    waiting, results, errors = deque(enumerate(parts)), dict[int, Result](), list[BaseException]()
-    helping, changed, called = 0, threading.Condition(), list[ThreadPoolExecutor]()
+    waiting, results = deque(enumerate(parts)), dict[int, Result]()
+    crew, called = Crew(), list[ThreadPoolExecutor]()
 
     def take() -> None:
         while True:
@@ -249,24 +248,16 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
                 i, part = waiting.popleft()
             except IndexError:
                 return
-            results[i] = function(*part)
+            try:
+                results[i] = function(*part)
+            except BaseException:
+                waiting.clear()  # the others end early
+                raise
 
     def help_out(core: int, allowed: set[int]) -> None:
-        nonlocal helping
-        with changed:
-            if not waiting:
-                return
-            helping += 1
-        try:
+        if waiting:
             stay_off(core, allowed)
             take()
-        except BaseException as error:  # raised below, in the caller's thread
-            errors.append(error)
-            waiting.clear()
-        finally:
-            with changed:
-                helping -= 1
-                changed.notify()
 
     try:
         if (extra := min(threads_here(), len(parts)) - 1) > 0:
@@ -275,31 +266,17 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
             with contextlib.suppress(RuntimeError):  # no thread can start, at the end of the process or elsewhere
                 for _ in range(extra):
                     called.append(helper())
-                    called[-1].submit(help_out, *place)
+                    called[-1].submit(crew.work, help_out, *place)
         take()
     finally:
-        waiting.clear()  # after an exception here the others end early
+        waiting.clear()
         try:
-            wait_until(lambda: helping == 0, changed)
+            crew.close()
         finally:
             give_back(called)
-    if errors:
-        raise errors[0]
+    if crew.errors:
+        raise crew.errors[0]
     return [results[i] for i in range(len(parts))]
-
-
-def wait_until(true: Callable[[], bool], changed: threading.Condition) -> None:
-    """Wait until it is true, even if an exception comes meanwhile, as of Ctrl-C, which is raised then."""
-    interruption: BaseException | None = None
-    while True:
-        try:
-            with changed:
-                changed.wait_for(true)
-            break
-        except BaseException as error:
-            interruption = error
-    if interruption is not None:
-        raise interruption
 
 
 def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, flops: float) -> None:

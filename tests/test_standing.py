@@ -61,9 +61,9 @@ def test_the_helper_stays_between_steps_and_goes_afterwards(monkeypatch):
 
 def all_gone():
     end = time.monotonic() + 10
-    while standing.away and time.monotonic() < end:
+    while any(crew.at_work for crew in standing.crews) and time.monotonic() < end:
         time.sleep(0.001)
-    return not standing.away
+    return not any(crew.at_work for crew in standing.crews)
 
 
 def test_models_of_several_threads_have_teams_of_their_own(alone):

@@ -725,11 +725,11 @@ def assert_trained_alone(model):
 def test_a_team_whose_worker_cannot_be_submitted_leaves_all_to_the_caller(failing, monkeypatch):
     submit, ranks = ThreadPoolExecutor.submit, []
 
-    def refuse(pool, function, rank, *arguments):
+    def refuse(pool, work, function, rank, *arguments):
         ranks.append(rank)
         if rank == failing:
             raise RuntimeError("can't start new thread")
-        return submit(pool, function, rank, *arguments)
+        return submit(pool, work, function, rank, *arguments)
 
     model = new_model()
     pace.pace_of.cache_clear()  # the first slice, of unknown length, does not run in this thread
