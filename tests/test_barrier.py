@@ -64,6 +64,7 @@ def kernels():
 # The kernels of the library.
 
 
+@pytest.mark.long
 def test_no_kernel_that_meets_others_or_shares_atomics_promises_anything_about_its_pointers():
     found = {found.key: llvm_of(found) for found in kernels()}
     sharing = {key for key, llvm in found.items() if ATOMIC.search(llvm)}
