@@ -84,7 +84,7 @@ def test_where_its_slope_is_infinite_training_stops_and_each_parameter_keeps_its
         lambda a, y: math.sqrt(abs(a - y)), lambda a, y: math.copysign(0.5, a - y) / np.sqrt(abs(a - y)), name="steep"
     )
     model = Model((2, 2), loss=steep, initial=np.zeros(6))
-    with pytest.raises(FloatingPointError, match="a parameter or .* would become NaN or infinite in epoch 1, step 1 "):
+    with pytest.raises(FloatingPointError, match=r"a parameter or .* would become NaN or infinite in epoch 1, step 1 "):
         model.fit([[1.0, 2.0]], [[0.0, 1.0]], epochs=2, optimizer=SGD(0.5), n_threads=n_threads)
     weights, biases = model.parameters[:4].reshape(2, 2), model.parameters[4:]
     np.testing.assert_array_equal(weights, [[0, 0.25], [0, 0.5]])

@@ -323,3 +323,39 @@ def test_all_calls_go_on_alone_where_no_thread_can_start(monkeypatch):
         time.sleep(0.01)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert results(models[1]) == expected
+
+
+COMPILING = """
+    import random, signal, sys
+    import numpy as np, fastbp
+
+    class Timeout(Exception):
+        pass
+
+    def ring(*_):
+        raise Timeout
+
+    draw, X, raised = random.Random(int(sys.argv[1])), np.random.default_rng(0).normal(size=(20, 4)), 0
+    signal.signal(signal.SIGALRM, ring)
+    while True:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.01, 0.4) * (1 + raised / 4))
+            model = fastbp.Model((4, 6, 3), output="softmax")
+            model.fit(X, np.arange(20) % 3, epochs=2)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            break
+        except Timeout:
+            raised += 1
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    print(raised > 0, model.parameters.tobytes().hex())
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_kernels_are_compiled_in_the_end_whatever_is_raised_while_they_are(seed, tmp_path):
+    model, X = Model((4, 6, 3), output="softmax"), np.random.default_rng(0).normal(size=(20, 4))
+    model.fit(X, np.arange(20) % 3, epochs=2)
+    found = run(COMPILING, seed, NUMBA_CACHE_DIR=str(tmp_path))
+    assert found == f"True {model.parameters.tobytes().hex()}"
+    assert run(COMPILING, seed, NUMBA_CACHE_DIR=str(tmp_path)).endswith(found.split()[1]), "and what was kept is whole"
