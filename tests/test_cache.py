@@ -399,6 +399,27 @@ def test_a_folder_that_others_may_write_is_not_used(copy, cache_module, mode, wh
     assert cache_module().cache_directory().is_relative_to(copy.folder / "home")
 
 
+@pytest.mark.parametrize("which", ["folder", "its parent"])
+def test_a_link_to_a_folder_is_not_used_and_nothing_in_that_is_removed(copy, cache_module, which):
+    directory, precious = cache_module().cache_directory(), copy.folder / "precious"
+    link = directory if which == "folder" else directory.parent
+    shutil.rmtree(link)
+    (precious / "0123456789abcdef").mkdir(parents=True)
+    link.symlink_to(precious)
+    assert cache_module().cache_directory().is_relative_to(copy.folder / "home")
+    assert (precious / "0123456789abcdef").exists()
+
+
+def test_only_folders_of_other_stamps_are_removed(copy, cache_module):
+    directory = cache_module().cache_directory()
+    for name in ("0123456789abcdef", "notes", "0123456789ABCDEF"):
+        (directory.parent / name).mkdir()
+    cache_module().cache_directory()
+    assert sorted(path.name for path in directory.parent.iterdir()) == sorted(
+        [directory.name, "notes", "0123456789ABCDEF"]
+    )
+
+
 @by_root
 @pytest.mark.parametrize("which", ["folder", "its parent"])
 def test_a_folder_of_another_user_is_not_used_not_even_by_root(copy, cache_module, which):

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import pkgutil
+import re
 import shutil
 import stat
 import sys
@@ -75,10 +76,11 @@ def is_own(status):
 
 
 def usable(directory):
-    """Whether the folder, made if need be, is the user's own and takes files."""
+    """Whether the folder, made if need be, is the user's own, no link to another one, and takes files."""
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not is_own(directory.stat()):
+        status = directory.lstat()
+        if not (stat.S_ISDIR(status.st_mode) and is_own(status)):
             return False
         with tempfile.TemporaryFile(dir=directory):
             return True
@@ -106,7 +108,7 @@ def cache_directory():
         directory = root / source_stamp()
         if usable(root) and usable(directory):
             for stale in root.iterdir():
-                if stale != directory:
+                if stale != directory and re.fullmatch("[0-9a-f]{16}", stale.name):
                     shutil.rmtree(stale, ignore_errors=True)
             return directory
     return None
