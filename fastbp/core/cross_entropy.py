@@ -11,7 +11,7 @@ import math
 from .activations import add_product, exp_below, exponentials, turned, turned_back
 from .compile import inline, kernel, lanes_of, loss_signature, wide_vectors
 from .elementary import log
-from .few_outputs import are_few_classes, few_classes, nan_unless_class
+from .few_outputs import are_few_classes, few_classes
 from .memory import every, fill, first, load, on_stack, rounded, shift, store
 from .traced import minimum, plus, select, sum_of, traced
 from .transpose import NARROW, columns_for, is_narrow
@@ -46,7 +46,7 @@ def narrow_classes(size, columns):
     cost = traced(lambda total, top, z_c, w: w * (log(total) + (top - z_c)))
     share = traced(lambda total, w, scale: w * scale / total)
     delta = traced(lambda j, c, e, share, total: share * select(c == j, e - total, e))
-    checked = traced(lambda total, c, width: nan_unless_class(total, c, total.spread(width)))
+    checked = traced(lambda total, z_c: select(z_c == z_c, total, math.nan))
 
     @kernel(loss_signature(size), size, columns)
     def narrow_classes(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
@@ -60,13 +60,13 @@ def narrow_classes(size, columns):
             c, w = load(shift(y, n), mask), fill(x, weights[0], lanes)
             if w_row != 0:
                 w = load(shift(weights, n), mask)
-            total, z_c = fill(x, 0.0, lanes), fill(x, 0.0, lanes)
+            total, z_c = fill(x, 0.0, lanes), fill(x, math.nan, lanes)  # z_c stays NaN where c is no class index
             for j in range(width):
                 z = load(shift(tile, j * lanes), whole)
                 e = exp_below(z, top)
                 total, z_c = plus(total, e), picked(float(j), c, z, z_c)
                 store(shift(tile, j * lanes), e, whole)
-            total = checked(total, c, float(width))
+            total = checked(total, z_c)
             store(shift(costs, n), cost(total, top, z_c, w), mask)
             part = share(total, w, scale)
             for j in range(width):

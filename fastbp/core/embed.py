@@ -201,6 +201,7 @@ def gradient(size):
 
     @kernel(DOUBLE(INTEGERS, P, P, P, P, INT, P), size)
     def gradient(net, theta, gradient, x, y, rows, workspace):
+        wide_vectors()
         job = integers_at(address_of(workspace))
         for slot in range(JOB_SLOTS):
             job[slot] = 0

@@ -6,6 +6,7 @@ function (outputs, x, y, w, w · scale) -> cost of every example, delta of every
 
 import functools
 import math
+import operator
 
 from numba.core import types
 from numba.extending import intrinsic
@@ -130,7 +131,7 @@ def elementwise(value, derivative):
 
 def nan_unless_class(x, c, width):
     """x where c is a class index 0 … width - 1, else NaN."""
-    return select((c > -1.0) & (c < width) & (c.call("trunc") == c), x, math.nan)
+    return select(functools.reduce(operator.or_, (c == float(j) for j in range(width))), x, math.nan)
 
 
 def cross_entropy(outputs, z, c, weight, factor):
