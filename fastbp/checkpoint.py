@@ -49,7 +49,9 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], every: int, arguments: dict[str, Any], fingerprint: str) -> None:
-        self.path = os.path.abspath(files.as_path("checkpoint", path))  # the same if a callback changes the folder
+        given = files.as_path("checkpoint", path)
+        files.check_target(given)
+        self.path = os.path.abspath(given)  # the same if a callback changes the folder
         self.every = every
         self._arguments, self._fingerprint = arguments, fingerprint
 

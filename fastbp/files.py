@@ -140,6 +140,8 @@ def check_target(path: str | os.PathLike[str]) -> None:
 
 def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
     """Of what `replace` would write to, None if nothing is there; OSError for what it refuses."""
+    if os.fsdecode(path).endswith(os.sep):  # a folder that is not there
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     try:
         status = os.stat(path)
     except FileNotFoundError:

@@ -20,7 +20,7 @@ from fastbp.optimizers import Optimizer
 from fastbp.pace import pace_of
 from fastbp.program import aligned_zeros
 from fastbp.team import stop_on_interrupt, workers_for
-from fastbp.threads import at_most, threads_here
+from fastbp.threads import limited, threads_here
 from fastbp.training import Plan, Run
 from fastbp.validation import as_weights, boolean, nonnegative_int, open_fraction, positive_int
 
@@ -52,23 +52,41 @@ class Options:
 
 def fit(model: "Model", X: ArrayLike, y: ArrayLike, options: Options) -> History:
     """Train the model; what it has learned it counts, however the training ends."""
+    check_not_in_fit(model, "fit")
     earlier = model._interrupted
     if earlier is not None:
         options = checkpoint.resumed(options, earlier)
         if options.optimizer is not None and optimizers.as_optimizer(options.optimizer) != model.optimizer:
             raise ValueError(f"optimizer must be {model.optimizer} as in the run that is resumed, or left out")
-    with at_most(options.n_threads):
-        run = prepared(model, X, y, options, earlier)
-        model._interrupted = None
+    run = limited(options.n_threads, _train, model, X, y, options, earlier)
+    return run.history()
 
-        def train() -> None:
+
+def _train(model: "Model", X: ArrayLike, y: ArrayLike, options: Options, earlier: checkpoint.Interrupted | None) -> Run:
+    """A run that has ended; what the model has learned it counts, whatever is raised."""
+    run = prepared(model, X, y, options, earlier)
+    model._interrupted = None
+
+    def train() -> None:
+        try:
             try:
+                model._in_fit = True
                 run.go()
             finally:
+                model._in_fit = False
                 run.count()
+        finally:  # an exception of a signal handler may have come within the first
+            model._in_fit = False
+            run.count()
 
-        stop_on_interrupt(run.job.slots, train)
-    return run.history()
+    stop_on_interrupt(run.job.slots, train)
+    return run
+
+
+def check_not_in_fit(model: "Model", method: str) -> None:
+    """ValueError in a callback of the model's own fit."""
+    if model._in_fit:
+        raise ValueError(f"the model is being trained: {method} cannot be called on it before its fit has ended")
 
 
 def prepared(

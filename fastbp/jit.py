@@ -42,6 +42,10 @@ def value_and_gradient(net: Any, theta: Any, X: Any, y: Any, gradient: Any, work
     )
 
 
+DIMENSIONS = {"X": (1, 2), "y": (1, 2), "out": (1, 2)}
+"""Of arrays that hold one row or several; of the others 1."""
+
+
 def check_arrays(net: types.Type, theta: types.Type, written: dict[str, types.Type], **read: types.Type) -> None:
     """ValueError unless all are arrays, C-contiguous and of theta's dtype; it names the one that is not.
 
@@ -54,6 +58,11 @@ def check_arrays(net: types.Type, theta: types.Type, written: dict[str, types.Ty
     for name, array in {"theta": theta, **read, **written}.items():
         if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != theta.dtype:
             raise ValueError(f"fastbp.jit: {name} must be a C-contiguous array of theta's {theta.dtype}, got {array}")
+        dimensions = DIMENSIONS.get(name, (1,))
+        if array.ndim not in dimensions:
+            raise ValueError(
+                f"fastbp.jit: {name} must have {' or '.join(map(str, dimensions))} dimensions, got {array}"
+            )
         if name in written and not array.mutable:
             raise ValueError(f"fastbp.jit: {name} must be writable, got {array}")
 
@@ -87,10 +96,16 @@ def overload_value_and_gradient(net, theta, X, y, gradient, workspace):  # type:
         rows = X.size // net[NET_INPUTS]
         if theta.size != net[NET_PARAMETERS] or gradient.size != theta.size:
             raise ValueError("fastbp.jit.value_and_gradient: theta and gradient must have n_parameters elements")
-        if rows < 1 or rows * net[NET_INPUTS] != X.size or X.shape[-1] != net[NET_INPUTS]:
+        if rows < 1:
+            raise ValueError("fastbp.jit.value_and_gradient: X must have at least 1 row")
+        if rows * net[NET_INPUTS] != X.size or X.shape[-1] != net[NET_INPUTS]:
             raise ValueError("fastbp.jit.value_and_gradient: X must have as many columns as the network has inputs")
-        if y.size != rows * net[NET_TARGETS] or y.shape[-1] != net[NET_TARGETS] != 1:
-            raise ValueError("fastbp.jit.value_and_gradient: y must have one target for each row of X")
+        if (
+            y.size != rows * net[NET_TARGETS]
+            or y.shape[-1] != net[NET_TARGETS] != 1
+            or (y.ndim == 2 and len(y) != rows)
+        ):
+            raise ValueError("fastbp.jit.value_and_gradient: y must have a row of targets for each row of X")
         if workspace.size < workspace_needed(net, rows):
             raise ValueError("fastbp.jit.value_and_gradient: the workspace is too small; use model.workspace(rows)")
         return call_double(

@@ -32,14 +32,15 @@ def hits(network: Network, loss: AnyLoss, y: Array, outputs: Array) -> Array | N
     """Which examples are classified right, (n,); None where the outputs are not classes.
 
     softmax: the largest output; sigmoid with binary_cross_entropy: every output on its target's side of 0.5; hinge:
-    every output of its target's sign.
+    every output of its target's sign. An example with an output that is NaN is not right.
     """
+    known = ~np.isnan(outputs).any(axis=1)
     if network.output == "softmax" and outputs_of(loss) == 1:
-        return np.asarray(outputs.argmax(axis=1) == (y if y.ndim == 1 else y.argmax(axis=1)))
+        return np.asarray(known & (outputs.argmax(axis=1) == (y if y.ndim == 1 else y.argmax(axis=1))))
     if network.output == "sigmoid" and loss == "binary_cross_entropy":
-        return np.asarray(np.all((outputs >= 0.5) == (y >= 0.5), axis=1))
+        return np.asarray(known & np.all((outputs >= 0.5) == (y >= 0.5), axis=1))
     if loss == "hinge":
-        return np.asarray(np.all((outputs >= 0) == (y >= 0), axis=1))
+        return np.asarray(known & np.all((outputs >= 0) == (y >= 0), axis=1))
     return None
 
 

@@ -35,12 +35,13 @@ from fastbp.saving import custom_objects, for_file, own_objects, put_together, t
 from fastbp.schedules import START
 from fastbp.targets import as_targets, smoothed, smoothing_of
 from fastbp.team import run_once, workers_for
-from fastbp.threads import at_most
+from fastbp.threads import limited
 from fastbp.validation import (
     as_inputs,
     as_vector,
     as_weights,
     as_whole_inputs,
+    boolean,
     choice,
     floating_dtype,
     fractions,
@@ -51,6 +52,7 @@ from fastbp.validation import (
 
 Array = NDArray[Any]
 REDUCTIONS = ("mean", "sum")
+MOST_ROWS = 1 << 40  # of a workspace: its size is a number of 63 bits
 Custom = Activation | Loss | Sequence[Activation | Loss] | Mapping[str, Activation | Loss]
 
 
@@ -113,6 +115,7 @@ class Model:
         self._updates = self._epochs = 0
         self._interrupted: checkpoints.Interrupted | None = None  # the run that fit is to go on with
         self._progress = START
+        self._in_fit = False  # so that callbacks do not train it, too
         self._stepper: stepping.Stepper | None = None  # what the next step may find ready
 
     # --- parameters ---------------------------------------------------------------------------------------------
@@ -231,12 +234,14 @@ class Model:
 
         A new (n, n_outputs) array of the model's dtype. n_threads: as of `fit`.
         """
-        with at_most(n_threads):
-            inputs = as_inputs(X, self.network.n_inputs, self.dtype, finite=False)
-            outputs, finite = evaluation.predict(self.network, self._at(theta), inputs)
-            if not finite:
-                as_inputs(X, self.network.n_inputs, self.dtype)  # says where
-            return outputs
+        return limited(n_threads, self._predict, X, theta)
+
+    def _predict(self, X: ArrayLike, theta: ArrayLike | None) -> Array:
+        inputs = as_inputs(X, self.network.n_inputs, self.dtype, finite=False)
+        outputs, finite = evaluation.predict(self.network, self._at(theta), inputs)
+        if not finite:
+            as_inputs(X, self.network.n_inputs, self.dtype)  # says where
+        return outputs
 
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, n_threads: int | None = None
@@ -245,10 +250,10 @@ class Model:
 
         n_threads: as of `fit`.
         """
-        with at_most(n_threads):
-            return self._evaluate(self._examples(X, y, sample_weight))
+        return limited(n_threads, self._evaluate, X, y, sample_weight)
 
-    def _evaluate(self, examples: Examples) -> dict[str, float]:
+    def _evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> dict[str, float]:
+        examples = self._examples(X, y, sample_weight)
         cost = {"cost": self._cost(examples)}
         if not metrics.has_classes(self.network, self.loss):
             return cost
@@ -279,8 +284,7 @@ class Model:
 
         n_threads: as of `fit`.
         """
-        with at_most(n_threads):
-            return self._value_and_gradient(X, y, sample_weight, theta)
+        return limited(n_threads, self._value_and_gradient, X, y, sample_weight, theta)
 
     def _value_and_gradient(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, theta: ArrayLike | None
@@ -314,6 +318,7 @@ class Model:
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> gradcheck.GradientCheck:
         """Compare the gradient at the parameters with central differences, every parameter, in float64."""
+        as_vector(self._theta, self._theta.size, self.dtype, "parameters")
         double = self._as_float64()
         return gradcheck.check(lambda theta: double.value_and_gradient(X, y, sample_weight, theta), double.parameters)
 
@@ -332,9 +337,12 @@ class Model:
         """The int64 table with which `fastbp.jit` runs this network, in this process.
 
         It describes the network and holds no parameters: pass `model.parameters` as theta for the live ones, a copy
-        for a snapshot. classes: whether y will hold class indices (None: for cross_entropy).
+        for a snapshot. classes: whether y will hold class indices, as it may for cross_entropy (None: it will there).
         """
-        objective = self._objective(self.loss == "cross_entropy" if classes is None else classes)
+        has_indices = self.loss == "cross_entropy"
+        if classes is not None and boolean("classes", classes) and not has_indices:
+            raise ValueError(f"classes must be False or None for the loss {self.loss!r}, got {classes}")
+        objective = self._objective(has_indices if classes is None else bool(classes))
         smoothing = None
         if self.label_smoothing:
             smoothing = smoothing_of(self.loss, self.label_smoothing, self.network.n_outputs)
@@ -344,7 +352,9 @@ class Model:
         """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
         net = self.compiled()
         net[slots.NET_TARGET_ROW] = self.network.n_outputs  # enough for class indices, too
-        return aligned_zeros(int(workspace.largest_size(net, positive_int("rows", rows))), self.dtype)
+        if positive_int("rows", rows) > MOST_ROWS:
+            raise ValueError(f"rows must be at most {MOST_ROWS}, got {rows}")
+        return aligned_zeros(int(workspace.largest_size(net, rows)), self.dtype)
 
     # --- keeping ------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp.core import table as slots
 from fastbp.core import workspace
 from fastbp.core.step import apply as applying
-from fastbp.fitting import learning_job, learning_net, state_for
+from fastbp.fitting import check_not_in_fit, learning_job, learning_net, state_for
 from fastbp.job import Array, Examples
 from fastbp.optimizers import Course, Optimizer, as_optimizer
 from fastbp.pace import pace_of
@@ -19,7 +19,7 @@ from fastbp.program import address
 from fastbp.schedules import MOST, START, Progress, as_schedule
 from fastbp.standing import Standing
 from fastbp.team import SHORT_SECONDS, SLOWEST, run_once, workers_for
-from fastbp.threads import at_most, stated_limit, threads_here
+from fastbp.threads import limited, stated_limit, threads_here
 from fastbp.training import average, divergence
 from fastbp.validation import as_vector, number_in
 
@@ -37,19 +37,22 @@ def step(
     model: "Model", X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, optimizer: Any, n_threads: Any
 ) -> float:
     """See `Model.step`."""
-    _check_not_resumed(model, "step")
+    _check_idle(model, "step")
     new = model.optimizer if optimizer is None else as_optimizer(optimizer)
-    with at_most(n_threads):
+
+    def learn() -> tuple[Stepper, float]:
         learned = model._smoothed(model._examples(X, y, sample_weight, whole=True))
         stepper = _taken(model, learned, new, n_threads)
-        cost = stepper.learn(model, learned)
+        return stepper, stepper.learn(model, learned)
+
+    stepper, cost = limited(n_threads, learn)
     _kept(model, stepper)
     return cost
 
 
 def apply_gradient(model: "Model", gradient: ArrayLike, cost: Any, optimizer: Any) -> None:
     """See `Model.apply_gradient`."""
-    _check_not_resumed(model, "apply_gradient")
+    _check_idle(model, "apply_gradient")
     new = model.optimizer if optimizer is None else as_optimizer(optimizer)
     given = as_vector(gradient, model._theta.size, model.dtype, "gradient")
     if cost is not None:
@@ -62,7 +65,8 @@ def apply_gradient(model: "Model", gradient: ArrayLike, cost: Any, optimizer: An
     _kept(model, stepper)
 
 
-def _check_not_resumed(model: "Model", method: str) -> None:
+def _check_idle(model: "Model", method: str) -> None:
+    check_not_in_fit(model, method)
     if model._interrupted is not None:
         raise ValueError(f"the model was resumed: call fit, which goes on with its run, before {method}")
 

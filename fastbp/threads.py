@@ -10,15 +10,17 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 """Of the environment, that limit the threads of most numerical libraries."""
 
 _limit: ContextVar[int | None] = ContextVar("fastbp_limit", default=None)
 _program: int | None = None
-_nothing = contextlib.nullcontext()
 
 
 def set_threads(n: int | None) -> None:
@@ -37,9 +39,16 @@ def thread_limit(n: int) -> Iterator[None]:
         _limit.reset(token)
 
 
-def at_most(n_threads: object) -> contextlib.AbstractContextManager[None]:
-    """`thread_limit` for an argument n_threads; None changes nothing."""
-    return _nothing if n_threads is None else thread_limit(checked("n_threads", n_threads))
+def limited(n_threads: object, function: Callable[..., Result], *arguments: object) -> Result:
+    """function(*arguments) with `thread_limit` for an argument n_threads; None changes nothing.
+
+    The limit is that of a context: it ends with the call even if an exception comes between any two instructions.
+    """
+    if n_threads is None:
+        return function(*arguments)
+    context = copy_context()
+    context.run(_limit.set, checked("n_threads", n_threads))
+    return context.run(function, *arguments)
 
 
 def checked(name: str, n: object) -> int:
@@ -78,9 +87,9 @@ def granted() -> int:
 
 @functools.lru_cache(maxsize=64)
 def number_in(text: str) -> int | None:
-    """The first number of "4" or, for nested levels, "4,2"; None for anything else."""
+    """The first number of "4" or, for nested levels, "4,2"; None for anything else, also of more than nine digits."""
     first = text.partition(",")[0].strip()
-    return int(first) or None if first.isdecimal() else None
+    return int(first) or None if first.isdecimal() and len(first) < 10 else None
 
 
 @functools.cache

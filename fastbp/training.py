@@ -70,6 +70,10 @@ def average(cost: float, total: float) -> float:
 
 def divergence(job: Job, where: str, rate: float) -> FloatingPointError:
     """What is raised when the job's last step, which is there and had this learning rate, has diverged."""
+    if (unknown := np.flatnonzero(~np.isfinite(job.theta))).size:  # training makes none
+        return FloatingPointError(
+            f"parameters must be finite to be trained, got {job.theta[unknown[0]]} at index {unknown[0]} in {where}"
+        )
     what = (
         "a parameter or the optimizer's state would become NaN or infinite"
         if job.diverged_in_update

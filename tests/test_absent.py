@@ -107,6 +107,21 @@ def test_single_examples_of_plain_gradient_descent_learn_nothing_from_an_absent_
     assert model.parameters.tobytes() == other.parameters.tobytes() != before.tobytes()
 
 
+def test_the_score_of_an_estimator_while_it_is_trained_is_that_of_the_others():
+    pytest.importorskip("sklearn")
+    from fastbp.sklearn import MLPRegressor
+
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(size=(60, 3)), np.full((1, 3), 1.7e308)]
+    y, weights = np.r_[X[:60, 0], 0], np.r_[np.ones(60), 0]
+    options = {"hidden_layer_sizes": (8,), "max_iter": 5, "early_stopping": True, "random_state": 0}
+    with pytest.warns(match="Maximum iterations"):
+        found = MLPRegressor(**options).fit(X[:60], y[:60], X_val=X, y_val=y, sample_weight_val=weights)
+    with pytest.warns(match="Maximum iterations"):
+        expected = MLPRegressor(**options).fit(X[:60], y[:60], X_val=X[:60], y_val=y[:60])
+    np.testing.assert_allclose(found.validation_scores_, expected.validation_scores_, rtol=1e-12)
+
+
 def test_a_large_batch_in_shards_is_summed_without_them():
     model = Model((40, 50, 3), hidden="exponential", dtype="float64")
     rng = np.random.default_rng(0)

@@ -524,6 +524,11 @@ WRONG = {  # name: (argument, its value made from the right one, the error, what
     "X with other columns": ("X", lambda _: zeros(ROWS, 5), ValueError, "X must have as many columns"),
     "X transposed": ("X", lambda _: zeros(4, ROWS), ValueError, "X must have as many columns"),
     "X flat": ("X", lambda X: X.ravel(), ValueError, "X must have as many columns"),
+    "X without dimensions": ("X", lambda _: np.array(1, np.float32), ValueError, "X must have 1 or 2 dimensions"),
+    "X with three dimensions": ("X", lambda X: X[None], ValueError, "X must have 1 or 2 dimensions"),
+    "theta as a matrix": ("theta", lambda theta: theta[None], ValueError, "theta must have 1 dimensions"),
+    "workspace as a matrix": ("workspace", lambda work: work[None], ValueError, "workspace must have 1 dimensions"),
+    "out without dimensions": ("out", lambda _: np.array(1, np.float32), ValueError, "out must have 1 or 2 dimensions"),
     "X as a number": ("X", lambda _: 1.0, ValueError, "X must be"),
     "out of other rows": ("out", lambda _: zeros(ROWS - 1, 3), ValueError, "out must have"),
     "out transposed": ("out", lambda _: zeros(3, ROWS), ValueError, "out must have"),
@@ -601,6 +606,35 @@ def test_a_wrong_argument_is_refused_by_name_and_nothing_is_written(function, na
     assert text in message
     assert len(message.splitlines()) == 1, "one sentence, without numba's candidates"
     assert same
+
+
+def test_targets_have_a_row_for_each_row_of_inputs():
+    model = Model((2, 1))
+    arguments = model.compiled(), model.parameters, zeros(3, 2)
+    for y, right in ((zeros(3), True), (zeros(3, 1), True), (zeros(1, 3), False), (zeros(2, 1), False)):
+        call = [*arguments, y, np.zeros_like(model.parameters), model.workspace(3)]
+        if right:
+            assert value_and_gradient(*call) == 0
+        else:
+            with pytest.raises(ValueError, match="y must have a row of targets for each row of X"):
+                value_and_gradient(*call)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy", "kullback_leibler", "hinge", "gaussian_nll"])
+def test_only_cross_entropy_takes_class_indices(loss):
+    model = Model((3, 4), loss=loss)
+    with pytest.raises(ValueError, match=f"classes must be False or None for the loss '{loss}', got True"):
+        model.compiled(classes=True)
+    assert model.compiled(classes=False).tobytes() == model.compiled().tobytes()
+    for wrong in ("yes", 1, [], 0.0):
+        with pytest.raises(TypeError, match="classes must be True or False"):
+            Model((3, 2), loss="cross_entropy").compiled(classes=wrong)
+
+
+def test_more_rows_than_a_size_can_count_are_refused():
+    for rows in (1 << 41, 1 << 62, sys.maxsize):
+        with pytest.raises(ValueError, match="rows must be at most"):
+            Model((3, 2)).workspace(rows)
 
 
 def test_the_right_arguments_are_taken_after_wrong_ones_too():

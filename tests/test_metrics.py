@@ -142,3 +142,14 @@ def test_a_metric_may_not_be_called_as_a_column_of_the_history():
 
     with pytest.raises(ValueError, match="got 'seconds' twice or one of cost"):
         fitted(REAL, [seconds])
+
+
+@pytest.mark.parametrize(
+    ("output", "loss", "y"),
+    [("softmax", "cross_entropy", 0), ("sigmoid", "binary_cross_entropy", 0), ("identity", "hinge", -1)],
+)
+def test_an_example_whose_outputs_are_nan_is_not_right(output, loss, y):
+    model = Model((3, 2), output=output, loss=loss)
+    model.parameters[0] = np.nan
+    targets = np.zeros(12, int) if loss == "cross_entropy" else np.full((12, 2), y)
+    assert model.evaluate(np.ones((12, 3)), targets)["accuracy"] == 0

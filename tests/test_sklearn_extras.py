@@ -24,7 +24,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 import fastbp
 from fastbp.sklearn import MLPClassifier, MLPRegressor
-from fastbp.threads import at_most, joblib_share, threads_here
+from fastbp.threads import joblib_share, limited, threads_here
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -386,8 +386,7 @@ def test_workers_of_joblib_use_their_share_of_the_cores_and_find_the_same():
     for backend in ("threading", "loky"):
         shares = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(share_here)(i) for i in range(2))
         assert shares == [(max(1, joblib.cpu_count() // 2) if backend == "loky" else 1,) * 2] * 2
-    with at_most(1):
-        assert threads_here() == 1
+    assert limited(1, threads_here) == 1
     searches = [
         GridSearchCV(MLPRegressor(**NUMBERS), {"alpha": [1e-4, 10.0]}, cv=2, n_jobs=jobs).fit(DIABETES, PROGRESSION)
         for jobs in (1, 2)

@@ -211,7 +211,7 @@ def test_divergence_in_the_first_epoch_is_an_error_with_early_stopping_too():
 
 
 def test_scorers_get_weights_if_they_take_them():
-    weights = np.linspace(0, 1, 90)
+    weights = np.linspace(0.01, 1, 90)
 
     def accuracy(estimator, X, y):
         return accuracy_score(y, estimator.predict(X))
@@ -226,3 +226,14 @@ def test_scorers_get_weights_if_they_take_them():
     for scoring in ("adjusted_rand_score", "neg_max_error"):
         fitted = MLPClassifier(**SHORT, scoring=scoring).fit(X, CLASS, **data)
         assert fitted.best_validation_score_ == pytest.approx(get_scorer(scoring)(fitted, X, CLASS))
+
+
+def test_rows_of_weight_0_are_absent_also_for_scorers_that_take_no_weights():
+    weights = (np.arange(90) % 3 > 0).astype(float)
+    there = weights > 0
+
+    def accuracy(estimator, X, y):
+        return accuracy_score(y, estimator.predict(X))
+
+    fitted = MLPClassifier(**SHORT, scoring=accuracy).fit(X, CLASS, X_val=X, y_val=CLASS, sample_weight_val=weights)
+    assert fitted.best_validation_score_ == pytest.approx(fitted.score(X[there], CLASS[there]))

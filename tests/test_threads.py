@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Model, team, threads
+from fastbp import SGD, Model, team, threads
 from fastbp.core.interrupts import uninterrupted
 
 TIMEOUT = 100
@@ -45,7 +45,18 @@ def many_cores(monkeypatch):
 @pytest.mark.parametrize("name", threads.VARIABLES)
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("3", 3), (" 2 ", 2), ("4,2", 4), ("100", 8), ("0", 8), ("", 8), ("-1", 8), ("many", 8), ("2.5", 8)],
+    [
+        ("3", 3),
+        (" 2 ", 2),
+        ("4,2", 4),
+        ("100", 8),
+        ("0", 8),
+        ("", 8),
+        ("-1", 8),
+        ("many", 8),
+        ("2.5", 8),
+        pytest.param("9" * 5000, 8, id="digits"),
+    ],
 )
 def test_the_variables_of_other_libraries_are_a_limit(name, text, expected, many_cores, monkeypatch):
     monkeypatch.setenv(name, text)
@@ -61,10 +72,9 @@ def test_the_least_of_the_surroundings_counts_and_the_nearest_statement_before_t
         assert threads.threads_here() == 6
         with fastbp.thread_limit(2):
             assert threads.threads_here() == 2
-            with threads.at_most(4):
-                assert threads.threads_here() == 4
-            with threads.at_most(None):
-                assert threads.threads_here() == 2
+            assert threads.limited(4, threads.threads_here) == 4
+            assert threads.limited(None, threads.threads_here) == 2
+            assert threads.threads_here() == 2
         fastbp.set_threads(10**7)
         assert threads.threads_here() == 8, "not more than the cores"
         with fastbp.thread_limit(10**7):
@@ -246,6 +256,46 @@ def test_fits_under_random_alarms_lose_no_handler_and_miscount_no_step(n_threads
 @pytest.mark.parametrize("seed", [1, 2])
 def test_20000_fits_under_random_alarms_lose_no_handler_and_miscount_no_step(seed):
     fits_under_alarms(20_000, seed, 1)
+
+
+def test_a_limit_of_one_call_ends_with_it_whatever_is_raised():
+    X, model, raised = np.ones((64, 20)), Model((20, 32, 4)), 0
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for i in range(3000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 20e-6 + i % 100 * 1e-6)
+                model.predict(X, n_threads=1)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Timeout:
+                raised += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert threads.stated_limit() is None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert raised > 30
+
+
+def test_a_model_is_not_trained_in_a_callback_of_its_own_fit():
+    X, model, other = np.random.default_rng(0).normal(size=(64, 3)), Model((3, 4, 1)), Model((3, 4, 1))
+    calls = [
+        lambda: model.step(X, X[:, :1]), lambda: model.fit(X, X[:, :1], optimizer="sgd"),
+        lambda: model.apply_gradient(np.ones_like(model.parameters)),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(ValueError, match=r"the model is being trained: (step|fit|apply_gradient) cannot be called"):
+            model.fit(X, X[:, :1], epochs=5, batch_size=64, callbacks=[lambda state, call=call: call() and None])
+    assert (model._updates, model._epochs) == (3, 3)
+    model.fit(
+        X,
+        X[:, :1],
+        epochs=2,
+        batch_size=64,
+        callbacks=[lambda state: other.step(X, X[:, :1], optimizer=SGD()) and None],
+    )
+    assert (model._updates, other._updates) == (5, 2)
+    model.step(X, X[:, :1])
 
 
 # --- forks, and threads that end or cannot start ----------------------------------------------------------------------

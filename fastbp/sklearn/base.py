@@ -23,7 +23,7 @@ from fastbp.sklearn.epochs import Epochs
 from fastbp.sklearn.gradients import input_gradient
 from fastbp.sklearn.lbfgs import minimise
 from fastbp.sklearn.split import Rows, split
-from fastbp.threads import at_most
+from fastbp.threads import limited
 from fastbp.validation import as_weights, floating_dtype
 
 try:
@@ -131,11 +131,10 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         if not going_on:
             model.seed = int(rng.randint(networks.MOST))
         self._use(model)
-        with at_most(self.n_threads):
-            if self._is_stochastic():
-                Epochs(self, model, rows, held_out, first, incremental).run()
-            else:
-                minimise(self, model, rows, held_out)
+        if self._is_stochastic():
+            limited(self.n_threads, Epochs(self, model, rows, held_out, first, incremental).run)
+        else:
+            limited(self.n_threads, minimise, self, model, rows, held_out)
         return self
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool | None, reset: bool) -> Rows:
@@ -223,19 +222,12 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
     def _outputs(self, X: Any, raw: bool = False) -> Array:
         """The outputs a(L), or z(L) if raw, for checked X: (n, n_outputs)."""
         model = self._model()
-        with at_most(self.n_threads):
-            if not raw:
-                return model.predict(X)
-            network = model.network
-            linear = Model(
-                network.sizes,
-                network.hidden,
-                "identity",
-                bias=network.bias,
-                dtype=model.dtype,
-                initial=model.parameters,
+        if raw:
+            network, theta = model.network, model.parameters
+            model = Model(
+                network.sizes, network.hidden, "identity", bias=network.bias, dtype=model.dtype, initial=theta
             )
-            return linear.predict(X)
+        return model.predict(X, n_threads=self.n_threads)
 
     def input_gradient(self, X: Any) -> Array:
         """∂a_j/∂x_k of the outputs (probabilities of a classifier) with respect to the inputs at each row of X.

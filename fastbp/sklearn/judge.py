@@ -13,6 +13,8 @@ class Judge:
     """The validation set of an estimator under training, with the loss and the score on it."""
 
     def __init__(self, estimator: Any, rows: Rows) -> None:
+        if rows.weights is not None and not rows.weights.all():  # an absent row's outputs may be infinite
+            rows = rows.at(np.flatnonzero(rows.weights))
         self.estimator, self.rows = estimator, rows
         self.loss_of = solvers.LossInSklearnTerms(estimator, rows)
         by_scorer = estimator.early_stopping and estimator.scoring not in (None, "loss")
