@@ -184,6 +184,10 @@ def ring(*_):
     raise Timeout
 
 
+UNRAISABLE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""Python's Thread.start and its collector's callbacks say on stderr that an exception came in their midst."""
+
+
 def test_the_interrupt_handler_comes_back_whatever_is_raised_between_any_two_instructions():
     """As an exception of another signal's handler may come there."""
     code, count, raised = uninterrupted.__code__, 0, 0
@@ -245,19 +249,20 @@ def fits_under_alarms(fits, seed, n_threads):
     assert twin.parameters.tobytes() == model.parameters.tobytes(), "a step is not counted, or counted twice"
 
 
-# Python's own Thread.start leaves a thread that says so on stderr when an exception comes in its midst.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@UNRAISABLE
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_fits_under_random_alarms_lose_no_handler_and_miscount_no_step(n_threads):
     fits_under_alarms(400, 1, n_threads)
 
 
 @pytest.mark.long
+@UNRAISABLE
 @pytest.mark.parametrize("seed", [1, 2])
 def test_20000_fits_under_random_alarms_lose_no_handler_and_miscount_no_step(seed):
     fits_under_alarms(20_000, seed, 1)
 
 
+@UNRAISABLE
 def test_a_limit_of_one_call_ends_with_it_whatever_is_raised():
     X, model, raised = np.ones((64, 20)), Model((20, 32, 4)), 0
     before = signal.signal(signal.SIGALRM, ring)
