@@ -124,7 +124,7 @@ def dense(width: int, dtype: str, which: str) -> Work:
     zeros[:] = 0
     v = numbers(stride * max(width, EXAMPLES), dtype, 3)
     operations = 2.0 * EXAMPLES * width * width
-    if which == "forward" and packed.is_packed(width, out.itemsize):
+    if which == "forward" and packed.is_packed(width, width, out.itemsize):
         v = numbers(packed.packed_size(width, width, out.itemsize), dtype, 3)
         arguments = (
             net[slots.NET_PANELS :].ctypes.data, out.ctypes.data, stride, zeros.ctypes.data, a.ctypes.data, stride,

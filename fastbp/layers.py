@@ -61,7 +61,7 @@ def fill_packed(network: Network, layers: NDArray[np.int64], size: int) -> dict[
     """Which layers have packed weights, and where; returns the header's entries for them."""
     at = 0
     for layer, (n_in, n_out) in zip(layers, pairwise(network.sizes), strict=True):
-        is_packed = packed.is_packed(n_out, size)
+        is_packed = packed.is_packed(n_in, n_out, size)
         layer[slots.LAYER_PACKED] = at if is_packed else -1
         at += packed.packed_size(n_in, n_out, size) * is_packed
     if not at:

@@ -177,10 +177,10 @@ KERNELS = """
     work.seconds(1e-6)
     expected = a.reshape(-1, 16)[: kernels.EXAMPLES, :10] @ v[:100].reshape(10, 10)
     np.testing.assert_allclose(out.reshape(-1, 16)[: kernels.EXAMPLES, :10], expected, rtol=1e-5)
-    net, zeros, a, out, packed = (work := kernels.KERNELS["forward sum"](40, "float32")).arrays
+    net, zeros, a, out, packed = (work := kernels.KERNELS["forward sum"](70, "float32")).arrays
     work.seconds(1e-6)
-    expected = a.reshape(-1, 48)[: kernels.EXAMPLES, :40] @ packed.reshape(40, -1)[:, :40]
-    np.testing.assert_allclose(out.reshape(-1, 48)[: kernels.EXAMPLES, :40], expected, rtol=1e-5)
+    expected = a.reshape(-1, 80)[: kernels.EXAMPLES, :70] @ packed[: 70 * 64].reshape(70, 64)
+    np.testing.assert_allclose(out.reshape(-1, 80)[: kernels.EXAMPLES, :64], expected, rtol=1e-5)
     print("done")
 """
 

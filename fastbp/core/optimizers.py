@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .compile import DOUBLES, INT, POINTERS, inline, kernel, lanes_of, wide_vectors
 from .memory import every, first, load, shift, store
-from .traced import absolute, any_off, maximum, select, sqrt, traced
+from .traced import absolute, any_off, maximum, multiply_add, select, sqrt, traced
 
 
 class Rule(NamedTuple):
@@ -153,15 +153,15 @@ def update(name, size):
     lanes, P = lanes_of(size), POINTERS[size]
     moments, coefficients, step = RULES[name]
 
+    def last(m, v):
+        """The moment that a step may be divided by: where it is infinite the step is 0, and not to be seen in it."""
+        return v if moments > 1 else m
+
     @traced
     def changed(old, is_weight, g, m, v, c):
         new_m, new_v, change = step(select(is_weight, old, 0.0), g, m, v, c)
         new = old - change
-        finite = absolute(new) < math.inf
-        if moments > 0:
-            finite &= absolute(new_m) < math.inf
-        if moments > 1:
-            finite &= absolute(new_v) < math.inf
+        finite = absolute(multiply_add(last(new_m, new_v), 0.0, new)) < math.inf
         return select(finite, new, old), select(finite, new_m, m), select(finite, new_v, v), any_off(finite)
 
     @inline

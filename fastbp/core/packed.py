@@ -21,12 +21,14 @@ from .traced import minimum
 
 LINE = 64  # bytes
 WIDE = 2048  # bytes of a row from which on rows share pages and cache sets
-FEWEST = 32  # outputs below which a layer is small enough to stay in the first cache
+SMALL = 16 * 1024  # bytes of weights that stay in the first cache anyway: to cross its lines costs less than a copy
+FEWEST = 32  # outputs of an odd layer
 
 
-def is_packed(n_out, size):
+def is_packed(n_in, n_out, size):
     """Whether the forward sums of a layer read packed weights, where there are examples enough."""
-    return n_out >= FEWEST and (n_out * size >= WIDE or n_out * size % LINE != 0)
+    odd = n_out >= FEWEST and n_out * size % LINE != 0 and n_in * n_out * size > SMALL
+    return n_out * size >= WIDE or odd
 
 
 def packed_size(n_in, n_out, size):
