@@ -63,6 +63,8 @@ class Standing:
 
     def _send(self, ranks: list[int]) -> None:
         """Helpers take these ranks; if no thread can start, as when the interpreter ends, the caller is alone."""
+        if not self._crew.at_work:  # all that were sent have run; a crew grows with each of them
+            self._crew = self._new_crew()
         try:
             for rank in ranks:
                 self._send_one(rank)

@@ -59,6 +59,14 @@ def test_the_helper_stays_between_steps_and_goes_afterwards(monkeypatch):
     assert all_gone()
 
 
+def test_helpers_that_come_and_go_leave_no_memory_behind():
+    model = model_of()
+    for _ in range(20):
+        learn(model, 1, 2)
+        time.sleep(0.002)  # the helper goes
+    assert len(model._stepper.team._crew._begun) <= 2
+
+
 def all_gone():
     end = time.monotonic() + 10
     while any(crew.at_work for crew in standing.crews) and time.monotonic() < end:
