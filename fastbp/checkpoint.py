@@ -65,6 +65,8 @@ class Checkpoint:
         try:
             self.write(run)
         except OSError as error:
+            if error.errno is None:  # no disk's: a signal handler's TimeoutError
+                raise
             warnings.warn(f"a checkpoint could not be written, the last one stays: {error}", RuntimeWarning, 3)
 
     def write(self, run: "Run") -> None:

@@ -33,14 +33,19 @@ PACKED_ROWS = 256
 """Rows from which on a copy of the weights costs little beside their sums."""
 
 _memory = threading.local()
+NOTHING = np.empty(0, np.uint8), 0
 
 
-def scratch(size: int) -> int:
-    """Address of a workspace of so many bytes: this thread's, until it asks again."""
-    if getattr(_memory, "size", -1) < size:
-        _memory.array, _memory.size = aligned_zeros(size, np.uint8), size
-        _memory.address = address(_memory.array)
-    return int(_memory.address)
+def scratch(size: int) -> tuple[Array, int]:
+    """A workspace of at least this many bytes and its address: this thread's, until it asks again.
+
+    The caller holds the array while it uses the address: a signal handler may ask too.
+    """
+    memory: tuple[Array, int] = getattr(_memory, "kept", NOTHING)
+    if memory[0].size < size:
+        array = aligned_zeros(size, np.uint8)
+        memory = _memory.kept = array, address(array)
+    return memory
 
 
 def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, int]]:
@@ -73,7 +78,8 @@ def predict(
     out = np.empty((len(X), network.n_outputs), theta.dtype)
     theta_at, out_at = address(theta), address(out)
     if len(X) == 1 and isinstance(X, np.ndarray):  # who asks for single rows counts microseconds
-        return out, not net.kernel(net.address, theta_at, 0, out_at, address(X), 1, scratch(net.scratch))
+        memory = scratch(net.scratch)
+        return out, not net.kernel(net.address, theta_at, 0, out_at, address(X), 1, memory[1])
     weights = packed_weights(net.net, theta, len(X))
     packed_at = 0 if weights is None else address(weights)
     out_row = network.n_outputs * theta.itemsize
@@ -83,7 +89,7 @@ def predict(
             return True
         x, memory = between(X, begin, end, theta.dtype), scratch(net.scratch)
         out_part = out_at + begin * out_row
-        return not net.kernel(net.address, theta_at, packed_at, out_part, address(x), end - begin, memory)
+        return not net.kernel(net.address, theta_at, packed_at, out_part, address(x), end - begin, memory[1])
 
     return out, all(each(part, pieces(net.net, len(X), 2.0 * network.n_parameters)))
 
@@ -100,8 +106,9 @@ def total_cost(net: NDArray[np.int64], theta: Array, examples: Examples, job: ND
             return np.nan
         X, y = between(examples.X, begin, end, theta.dtype), examples.y[begin:end]
         weights = 0 if examples.weights is None else address(examples.weights[begin:end])
+        memory = scratch(size)
         return float(kernel(
-            address(net), address(theta), packed_at, address(X), address(y), weights, len(X), scratch(size)
+            address(net), address(theta), packed_at, address(X), address(y), weights, len(X), memory[1]
         ))  # fmt: skip
 
     return sum(each(part, pieces(net, len(examples), 2.0 * theta.size)))

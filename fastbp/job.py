@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from fastbp import sources
 from fastbp.core import clip, online, workspace
 from fastbp.core import table as slots
+from fastbp.places import usleep_address
 from fastbp.program import address, aligned_zeros
 from fastbp.sources import Numbers, Source, index
-from fastbp.team import usleep_address
 
 Array = NDArray[Any]
 

@@ -1,6 +1,6 @@
 """Network: the frozen description of a fully-connected network, and its place in theta."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -15,6 +15,9 @@ from fastbp.initial import Initial, initial_parameters
 from fastbp.validation import positive_int
 
 Array = NDArray[Any]
+
+MOST_PARAMETERS = 1 << 58
+"""Of which a process could name the bytes."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,13 @@ class Network:
         output: AnyActivation = "identity",
         bias: bool = True,
     ) -> None:
-        if isinstance(sizes, (str, int)) or not hasattr(sizes, "__len__"):
+        if isinstance(sizes, (str, int, Set, Mapping)) or not hasattr(sizes, "__len__"):
             raise TypeError(f"sizes must be a sequence of layer sizes like (4, 16, 3), got {sizes!r}")
         if len(sizes) < 2:
             raise ValueError(f"sizes must name at least the inputs and the outputs, got {tuple(sizes)}")
         checked = tuple(positive_int(f"sizes[{l}]", size) for l, size in enumerate(sizes))
+        if (count := sum((n_in + 1) * n_out for n_in, n_out in pairwise(checked))) > MOST_PARAMETERS:
+            raise ValueError(f"sizes must make up at most {MOST_PARAMETERS} parameters, got {checked}: {count}")
         if not isinstance(hidden, (str, Activation, Sequence)):
             raise TypeError(f"hidden must be an activation or a sequence of them, got {hidden!r}")
         if isinstance(hidden, (str, Activation)):

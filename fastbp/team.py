@@ -1,15 +1,10 @@
 """A team of workers: how many, and running them until they are done or the user presses Ctrl-C."""
 
 import contextlib
-import ctypes
 import functools
-import os
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from itertools import pairwise
-from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
@@ -17,9 +12,13 @@ from numpy.typing import NDArray
 
 from fastbp.core import step
 from fastbp.core import table as slots
+from fastbp.core.helpers import NoThread, call, end_helpers
 from fastbp.core.interrupts import uninterrupted
 from fastbp.crew import Crew
+from fastbp.places import Places, cores_of_caller, current_core, stay_off, way_back
 from fastbp.threads import threads_here
+
+__all__ = ["Team", "cut", "each", "end_helpers", "run_once", "stop_on_interrupt", "workers_for"]
 
 Result = TypeVar("Result")
 
@@ -36,13 +35,6 @@ SLOWEST = 2e9
 """Floating-point operations in a second that a core does at least, in the smallest networks."""
 
 
-@functools.cache
-def usleep_address() -> int:
-    """Of the C library's usleep, with which a waiting worker sleeps. Linux and macOS."""
-    function = ctypes.CDLL(None).usleep
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-
 def workers_for(flops: float, shards: int = 1, steps: float = 1) -> int:
     """The number of workers that steps of so many floating-point operations, in so many shards, pay for.
 
@@ -52,121 +44,16 @@ def workers_for(flops: float, shards: int = 1, steps: float = 1) -> int:
     return max(1, min(threads_here(), max(int(flops / FLOPS_A_WORKER), shards, pair)))
 
 
-class Places:
-    """The cores that the caller may use, of which each worker of a run keeps one for itself as long as there are any.
-
-    Linux may start a thread on the core of the thread that made it, and move one of them 10 ms later: longer than many
-    runs. Nothing elsewhere.
-    """
-
-    def __init__(self, allowed: set[int]) -> None:
-        self._allowed, self._taken = allowed, set[int]()
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def place(self, alone: bool) -> Iterator[None]:
-        """Within the block the calling thread stays on a core of its own; alone, on those that the caller may use."""
-        where = current_core()
-        if where is None:
-            yield
-            return
-        try:
-            with self._lock:
-                free = self._allowed - self._taken
-                core = where() if where() in free else min(free, default=None)
-                if alone or core is None:
-                    stay_on(self._allowed)  # a helper may come from a caller with other cores
-                else:
-                    self._taken.add(core)
-                    stay_on({core})
-            yield
-        finally:
-            stay_on(self._allowed)
-
-
-def cores_of_caller() -> set[int]:
-    """The cores that the calling thread may use; none where that is not known."""
-    return set() if current_core() is None else os.sched_getaffinity(0)
-
-
-def stay_on(cores: set[int]) -> None:
-    """Let the calling thread run on these cores only, if that is permitted."""
-    with contextlib.suppress(OSError):
-        os.sched_setaffinity(0, cores)
-
-
-@functools.cache
-def current_core() -> Callable[[], int] | None:
-    """The C library's sched_getcpu; None where there is none."""
-    return getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
-
-
-idle: list[ThreadPoolExecutor] = []
-"""Helpers: threads, one each, that wait until a call needs one. To wake one takes 20 to 70 us, to start it 300."""
-
-
-def helper() -> ThreadPoolExecutor:
-    """One for the caller alone, who gives it back when it has nothing more to do."""
-    try:
-        return idle.pop()
-    except IndexError:
-        return ThreadPoolExecutor(1, thread_name_prefix="fastbp helper")
-
-
-def give_back(helpers: Iterable[ThreadPoolExecutor]) -> None:
-    """Some wait for the next call, one a core; the others end."""
-    for threads in helpers:
-        if len(idle) < (os.cpu_count() or 1):
-            idle.append(threads)
-        else:
-            threads.shutdown(wait=False)
-
-
-def end_helpers() -> None:
-    """Wait until no idle helper is left: a fork would leave the child without their threads."""
-    while idle:
-        helper().shutdown(wait=True)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=end_helpers, after_in_child=idle.clear)
-
-
 class Team:
-    """The calling thread and helpers, which run the compiled worker of jobs; a context manager.
+    """The calling thread and helpers, which run the compiled worker of jobs.
 
-    The workers hold no lock of Python's. Whatever ends `run`, no worker still touches the job's memory when the
-    context is left: they are told to stop, and meet nowhere without being counted. Where no thread can start, as at the
-    end of the process or at a limit of the system, the calling thread runs the job alone: to the same bits.
+    The workers hold no lock of Python's. Whatever ends `run`, no worker touches the job's memory after it. Where no
+    thread can start, as at the end of the process or at a limit of the system, the caller runs the job alone: to the
+    same bits.
     """
 
     def __init__(self, size: int) -> None:
-        self._train, self._cores = step.train(size).ctypes, cores_of_caller()
-        self._helpers: list[ThreadPoolExecutor] = []
-        self._process = os.getpid()
-
-    def __enter__(self) -> "Team":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._forget_after_fork()
-        if error is None:  # then `run` has waited for all of them
-            give_back(self._helpers)
-            return
-        if self._cores:
-            stay_on(self._cores)  # an exception from a signal handler may have come before that
-        self._end()
-
-    def _forget_after_fork(self) -> None:
-        """A callback may have forked: the child has none of the threads."""
-        if self._process != os.getpid():
-            self._helpers, self._process = [], os.getpid()
-
-    def _end(self) -> None:
-        for threads in self._helpers:
-            threads.shutdown(wait=True)
+        self._train = step.train(size).ctypes
 
     def run(self, job: NDArray[np.int64], memory: object, seconds: float) -> None:
         """As many workers as the job says run through it; a signal handler or another thread may set its JOB_STOP.
@@ -174,42 +61,38 @@ class Team:
         memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
         seconds: what it will take, more or less. If it is short, this thread is the first worker.
         """
-        self._forget_after_fork()
-        workers, crew = int(job[slots.JOB_WORKERS]), Crew()
-        here, places = seconds <= SHORT_SECONDS, Places(self._cores)
+        crew, back = Crew(), way_back()
         try:
-            if not self._start(crew, range(here, workers), job, places, memory):
-                self._run_alone(crew, job, places, memory)
-                return
-            if here:
-                self._work(0, job, places, memory)
-            crew.wait_for(workers - here)
-        except BaseException:
-            job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
+            try:
+                self._run(crew, job, memory, seconds)
+            except BaseException:
+                job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
+                raise
+            finally:
+                crew.close()
+        finally:  # an exception may have come at the start of the first `close`
+            back()
             crew.close()
-            self._end()
-            raise
         if crew.errors:
             raise crew.errors[0]
 
-    def _start(self, crew: Crew, ranks: range, job: NDArray[np.int64], places: Places, memory: object) -> bool:
-        """Helpers run the workers of these ranks; False if one of their threads cannot start."""
+    def _run(self, crew: Crew, job: NDArray[np.int64], memory: object, seconds: float) -> None:
+        workers, here, places = int(job[slots.JOB_WORKERS]), seconds <= SHORT_SECONDS, Places(cores_of_caller())
         try:
-            while len(self._helpers) < len(ranks):
-                self._helpers.append(helper())
-            for rank, threads in zip(ranks, self._helpers, strict=False):
-                threads.submit(crew.work, self._work, rank, job, places, memory)
-        except RuntimeError:  # what Python raises then
-            return False
-        return True
+            for rank in range(here, workers):
+                call(functools.partial(crew.work, self._work, rank, job, places, memory))
+        except NoThread:
+            self._run_alone(crew, job, places, memory)
+            return
+        if here:
+            self._work(0, job, places, memory)
+        crew.wait_for(workers - here)
 
     def _run_alone(self, crew: Crew, job: NDArray[np.int64], places: Places, memory: object) -> None:
         """The workers that have begun leave before the first step; then this thread makes all of them."""
         if job[slots.JOB_STOP] != slots.STOP_FOR_GOOD:
             job[slots.JOB_STOP] = slots.STOP_TEAM
         crew.close()
-        self._end()
-        self._helpers = []
         if job[slots.JOB_STOP] == slots.STOP_TEAM:
             job[slots.JOB_STOP] = 0
         job[slots.JOB_WORKERS], job[slots.JOB_ARRIVED] = 1, 0
@@ -217,16 +100,8 @@ class Team:
         self._work(0, job, places, memory)
 
     def _work(self, rank: int, job: NDArray[np.int64], places: Places, memory: object) -> None:
-        with places.place(alone=job[slots.JOB_WORKERS] == 1):
-            self._train(rank, job.ctypes.data)
-
-
-def stay_off(core: int, allowed: set[int]) -> None:
-    """Let the calling thread run on the allowed cores, but not on this one if there are others."""
-    where = current_core()
-    others = allowed - {core} or allowed
-    if where is not None and os.sched_getaffinity(0) != others:
-        stay_on(others)
+        places.take(alone=job[slots.JOB_WORKERS] == 1)
+        self._train(rank, job.ctypes.data)
 
 
 def cut(count: int, size: int) -> list[tuple[int, int]]:
@@ -240,7 +115,7 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
     Whatever ends it, no helper is still at work on a part.
     """
     waiting, results = deque(enumerate(parts)), dict[int, Result]()
-    crew, called = Crew(), list[ThreadPoolExecutor]()
+    crew = Crew()
 
     def take() -> None:
         while True:
@@ -260,20 +135,20 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
             take()
 
     try:
-        if (extra := min(threads_here(), len(parts)) - 1) > 0:
-            where = current_core()
-            place = 0 if where is None else where(), cores_of_caller()
-            with contextlib.suppress(RuntimeError):  # no thread can start, at the end of the process or elsewhere
-                for _ in range(extra):
-                    called.append(helper())
-                    called[-1].submit(crew.work, help_out, *place)
-        take()
-    finally:
-        waiting.clear()
         try:
-            crew.close()
+            if (extra := min(threads_here(), len(parts)) - 1) > 0:
+                where = current_core()
+                place = 0 if where is None else where(), cores_of_caller()
+                with contextlib.suppress(NoThread):
+                    for _ in range(extra):
+                        call(functools.partial(crew.work, help_out, *place))
+            take()
         finally:
-            give_back(called)
+            waiting.clear()
+            crew.close()
+    finally:  # an exception may have come at the start of the first `close`
+        waiting.clear()
+        crew.close()
     if crew.errors:
         raise crew.errors[0]
     return [results[i] for i in range(len(parts))]
@@ -287,8 +162,7 @@ def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, fl
         return
 
     def run() -> None:
-        with Team(size) as team:
-            team.run(job, memory, seconds)
+        Team(size).run(job, memory, seconds)
 
     stop_on_interrupt(job, run)
 

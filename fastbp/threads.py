@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
+from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -92,14 +93,20 @@ def number_in(text: str) -> int | None:
     return int(first) or None if first.isdecimal() and len(first) < 10 else None
 
 
+QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+"""Files of a cgroup, of versions 2 and 1, that hold microseconds granted and the period for which they are."""
+
+
 @functools.cache
-def cgroup_quota() -> int | None:
+def cgroup_quota(root: str = "/sys/fs/cgroup") -> int | None:
     """Cores that the process's cgroup grants by quota, rounded down; None without a quota."""
-    with contextlib.suppress(OSError, ValueError):
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            return max(1, int(quota) // int(period))
+    for names in QUOTAS:
+        try:
+            quota, period = " ".join(Path(root, name).read_text() for name in names).split()
+            return max(1, int(quota) // int(period)) if quota not in ("max", "-1") else None
+        except (OSError, ValueError, ZeroDivisionError) as error:
+            if isinstance(error, OSError) and error.errno is None:  # no file's: a signal handler's TimeoutError
+                raise
     return None
 
 
@@ -112,5 +119,5 @@ def joblib_share() -> int | None:
     parallel = sys.modules.get("joblib.parallel")
     if parallel is None or not getattr(parallel.get_active_backend()[0], "nesting_level", 0):
         return None
-    in_process = threading.current_thread() is threading.main_thread()
+    in_process = threading.get_ident() == threading.main_thread().ident
     return number_in(os.environ.get("OMP_NUM_THREADS", "")) or 1 if in_process else 1

@@ -109,7 +109,8 @@ class Run:
             return
         if checkpoint is not None:
             checkpoint.write(self)
-        with self._progress() as progress, Team(size) as team:
+        team = Team(size)
+        with self._progress() as progress:
             while self.steps_done < steps and not self.stopped:
                 epochs = self.epochs_done
                 self._slice(team)

@@ -19,7 +19,7 @@ from fastbp.core import compile as core_compile
 from fastbp.core import table as slots
 from fastbp.core.compile import INT, INTEGERS, VOID, Kernel, call_int, inline, kernel
 from fastbp.core.sync import meet
-from fastbp.team import usleep_address
+from fastbp.places import usleep_address
 
 ROUNDS = 20_000
 ATOMIC = re.compile(r"\b(load atomic|store atomic|atomicrmw|cmpxchg|fence)\b")

@@ -42,7 +42,7 @@ HEAD = """
         return a.tolist()
 
     def report(**more):
-        kernels = [k for k in gc.get_objects() if type(k) is Kernel and "address" in vars(k)]
+        kernels = [k for k in gc.get_objects() if type(k) is Kernel and k._address]
         hits = sum(k.from_cache for k in kernels)
         directory = cache.cache_directory()
         print(json.dumps({
@@ -220,12 +220,12 @@ class Frozen:
     \"\"\"Modules of a frozen application: code, no file that could be read.\"\"\"
 
     def __init__(self, path=None):
-        if path is not None and not path.startswith("/frozen"):
+        if path is not None and not path.startswith("/dev/null/frozen"):
             raise ImportError
 
     def find_spec(self, name, path=None, target=None):
         if name in CODE:
-            origin = "/frozen/" + name.replace(".", "/") + ".py"
+            origin = "/dev/null/frozen/" + name.replace(".", "/") + ".py"
             spec = importlib.machinery.ModuleSpec(name, self, origin=origin, is_package=CODE[name][0])
             spec.has_location = True
             if CODE[name][0]:

@@ -193,6 +193,20 @@ def test_what_holds_no_run_or_cannot_be_written_says_so(tmp_path):
         model.fit(X, Y, checkpoint=tmp_path / "run", every=0)
 
 
+def test_a_timeout_of_a_signal_handler_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
+    fsync, calls = os.fsync, []
+
+    def rings(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 4:
+            raise TimeoutError("the user's")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", rings)
+    with pytest.raises(TimeoutError, match="the user's"):
+        fresh().fit(X, Y, epochs=6, checkpoint=tmp_path / "run", every=1)
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path, monkeypatch):
     path, alone = tmp_path / "run", fresh()
     expected = alone.fit(X, Y, epochs=6)

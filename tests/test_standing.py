@@ -14,6 +14,7 @@ import pytest
 
 import fastbp
 from fastbp import standing
+from fastbp.core import helpers
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(48, 9)), RNG.integers(0, 3, 48)
@@ -69,9 +70,9 @@ def test_helpers_that_come_and_go_leave_no_memory_behind():
 
 def all_gone():
     end = time.monotonic() + 10
-    while any(crew.at_work for crew in standing.crews) and time.monotonic() < end:
+    while helpers.busy and time.monotonic() < end:
         time.sleep(0.001)
-    return not any(crew.at_work for crew in standing.crews)
+    return not helpers.busy
 
 
 def test_models_of_several_threads_have_teams_of_their_own(alone):
@@ -106,16 +107,15 @@ def test_after_an_exception_no_helper_touches_the_model(monkeypatch, kernel):
 
 @pytest.mark.parametrize("started", [0, 1])
 def test_where_no_thread_can_start_the_caller_is_alone(monkeypatch, alone, started):
-    sent, helper = [], standing.helper
+    asked, call = [], standing.call
 
-    def some():
-        if len(sent) % 2 >= started:
-            sent.clear()
-            raise RuntimeError("can't start new thread")
-        sent.append(1)
-        return helper()
+    def some(task):
+        asked.append(task)
+        if len(asked) % (started + 1) == 0:
+            raise helpers.NoThread
+        call(task)
 
-    monkeypatch.setattr(standing, "helper", some)
+    monkeypatch.setattr(standing, "call", some)
     model = learn(model_of(), 400, 3)
     assert np.array_equal(model.parameters, alone.parameters)
     assert all_gone()

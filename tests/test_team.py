@@ -21,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastbp import SGD, EarlyStopping, Model, pace, team, training
+from fastbp import SGD, EarlyStopping, Model, pace, places, team, training
+from fastbp.core import helpers
 
 BATCH, SEED = 4, 3
 FEW, MANY = 21, 203  # rows: 6 and 51 steps in an epoch
@@ -99,15 +100,12 @@ def assert_consistent(model, rows=FEW, shuffle=True):
 
 
 def assert_nothing_is_left_behind():
-    for _ in range(500):  # a thread that has been told to end may take a moment on a busy machine
-        alive = {thread for thread in threading.enumerate() if thread.name.startswith("fastbp")}
-        waiting = {thread for helper in team.idle for thread in helper._threads}
-        if alive == waiting:
-            break
-        time.sleep(0.01)
-    else:
-        pytest.fail(f"{alive - waiting} are left, {waiting - alive} wait and are not there")
-    assert len(set(team.idle)) == len(team.idle) <= os.cpu_count()
+    end = time.monotonic() + 10  # a helper may take a moment on a busy machine
+    while helpers.busy and time.monotonic() < end:
+        time.sleep(0.001)
+    assert not helpers.busy
+    assert len(set(helpers.idle)) == len(helpers.idle) <= os.cpu_count()
+    assert all(helper.is_alive for helper in helpers.idle)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -503,19 +501,22 @@ def test_models_travel_to_processes_and_back_and_are_trained_there(tmp_path, met
 
 
 THREADS = """
-    import os, threading
+    import os, time
     import numpy as np
     from fastbp import Model
+    from fastbp.core import helpers
 
-    most = min(3, os.cpu_count())
+    most, before = min(3, os.cpu_count()), len(os.listdir("/proc/self/task"))
     for n_threads in (most, 1, most):
         Model((5, 2)).fit(np.ones((9, 5)), np.ones((9, 2)), epochs=3, n_threads=n_threads)
-        names = sorted(thread.name.rstrip("_0") for thread in threading.enumerate())
-        assert names == ["MainThread"] + most * ["fastbp helper"], names
+        while helpers.busy:
+            time.sleep(1e-4)
+        assert len(os.listdir("/proc/self/task")) - before == len(helpers.idle) <= most
     print("done")
 """
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="only Linux lists the threads")
 def test_only_helpers_live_after_a_fit_and_the_next_makes_no_more(tmp_path):
     """Not that of a progress bar that was not asked for. In the first slice, of unknown length, the caller waits."""
     script = tmp_path / "threads.py"
@@ -538,13 +539,15 @@ def test_a_second_worker_pays_for_itself_in_a_long_run_of_small_steps(monkeypatc
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a thread runs")
 def test_workers_keep_a_core_each_as_long_as_there_are_any_and_leave_it():
     allowed = os.sched_getaffinity(0)
-    places = team.Places(allowed)
+    where = places.Places(allowed)
     taken, both_are_there = [], threading.Barrier(2)
 
     def take():
-        with places.place(alone=False):
-            taken.append(os.sched_getaffinity(0))
-            both_are_there.wait(TIMEOUT)
+        back = places.way_back()
+        where.take()
+        taken.append(os.sched_getaffinity(0))
+        both_are_there.wait(TIMEOUT)
+        back()
         taken.append(os.sched_getaffinity(0))
 
     other = threading.Thread(target=take)
@@ -576,9 +579,9 @@ def test_a_helper_keeps_no_core_of_the_call_before():
     allowed, found = os.sched_getaffinity(0), []
 
     def work_alone():
-        team.stay_on({max(allowed)})
-        with team.Places(allowed).place(alone=True):
-            found.append(os.sched_getaffinity(0))
+        places.stay_on({max(allowed)})
+        places.Places(allowed).take(alone=True)
+        found.append(os.sched_getaffinity(0))
 
     thread = threading.Thread(target=work_alone)
     thread.start()
@@ -601,27 +604,28 @@ def test_parts_are_shared_among_threads_and_come_back_in_order(monkeypatch):
 
 
 FORK_AFTER_HELP = """
-    import os, threading, warnings
+    import os, warnings
     import numpy as np
     from fastbp import Model, team
+    from fastbp.core import helpers
 
     warnings.simplefilter("error")
     team.threads_here = lambda: 2
-    model, X = Model((5, 64, 64, 2)), np.ones((200_000, 5), np.float32)
+    before, model, X = len(os.listdir("/proc/self/task")), Model((5, 64, 64, 2)), np.ones((200_000, 5), np.float32)
 
-    def helpers():
-        return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastbp helper")]
+    def started():
+        return len(os.listdir("/proc/self/task")) - before
 
     expected = model.predict(X)
-    assert len(helpers()) == 1
+    assert started() >= 1
     if os.fork() == 0:
-        assert helpers() == []
+        assert not helpers.idle and not helpers.busy
         assert model.predict(X).tobytes() == expected.tobytes()
-        assert len(helpers()) == 1
+        assert len(os.listdir("/proc/self/task")) >= 2
         print("done", flush=True)
         os._exit(0)
     os.wait()
-    assert helpers() == []
+    assert started() <= 0  # NumPy ends its own too
     assert model.predict(X).tobytes() == expected.tobytes()
 """
 
@@ -659,11 +663,9 @@ def test_no_helper_is_at_work_after_an_exception_from_a_signal_handler(monkeypat
 
 
 def test_where_no_helper_can_start_the_caller_does_all(monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("can't start new thread")
-
     monkeypatch.setattr(team, "threads_here", lambda: 3)
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    team.end_helpers()
+    start_only(0, monkeypatch)
     assert team.each(lambda begin, end: end, [(i, i + 1) for i in range(9)]) == list(range(1, 10))
 
 
@@ -675,8 +677,8 @@ def test_a_helper_leaves_the_callers_core_and_those_that_the_caller_may_not_use(
         found = []
 
         def helper():
-            team.stay_on({core})
-            team.stay_off(core, may_use)
+            places.stay_on({core})
+            places.stay_off(core, may_use)
             found.append(os.sched_getaffinity(0))
 
         thread = threading.Thread(target=helper)
@@ -722,55 +724,43 @@ def assert_trained_alone(model):
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_a_team_whose_worker_cannot_be_submitted_leaves_all_to_the_caller(failing, monkeypatch):
-    submit, ranks = ThreadPoolExecutor.submit, []
-
-    def refuse(pool, work, function, rank, *arguments):
-        ranks.append(rank)
-        if rank == failing:
-            raise RuntimeError("can't start new thread")
-        return submit(pool, work, function, rank, *arguments)
-
-    model = new_model()
-    pace.pace_of.cache_clear()  # the first slice, of unknown length, does not run in this thread
-    with monkeypatch.context() as patch:
-        patch.setattr(ThreadPoolExecutor, "submit", refuse)
-        fit(model, epochs=3, n_threads=3)
-    assert ranks[: failing + 1] == list(range(failing + 1))
-    assert_trained_alone(model)
-
-
-@pytest.mark.parametrize("failing", [0, 1, 2])
 def test_a_team_whose_thread_cannot_start_leaves_all_to_the_caller(failing, monkeypatch):
-    """The worker is in the queue already, and nobody may take it up; the others must leave at once."""
-    start, started = threading.Thread.start, []
-
-    def refuse(thread):
-        if thread.name.startswith("fastbp"):
-            started.append(thread)
-            if len(started) > failing:
-                raise RuntimeError("can't start new thread")
-        start(thread)
-
+    """The others must leave at once."""
     model = new_model()
     pace.pace_of.cache_clear()
     team.end_helpers()
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        start_only(failing, patch)
         fit(model, epochs=3, n_threads=3)
     assert_trained_alone(model)
+
+
+def start_only(count, patch):
+    """As the system refuses more than so many threads."""
+    patch.setattr(helpers, "exiting", Asked(lambda times: times > count))
+
+
+class Asked:
+    """What `call` asks whether it is too late to start a thread."""
+
+    def __init__(self, answer):
+        self.times, self.answer = 0, answer
+
+    def __bool__(self):
+        self.times += 1
+        return self.answer(self.times)
 
 
 def test_ctrl_c_while_threads_cannot_start_stops_the_run(monkeypatch):
-    def refuse(thread):
+    def refuse(times):
         signal.raise_signal(signal.SIGINT)
-        raise RuntimeError("can't start new thread")
+        return True
 
     model = new_model()
     pace.pace_of.cache_clear()
     team.end_helpers()
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(helpers, "exiting", Asked(refuse))
         with pytest.raises(KeyboardInterrupt):
             fit(model, epochs=10_000, n_threads=3)
     assert model._updates < 10_000

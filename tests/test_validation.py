@@ -713,3 +713,14 @@ def test_flags_are_true_or_false_and_nothing_else() -> None:
     for value in (1, 0, None, "yes", [True]):
         with pytest.raises(TypeError, match=r"^shuffle must be True or False, got "):
             boolean("shuffle", value)
+
+
+@pytest.mark.parametrize("sizes", [{2, 3}, {2: 1, 3: 1}, frozenset({2, 3}), "23", 5, None])
+def test_sizes_without_an_order_are_refused(sizes):
+    with pytest.raises(TypeError, match="sizes must be a sequence of layer sizes"):
+        Model(sizes)
+
+
+def test_more_parameters_than_any_memory_holds_are_refused_by_name():
+    with pytest.raises(ValueError, match="sizes must make up at most"):
+        Model((10**10, 10**10))

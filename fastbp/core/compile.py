@@ -7,6 +7,7 @@ helpers that become part of the kernel that calls them.
 
 import ctypes
 import functools
+import os
 
 import llvmlite
 from llvmlite import ir
@@ -70,18 +71,23 @@ class Kernel:
 
     def __init__(self, function, signature, key):
         self.function, self.signature, self.key = function, signature, key
-        self.from_cache = False
+        self.from_cache, self._address, self._ctypes = False, 0, None
 
-    @functools.cached_property
+    @property
     def address(self):
-        return uninterrupted(self._load_or_compile)  # a compiler that is interrupted stays broken
+        if not self._address:
+            uninterrupted(self._make)  # a compiler that is interrupted stays broken
+        return self._address
 
     @global_compiler_lock
-    def _load_or_compile(self):
+    def _make(self):
+        """Load or compile it, once."""
+        if self._address:
+            return
         file = None if self.key is None else CachedFile(self.key, self.signature)
         address = file and file.load()
         self.from_cache = bool(address)
-        return address or self._compiled(file)
+        self._address = address or self._compiled(file)
 
     def _compiled(self, file):
         self._code = compiled = self.uncached()  # which keeps the machine code
@@ -95,20 +101,27 @@ class Kernel:
             self.function, (self.signature.args, self.signature.return_type), {}, dict(OPTIONS), pipeline_class=Compiler
         )
 
-    @functools.cached_property
+    @property
     def ctypes(self):
         """The kernel for Python: pointers are given as integers; the GIL is released."""
-        signature = self.signature
-        types_of = [C_TYPES.get(type_, ctypes.c_void_p) for type_ in (signature.return_type, *signature.args)]
-        if signature.return_type == VOID:
-            types_of[0] = None
-        return ctypes.CFUNCTYPE(*types_of)(self.address)
+        if self._ctypes is None:
+            signature = self.signature
+            types_of = [C_TYPES.get(type_, ctypes.c_void_p) for type_ in (signature.return_type, *signature.args)]
+            if signature.return_type == VOID:
+                types_of[0] = None
+            self._ctypes = ctypes.CFUNCTYPE(*types_of)(self.address)
+        return self._ctypes
 
     def inspect(self):
         """(LLVM code, machine code) as text, compiled anew: what comes from the cache cannot be looked at."""
         compiled = self.uncached()
         compiled.compile()
         return compiled.inspect_llvm(), compiled._library.get_asm_str()
+
+
+if hasattr(os, "register_at_fork"):  # a fork while another thread compiles would leave the lock locked in the child
+    unlock = global_compiler_lock.release
+    os.register_at_fork(before=global_compiler_lock.acquire, after_in_parent=unlock, after_in_child=unlock)
 
 
 def kernel(signature, *key):

@@ -12,7 +12,8 @@ def uninterrupted(function, at_once=lambda: None):
     Python's handler comes back all the same: it would take three such signals within the microseconds of three calls.
     """
     default = signal.default_int_handler
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not default:
+    in_main = threading.get_ident() == threading.main_thread().ident
+    if not in_main or signal.getsignal(signal.SIGINT) is not default:
         return function()
     interrupted = False
 

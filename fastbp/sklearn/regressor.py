@@ -142,7 +142,11 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     def _score_of(self, y: Array, outputs: Array, weights: Array | None) -> float:
         """R², as `score` has it, without all the checks."""
-        return r2(y.reshape(outputs.shape), outputs, weights)
+        y = y.reshape(outputs.shape)
+        if weights is not None and not weights.all():  # an absent example's outputs may be infinite
+            present = weights > 0
+            y, outputs, weights = y[present], outputs[present], weights[present]
+        return r2(y, outputs, weights)
 
     def _meant(self, outputs: Array) -> Array:
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
