@@ -61,6 +61,9 @@ class Team:
         memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
         seconds: what it will take, more or less. If it is short, this thread is the first worker.
         """
+        if job[slots.JOB_WORKERS] == 1 and seconds <= SHORT_SECONDS:
+            self._train(0, job.ctypes.data)
+            return
         crew, back = Crew(), way_back()
         try:
             try:
