@@ -3,7 +3,7 @@
 import functools
 import re
 
-from fastbp.core.compile import Kernel
+from fastbp.core.ir.kernel import Kernel
 
 LETTERS = {4: "s", 8: "d"}  # bytes of a number: the letter of its instructions
 ARITHMETIC = r"(fn?m(?:add|sub)\d+|mul|add|sub|div|sqrt|max|min)"

@@ -4,25 +4,16 @@ import platform
 from typing import Any
 
 from benchmarks import assembly
-from fastbp.core import (
-    activations,
-    backprop,
-    dense,
-    embed,
-    examples,
-    learning,
-    losses,
-    narrow,
-    online,
-    optimizers,
-    packed,
-    step,
-    transpose,
-)
-from fastbp.core.compile import Kernel, registers
+from fastbp.core import embedded
+from fastbp.core.formulas import optimizers
+from fastbp.core.ir.kernel import Kernel, registers
+from fastbp.core.layers import activation_kernels, forward_backward
+from fastbp.core.matmul import few_columns, gemm, packed_weights, transpose
+from fastbp.core.step import examples, gradient_and_update, train, update_in_place
+from fastbp.core.step.update import update
 
 SIZES = {"float32": 4, "float64": 8}
-COLUMNS = dense.TILES[registers()[1]]
+COLUMNS = gemm.TILES[registers()[1]]
 Figures = dict[tuple[str, str], dict[str, int]]
 TASKS = (
     ("squared error", "squared_error", "identity", False),
@@ -33,22 +24,26 @@ TASKS = (
 
 def kernels(size: int) -> dict[str, Kernel]:
     """All kernels of a training step with numbers of `size` bytes, and those of `fastbp.jit`."""
-    found = {f"panel of {columns}": dense.panel(size, columns, 0) for columns in COLUMNS}
-    found |= {f"panel of {columns} with biases": dense.biased_panel(size, columns, 0) for columns in COLUMNS}
-    found |= {f"{rows} rows of a panel": dense.low_panel(size, 1, 0, rows) for rows in dense.LOW}
-    found["narrow_panel"] = narrow.narrow_panel(size, 16, 2)
-    for name in activations.ACTIVATIONS:
-        found |= {name: activations.forward(name, size, 16), f"{name} backward": activations.backward(name, size)}
+    found = {f"panel of {columns}": gemm.panel(size, columns, 0) for columns in COLUMNS}
+    found |= {f"panel of {columns} with biases": gemm.biased_panel(size, columns, 0) for columns in COLUMNS}
+    found |= {f"{rows} rows of a panel": gemm.low_panel(size, 1, 0, rows) for rows in gemm.LOW}
+    found["narrow_panel"] = few_columns.narrow_panel(size, 16, 2)
+    for name in activation_kernels.ACTIVATIONS:
+        found |= {
+            name: activation_kernels.forward(name, size, 16),
+            f"{name} backward": activation_kernels.backward(name, size),
+        }
     for name, loss, output, classes in TASKS:
         for width in (2, 10):
-            found[f"{name} of {width}"] = losses.loss_kernel(loss, output, width, classes, size)[0]
-    found |= {f"softmax of {width}": activations.forward("softmax", size, width) for width in (2, 10)}
-    found |= {rule: optimizers.update(rule, size) for rule in optimizers.RULES}
+            found[f"{name} of {width}"] = loss.loss_kernel(loss, output, width, classes, size)[0]
+    found |= {f"softmax of {width}": activation_kernels.forward("softmax", size, width) for width in (2, 10)}
+    found |= {rule: update(rule, size) for rule in optimizers.RULES}
     makers = (
-        activations.wide_softmax, dense.dense, transpose.transpose, backprop.forward,
-        backprop.backward, backprop.sums, examples.halves, examples.examples, learning.gradient_share,
-        learning.update_share, learning.learn_share, step.train, online.online, embed.predict,
-        embed.predict_packed, embed.gradient, packed.pack, packed.packed_dense,
+        activation_kernels.wide_softmax, gemm.dense, transpose.transpose, forward_backward.forward,
+        forward_backward.backward, forward_backward.sums, examples.halves, examples.examples,
+        gradient_and_update.gradient_share, gradient_and_update.update_share, gradient_and_update.learn_share,
+        train.train, update_in_place.online, embedded.predict, embedded.predict_packed, embedded.gradient,
+        packed_weights.pack, packed_weights.packed_dense,
     )  # fmt: skip
     return found | {maker.__name__: maker(size) for maker in makers}
 
@@ -112,6 +107,6 @@ class Panels:
 
     def track_instructions(self, columns: int, dtype: str) -> float:
         """Instructions of all kinds for each multiply-add; 1 would be the limit."""
-        return assembly.per_multiply_add(dense.panel(SIZES[dtype], columns, 1), SIZES[dtype])
+        return assembly.per_multiply_add(gemm.panel(SIZES[dtype], columns, 1), SIZES[dtype])
 
     track_instructions.unit = "instructions"

@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks import shapes
 from fastbp.bench import cases
-from fastbp.bench.rivals import fastbp_
+from fastbp.bench.backends import fastbp_
 
 NETWORKS = {case.name: case for case in shapes.table("cross_entropy", "float32", "adam") if case.name in "ABDEF"}
 

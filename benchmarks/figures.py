@@ -24,7 +24,7 @@ import fastbp.jit
 from benchmarks import shapes
 from benchmarks.bench_start import PROGRAMS, TRIVIAL
 from benchmarks.bench_step import Fit
-from fastbp.core import table as slots
+from fastbp.core import slots
 from fastbp.data import load_digits, stratified_split
 
 ROUNDS = 9

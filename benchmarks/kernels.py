@@ -14,17 +14,21 @@ import numpy as np
 from llvmlite import ir
 
 from fastbp.bench.cases import Array
-from fastbp.core import activations, elementary, losses, optimizers, packed, transpose
-from fastbp.core import table as slots
-from fastbp.core.compile import INT, POINTERS, VOID, Kernel, call, kernel, lanes_of, wide_vectors
-from fastbp.core.memory import every, fill, store
-from fastbp.core.simd import Vector
-from fastbp.core.traced import multiply_add, traced
-from fastbp.core.values import Lanes
-from fastbp.layers import stride_of
+from fastbp.core import slots
+from fastbp.core.formulas import elementary, optimizers
+from fastbp.core.ir.kernel import INT, POINTERS, VOID, Kernel, call, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.lanes import Lanes
+from fastbp.core.ir.memory import every, fill, store
+from fastbp.core.ir.traced import multiply_add, traced
+from fastbp.core.ir.types import Vector
+from fastbp.core.layers import activation_kernels
+from fastbp.core.layers.loss import loss_kernel
+from fastbp.core.matmul import packed_weights, transpose
+from fastbp.core.step import update as update_kernels
+from fastbp.engine.layer_tables import stride_of
+from fastbp.engine.network_table import Objective, aligned_zeros, training_table
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, Course
-from fastbp.program import Objective, aligned_zeros, training_table
 from fastbp.schedules import Progress
 
 EXAMPLES = 128
@@ -124,8 +128,8 @@ def dense(width: int, dtype: str, which: str) -> Work:
     zeros[:] = 0
     v = numbers(stride * max(width, EXAMPLES), dtype, 3)
     operations = 2.0 * EXAMPLES * width * width
-    if which == "forward" and packed.is_packed(width, width, out.itemsize):
-        v = numbers(packed.packed_size(width, width, out.itemsize), dtype, 3)
+    if which == "forward" and packed_weights.is_packed(width, width, out.itemsize):
+        v = numbers(packed_weights.packed_size(width, width, out.itemsize), dtype, 3)
         arguments = (
             net[slots.NET_PANELS :].ctypes.data, out.ctypes.data, stride, zeros.ctypes.data, a.ctypes.data, stride,
             v.ctypes.data, width, 0, EXAMPLES, width, width,
@@ -168,22 +172,23 @@ def activation(width: int, dtype: str, name: str) -> Work:
     z, a = (numbers(EXAMPLES * stride_of(width, np.dtype(dtype).itemsize), dtype, seed) for seed in range(2))
     each = operations(elementary.exp, 1) + 5  # maximum, difference, sum, quotient
     if name != "softmax":
-        each = operations(activations.ACTIVATIONS[name].value, 1)
+        each = operations(activation_kernels.ACTIVATIONS[name].value, 1)
     arguments = (a.ctypes.data, z.ctypes.data, EXAMPLES, width, stride_of(width, np.dtype(dtype).itemsize))
-    return Work(activations.forward(name, z.itemsize, width).address, arguments, each * EXAMPLES * width, (z, a))
+    return Work(activation_kernels.forward(name, z.itemsize, width).address, arguments, each * EXAMPLES * width, (z, a))
 
 
 def slope(width: int, dtype: str, name: str) -> Work:
     """dz = σ' da of EXAMPLES rows."""
     z, a, da, dz = (numbers(EXAMPLES * stride_of(width, np.dtype(dtype).itemsize), dtype, seed) for seed in range(4))
-    each = operations(activations.ACTIVATIONS[name].derivative, 2) + 1
+    each = operations(activation_kernels.ACTIVATIONS[name].derivative, 2) + 1
     arguments = (
         *(part.ctypes.data for part in (dz, z, a, da)),
         EXAMPLES,
         width,
         stride_of(width, np.dtype(dtype).itemsize),
     )
-    return Work(activations.backward(name, z.itemsize).address, arguments, each * EXAMPLES * width, (z, a, da, dz))
+    kernel = activation_kernels.backward(name, z.itemsize)
+    return Work(kernel.address, arguments, each * EXAMPLES * width, (z, a, da, dz))
 
 
 def loss(width: int, dtype: str, name: str) -> Work:
@@ -194,7 +199,7 @@ def loss(width: int, dtype: str, name: str) -> Work:
     each = 8 if not classes else operations(elementary.exp, 1) + 5
     if classes:
         arrays[4][:] = np.arange(EXAMPLES * stride) % width
-    made, _ = losses.loss_kernel(name, "softmax" if classes else "identity", width, classes, size)
+    made, _ = loss_kernel(name, "softmax" if classes else "identity", width, classes, size)
     pointers = [array.ctypes.data for array in arrays]
     return Work(made.address, (*pointers, 1, EXAMPLES, width, stride, 1.0), each * EXAMPLES * width, arrays)
 
@@ -209,7 +214,7 @@ def update(width: int, dtype: str, rule: str) -> Work:
     each = operations(lambda g, m, v, c: row.step(g, g, m, v, c * 8)[2], 3, 1) + 1
     pointers = (theta.ctypes.data, gradient.ctypes.data, moments.ctypes.data)
     arguments = (*pointers, count, 0, count, count, settings.ctypes.data)
-    address = optimizers.update(rule, theta.itemsize).address
+    address = update_kernels.update(rule, theta.itemsize).address
     return Work(address, arguments, each * count, (theta, gradient, moments, settings))
 
 

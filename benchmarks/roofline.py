@@ -24,8 +24,8 @@ import fastbp
 from benchmarks import kernels, shapes
 from fastbp.bench import cases, report
 from fastbp.bench.measure import THREADS_OF_LIBRARIES
-from fastbp.core.compile import lanes_of
-from fastbp.threads import threads_here
+from fastbp.core.ir.kernel import lanes_of
+from fastbp.engine.thread_limit import threads_here
 
 GEMM = """
 import sys, time

@@ -1,15 +1,15 @@
 """Fully-connected neural networks, trained by backpropagation on the CPU in Numba-compiled loops."""
 
 from fastbp import jit, schedules
+from fastbp.activations import Activation
 from fastbp.callbacks import Callback, EarlyStopping, State
-from fastbp.custom_activation import Activation
 from fastbp.custom_loss import Loss
+from fastbp.engine.thread_limit import set_threads, thread_limit
 from fastbp.history import History
 from fastbp.losses import Huber, Quantile
 from fastbp.model import Model
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop, Rprop
-from fastbp.threads import set_threads, thread_limit
 
 __version__ = "0.1.0"
 __all__ = [

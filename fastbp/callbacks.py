@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.inputs.checks import boolean, nonnegative_float, nonnegative_int, positive_int, real
+from fastbp.inputs.synonyms import advice
 from fastbp.metrics import NAMES
-from fastbp.synonyms import advice
-from fastbp.validation import boolean, nonnegative_float, nonnegative_int, positive_int, real
 
 if TYPE_CHECKING:
     from fastbp.model import Model

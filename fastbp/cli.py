@@ -17,17 +17,18 @@ from typing import Any, NoReturn
 import numpy as np
 
 import fastbp
-from fastbp import files, plots
+from fastbp import plots
 from fastbp.callbacks import EarlyStopping
-from fastbp.core.cache import cache_directory
-from fastbp.core.losses import LOSSES, OWN_OUTPUT
+from fastbp.core.formulas.losses import LOSSES, OWN_OUTPUT
+from fastbp.core.ir.cache import cache_directory
 from fastbp.data import load_digits, read_examples, read_inputs, stratified_split, tables
 from fastbp.history import History
+from fastbp.inputs.checks import as_whole_inputs, choice
+from fastbp.inputs.targets import as_targets
 from fastbp.losses import outputs_of
 from fastbp.model import Model
 from fastbp.optimizers import SGD, Adam
-from fastbp.targets import as_targets
-from fastbp.validation import as_whole_inputs, choice
+from fastbp.storage import files
 
 Array = np.ndarray[Any, Any]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise, product
 
-from fastbp.core.custom_loss import of_two_numbers
-from fastbp.core.losses import LOSSES
-from fastbp.custom_activation import name_for
+from fastbp.activations import name_for
+from fastbp.core.formulas.losses import LOSSES
+from fastbp.core.layers.custom_loss import of_two_numbers
 
 Function = Callable[[float, float], float]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp.sources import asarray
-from fastbp.validation import as_shape, as_vector, choice, floating_dtype, nonnegative_int
+from fastbp.inputs.checks import as_shape, as_vector, choice, floating_dtype, nonnegative_int
+from fastbp.inputs.sources import asarray
 
 Array = NDArray[Any]
 Initial = str | ArrayLike | Sequence[ArrayLike] | Sequence[tuple[ArrayLike, ArrayLike]]

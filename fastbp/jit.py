@@ -18,9 +18,9 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
-from fastbp.core.compile import call, call_double
-from fastbp.core.embed import check_table, data_of, workspace_needed
-from fastbp.core.table import NET_GRADIENT, NET_INPUTS, NET_OUTPUTS, NET_PARAMETERS, NET_PREDICT, NET_TARGETS
+from fastbp.core.embedded import check_table, data_of, workspace_needed
+from fastbp.core.ir.kernel import call, call_double
+from fastbp.core.slots import NET_GRADIENT, NET_INPUTS, NET_OUTPUTS, NET_PARAMETERS, NET_PREDICT, NET_TARGETS
 
 
 def predict(net: Any, theta: Any, X: Any, out: Any, workspace: Any) -> None:

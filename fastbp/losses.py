@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastbp.core import custom_loss
-from fastbp.core.losses import LOSSES, OWN_OUTPUT, loss_kernel
-from fastbp.custom_activation import named
+from fastbp.activations import named
+from fastbp.core.formulas.losses import LOSSES, OWN_OUTPUT
+from fastbp.core.layers import custom_loss
+from fastbp.core.layers.loss import loss_kernel
 from fastbp.custom_loss import Loss
-from fastbp.validation import choice, fraction, positive_float
+from fastbp.inputs.checks import choice, fraction, positive_float
 
 
 @dataclass(frozen=True)

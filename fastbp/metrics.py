@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.history import COLUMNS
+from fastbp.inputs.checks import choice
 from fastbp.losses import AnyLoss, outputs_of
 from fastbp.network import Network
-from fastbp.validation import choice
 
 Array = NDArray[Any]
 Function = Callable[[Array, Array], float]

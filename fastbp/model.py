@@ -9,34 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import checkpoint as checkpoints
-from fastbp import evaluation, files, fitting, gradcheck, metrics, plots, stepping, summary
+from fastbp import gradcheck, metrics, plots, summary
+from fastbp.activations import Activation, AnyActivation
 from fastbp.callbacks import Callback, EarlyStopping, State
-from fastbp.classes import ClassWeight
-from fastbp.core import table as slots
-from fastbp.core import workspace
-from fastbp.custom_activation import Activation, AnyActivation
+from fastbp.core import slots, workspace
 from fastbp.custom_loss import Loss
-from fastbp.diagnostics import Backward, Forward, Trace
+from fastbp.engine import inference
+from fastbp.engine.job import Examples, Job
+from fastbp.engine.network_table import Objective, aligned_zeros, diagnostic_table, embedded_table, training_table
+from fastbp.engine.team import run_once, workers_for
+from fastbp.engine.thread_limit import limited
+from fastbp.engine.trace import Backward, Forward, Trace
 from fastbp.history import History
 from fastbp.initial import Initial
-from fastbp.job import Examples, Job
-from fastbp.losses import AnyLoss, as_loss, as_smoothing, own_output
-from fastbp.network import Network
-from fastbp.optimizers import Adam, Optimizer
-from fastbp.program import (
-    Objective,
-    aligned_zeros,
-    diagnostic_table,
-    embedded_table,
-    training_table,
-)
-from fastbp.saving import custom_objects, for_file, own_objects, put_together, taken_apart
-from fastbp.schedules import START
-from fastbp.targets import as_targets, smoothed, smoothing_of
-from fastbp.team import run_once, workers_for
-from fastbp.threads import limited
-from fastbp.validation import (
+from fastbp.inputs.checks import (
     as_inputs,
     as_vector,
     as_weights,
@@ -49,6 +35,16 @@ from fastbp.validation import (
     nonnegative_int,
     positive_int,
 )
+from fastbp.inputs.classes import ClassWeight
+from fastbp.inputs.targets import as_targets, smoothed, smoothing_of
+from fastbp.losses import AnyLoss, as_loss, as_smoothing, own_output
+from fastbp.network import Network
+from fastbp.optimizers import Adam, Optimizer
+from fastbp.schedules import START
+from fastbp.storage import files
+from fastbp.storage.model_state import custom_objects, for_file, own_objects, put_together, taken_apart
+from fastbp.training import checkpoint as checkpoints
+from fastbp.training import prepare, single_step
 
 Array = NDArray[Any]
 REDUCTIONS = ("mean", "sum")
@@ -116,7 +112,7 @@ class Model:
         self._interrupted: checkpoints.Interrupted | None = None  # the run that fit is to go on with
         self._progress = START
         self._in_fit = False  # so that callbacks do not train it, too
-        self._stepper: stepping.Stepper | None = None  # what the next step may find ready
+        self._stepper: single_step.Stepper | None = None  # what the next step may find ready
 
     # --- parameters ---------------------------------------------------------------------------------------------
 
@@ -188,11 +184,11 @@ class Model:
         Ctrl-C stops after the mini-batch under way: KeyboardInterrupt, the model is consistent. FloatingPointError
         if training diverges; each parameter keeps its last finite value.
         """
-        options = fitting.Options(
+        options = prepare.Options(
             epochs, batch_size, optimizer, validation_data, sample_weight, shuffle, n_threads, progress, callbacks,
             early_stopping, validation_fraction, metrics, class_weight, initial_epoch, checkpoint, every,
         )  # fmt: skip
-        return fitting.fit(self, X, y, options)
+        return prepare.fit(self, X, y, options)
 
     def step(
         self,
@@ -211,7 +207,7 @@ class Model:
         Ctrl-C: KeyboardInterrupt, the model is consistent and counts the step if it has learned from it.
         FloatingPointError if training diverges; each parameter keeps its last finite value.
         """
-        return stepping.step(self, X, y, sample_weight, optimizer, n_threads)
+        return single_step.step(self, X, y, sample_weight, optimizer, n_threads)
 
     def apply_gradient(
         self, gradient: ArrayLike, cost: float | None = None, optimizer: str | Optimizer | None = None
@@ -225,7 +221,7 @@ class Model:
 
         FloatingPointError if a parameter would become NaN or infinite; each keeps its last finite value.
         """
-        stepping.apply_gradient(self, gradient, cost, optimizer)
+        single_step.apply_gradient(self, gradient, cost, optimizer)
 
     # --- what the network computes ------------------------------------------------------------------------------
 
@@ -238,7 +234,7 @@ class Model:
 
     def _predict(self, X: ArrayLike, theta: ArrayLike | None) -> Array:
         inputs = as_inputs(X, self.network.n_inputs, self.dtype, finite=False)
-        outputs, finite = evaluation.predict(self.network, self._at(theta), inputs)
+        outputs, finite = inference.predict(self.network, self._at(theta), inputs)
         if not finite:
             as_inputs(X, self.network.n_inputs, self.dtype)  # says where
         return outputs
@@ -257,7 +253,7 @@ class Model:
         cost = {"cost": self._cost(examples)}
         if not metrics.has_classes(self.network, self.loss):
             return cost
-        outputs, _ = evaluation.predict(self.network, self._theta, examples.X)
+        outputs, _ = inference.predict(self.network, self._theta, examples.X)
         hits = metrics.hits(self.network, self.loss, examples.y, outputs)
         return cost | {"accuracy": float(np.average(np.asarray(hits), weights=examples.weights))}
 
@@ -451,7 +447,7 @@ class Model:
         return training_table(self.network, self.dtype.itemsize, objective, few, dropped)
 
     def _cost(self, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
-        total = evaluation.total_cost(self._net(examples), self._theta, examples, job)
+        total = inference.total_cost(self._net(examples), self._theta, examples, job)
         return total / examples.total_weight if self.reduction == "mean" else total
 
     def _flops(self, batch: int) -> float:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.core.activation_rows import ACTIVATIONS
-from fastbp.core.activations import OUTPUT_ONLY
-from fastbp.custom_activation import Activation, AnyActivation, as_activation
+from fastbp.activations import Activation, AnyActivation, as_activation
+from fastbp.core.formulas.activations import ACTIVATIONS
+from fastbp.core.layers.activation_kernels import OUTPUT_ONLY
 from fastbp.initial import Initial, initial_parameters
-from fastbp.validation import positive_int
+from fastbp.inputs.checks import positive_int
 
 Array = NDArray[Any]
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import schedules
-from fastbp.core.optimizers import RULES
+from fastbp.core.formulas.optimizers import RULES
+from fastbp.inputs.checks import boolean, choice, fraction, nonnegative_float, number_in, positive_float
 from fastbp.schedules import Progress, Schedule, as_schedule
-from fastbp.validation import boolean, choice, fraction, nonnegative_float, number_in, positive_float
 
 Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]

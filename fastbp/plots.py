@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp.classes import classes_of, predicted_classes
+from fastbp.inputs.classes import classes_of, predicted_classes
 
 if TYPE_CHECKING:
     from fastbp.history import History

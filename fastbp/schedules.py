@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.synonyms import meant
-from fastbp.validation import choice, nonnegative_float, nonnegative_int, number_in, positive_float, positive_int
+from fastbp.inputs.checks import choice, nonnegative_float, nonnegative_int, number_in, positive_float, positive_int
+from fastbp.inputs.synonyms import meant
 
 Floats = NDArray[np.float64]
 MOST = float(np.finfo(np.float64).max)

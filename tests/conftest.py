@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from fastbp import threads
+from fastbp.engine import thread_limit
 
 settings.register_profile("ci", max_examples=50, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
@@ -13,4 +13,4 @@ settings.load_profile("ci")
 @pytest.fixture(autouse=True)
 def more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """n_threads is not cut to this machine's cores: results are to be the same bits for any number."""
-    monkeypatch.setattr(threads, "clamped", lambda n: n)
+    monkeypatch.setattr(thread_limit, "clamped", lambda n: n)

@@ -7,10 +7,10 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastbp.core.compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
-from fastbp.core.memory import load_lanes, shift, store_lanes
-from fastbp.core.simd import INT64, Mask, Vector
-from fastbp.core.values import Lanes
+from fastbp.core.ir.kernel import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.lanes import Lanes
+from fastbp.core.ir.memory import load_lanes, shift, store_lanes
+from fastbp.core.ir.types import INT64, Mask, Vector
 
 
 def batch(formulas, size):

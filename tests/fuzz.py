@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import SGD, Adam, Model, files
-from fastbp.saving import taken_apart
+from fastbp import SGD, Adam, Model
+from fastbp.storage import files
+from fastbp.storage.model_state import taken_apart
 
 Random = np.random.Generator
 Outcomes = Counter[tuple[str, str]]

@@ -11,98 +11,89 @@ import re
 import pytest
 from formulas import batch
 
-from fastbp.core import (
-    activations,
-    backprop,
-    clip,
-    cross_entropy,
-    dense,
-    dots,
+from fastbp.core import embedded
+from fastbp.core.formulas import optimizers
+from fastbp.core.ir.kernel import lanes_of, registers
+from fastbp.core.layers import (
+    activation_kernels,
     dropout,
-    embed,
-    examples,
-    few_outputs,
-    learning,
-    loss_kernels,
-    losses,
-    narrow,
-    online,
-    optimizers,
-    packed,
-    penalty,
-    step,
-    transpose,
+    forward_backward,
+    loss,
+    packed_outputs,
+    softmax_cross_entropy,
 )
-from fastbp.core.compile import lanes_of, registers
+from fastbp.core.matmul import few_columns, few_rows, gemm, packed_weights, transpose
+from fastbp.core.step import clip, examples, gradient_and_update, penalty, train, update_in_place
+from fastbp.core.step.update import update
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 assembly")
 
 WIDEST = {"generic": 16, "haswell": 32}.get(os.environ.get("NUMBA_CPU_NAME", ""), 64)
 NAMES = {64: "zmm", 32: "ymm", 16: "xmm"}
-TILES = dense.TILES[registers()[1]]
+TILES = gemm.TILES[registers()[1]]
 SIZES = {4: "s", 8: "d"}  # bytes of a number: the letter of its instructions
 DEAD_SCALARS = int(WIDEST == 16)  # without masked loads LLVM makes a loop for a last vector of no lanes, and 0 s of it
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # kernel by kernel; the formulas of all others in one
 PARTS = {
-    "forward": lambda name, size: activations.forward(name, size, 16),
-    "backward": activations.backward,
-    "second": activations.second,
+    "forward": lambda name, size: activation_kernels.forward(name, size, 16),
+    "backward": activation_kernels.backward,
+    "second": activation_kernels.second,
 }
 ELEMENTWISE = {
     f"{name} {part}": lambda size, name=name, part=part: PARTS[part](name, size)
     for name in ACTIVATIONS
     for part in PARTS
 } | {"drop": dropout.drop}
-UPDATES = {f"{rule} update": lambda size, rule=rule: optimizers.update(rule, size) for rule in optimizers.RULES}
+UPDATES = {f"{rule} update": lambda size, rule=rule: update(rule, size) for rule in optimizers.RULES}
 LOSSES = {
     **{  # of the losses of differences the one with the longest formula
-        f"{name} loss of {n}": lambda size, name=name, n=n: losses.loss_kernel(name, "identity", n, False, size)[0]
+        f"{name} loss of {n}": lambda size, name=name, n=n: loss.loss_kernel(name, "identity", n, False, size)[0]
         for name in ("squared_error", "cross_entropy", "binary_cross_entropy", "log_cosh", "hinge", "gaussian_nll")
         for n in (4, 40)
     },
-    "softmax and cross-entropy": cross_entropy.of_probabilities,
-    "softmax and divergence": lambda size: cross_entropy.of_probabilities(size, divergence=True),
-    "softmax and cross-entropy of few classes": lambda size: cross_entropy.narrow_classes(size, lanes_of(size)),
-    "softmax and cross-entropy of two classes": lambda size: cross_entropy.narrow_classes(size, 2),
-    "softmax and cross-entropy of two classes abreast": lambda size: few_outputs.few_classes(size, 2),
-    "softmax and cross-entropy of many classes": cross_entropy.wide_classes,
-    "cross-entropy of classes": loss_kernels.of_classes,
-    "sigmoid and cross-entropy": lambda size: losses.loss_kernel("binary_cross_entropy", "sigmoid", 4, False, size)[0],
-    "softmax of few classes": lambda size: activations.narrow_softmax(size, 2),
-    "softmax of classes abreast": lambda size: few_outputs.softmax_of_few(size, 2),
-    "softmax of many classes": activations.wide_softmax,
-    "softmax backward": activations.softmax_backward,
+    "softmax and cross-entropy": softmax_cross_entropy.of_probabilities,
+    "softmax and divergence": lambda size: softmax_cross_entropy.of_probabilities(size, divergence=True),
+    "softmax and cross-entropy of few classes": lambda size: softmax_cross_entropy.narrow_classes(size, lanes_of(size)),
+    "softmax and cross-entropy of two classes": lambda size: softmax_cross_entropy.narrow_classes(size, 2),
+    "softmax and cross-entropy of two classes abreast": lambda size: packed_outputs.few_classes(size, 2),
+    "softmax and cross-entropy of many classes": softmax_cross_entropy.wide_classes,
+    "cross-entropy of classes": loss.of_classes,
+    "sigmoid and cross-entropy": lambda size: loss.loss_kernel("binary_cross_entropy", "sigmoid", 4, False, size)[0],
+    "softmax of few classes": lambda size: activation_kernels.narrow_softmax(size, 2),
+    "softmax of classes abreast": lambda size: packed_outputs.softmax_of_few(size, 2),
+    "softmax of many classes": activation_kernels.wide_softmax,
+    "softmax backward": activation_kernels.softmax_backward,
 }
 STRUCTURE = {
-    "dense": dense.dense,
-    "a row of 100": lambda size: dense.row_panel(size, 100, "identity"),
+    "dense": gemm.dense,
+    "a row of 100": lambda size: gemm.row_panel(size, 100, "identity"),
     "transpose": transpose.transpose,
-    "an output of a few terms": lambda size: narrow.narrow_panel(size, lanes_of(size) // 2, 1),
-    "an output": lambda size: narrow.narrow_panel(size, 2 * lanes_of(size), 1),
-    "outputs of many terms": lambda size: narrow.narrow_panel(size, 5 * lanes_of(size), lanes_of(size) // 2),
-    "dots": dots.dots,
-    "forward": backprop.forward,
-    "backward": backprop.backward,
-    "sums": backprop.sums,
+    "an output of a few terms": lambda size: few_columns.narrow_panel(size, lanes_of(size) // 2, 1),
+    "an output": lambda size: few_columns.narrow_panel(size, 2 * lanes_of(size), 1),
+    "outputs of many terms": lambda size: few_columns.narrow_panel(size, 5 * lanes_of(size), lanes_of(size) // 2),
+    "dots": few_rows.dots,
+    "forward": forward_backward.forward,
+    "backward": forward_backward.backward,
+    "sums": forward_backward.sums,
     "halves": examples.halves,
     "factors of dropout": dropout.factors,
     "examples": examples.examples,
-    "online": online.online,
-    "gradient_share": learning.gradient_share,
+    "online": update_in_place.online,
+    "gradient_share": gradient_and_update.gradient_share,
     "penalty": penalty.penalty,
     "squares": clip.squares,
     "clip": clip.clip,
-    "update_share": learning.update_share,
-    "learn_share": learning.learn_share,
-    "train": step.train,
-    "predict": embed.predict,
-    "predict, packed": embed.predict_packed,
-    "packed weights": packed.pack,
-    "sums of packed weights": packed.packed_dense,
-    "finite": embed.finite,
-    "evaluate": embed.evaluate,
-    "gradient": embed.gradient,
+    "update_share": gradient_and_update.update_share,
+    "learn_share": gradient_and_update.learn_share,
+    "train": train.train,
+    "predict": embedded.predict,
+    "predict, packed": embedded.predict_packed,
+    "packed weights": packed_weights.pack,
+    "sums of packed weights": packed_weights.packed_dense,
+    "finite": embedded.finite,
+    "evaluate": embedded.evaluate,
+    "gradient": embedded.gradient,
 }
 MAY_BE_CALLED = {"memset", "memcpy"}  # filling and copying memory: LLVM's own choice for a loop
 
@@ -155,7 +146,7 @@ def test_vectors_have_the_width_of_the_cpu_that_is_compiled_for():
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("columns", TILES)
 def test_every_tile_is_packed_multiply_adds_in_the_widest_registers_without_scalars(columns, size):
-    code = instructions(dense.panel(size, columns, 0))
+    code = instructions(gemm.panel(size, columns, 0))
     arithmetic = packed(code, SIZES[size])
     wanted = (sum(TILES[columns]) + 1) * columns  # one for each accumulator of the tiles
     assert len([operands for operands in arithmetic if NAMES[WIDEST] in operands]) >= wanted
@@ -167,15 +158,15 @@ def test_every_tile_is_packed_multiply_adds_in_the_widest_registers_without_scal
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("columns", TILES)
 def test_panels_with_biases_and_of_a_few_rows_are_packed_multiply_adds_without_scalars(columns, size):
-    for kernel in (dense.biased_panel(size, columns, 0), *(dense.low_panel(size, columns, 0, n) for n in dense.LOW)):
+    for kernel in (gemm.biased_panel(size, columns, 0), *(gemm.low_panel(size, columns, 0, n) for n in gemm.LOW)):
         code = instructions(kernel)
         widest = [operands for operands in packed(code, SIZES[size]) if NAMES[WIDEST] in operands]
-        assert len(widest) >= dense.ENOUGH_SUMS
+        assert len(widest) >= gemm.ENOUGH_SUMS
         assert len(scalar(code, SIZES[size])) <= DEAD_SCALARS
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("make", [dense.panel, dense.biased_panel])
+@pytest.mark.parametrize("make", [gemm.panel, gemm.biased_panel])
 def test_the_widest_tile_keeps_its_sums_in_registers(make, size):
     """Its inner loop stores nothing: what it loads is V and S."""
     if WIDEST == 16:
@@ -205,7 +196,7 @@ def test_elementwise_kernels_have_no_scalar_arithmetic_and_call_nothing(name, si
 
 @functools.cache
 def all_rows(size):
-    rows = [row for name, row in activations.ACTIVATIONS.items() if name not in ACTIVATIONS]
+    rows = [row for name, row in activation_kernels.ACTIVATIONS.items() if name not in ACTIVATIONS]
     values = (lambda z, _, row=row: row.value(z) for row in rows)
     return batch((*values, *(part for row in rows for part in (row.derivative, row.second))), size)
 
@@ -249,7 +240,7 @@ def test_no_register_is_wider_than_the_cpu_has(size):
         | UPDATES
         | LOSSES
         | STRUCTURE
-        | {"rows": all_rows, "panel": lambda size: dense.panel(size, max(TILES), 1)}
+        | {"rows": all_rows, "panel": lambda size: gemm.panel(size, max(TILES), 1)}
     )
     for kernel in kernels.values():
         _, text = inspect(kernel(size))

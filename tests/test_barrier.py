@@ -15,11 +15,11 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp import Model
-from fastbp.core import compile as core_compile
-from fastbp.core import table as slots
-from fastbp.core.compile import INT, INTEGERS, VOID, Kernel, call_int, inline, kernel
-from fastbp.core.sync import meet
-from fastbp.places import usleep_address
+from fastbp.core import slots
+from fastbp.core.ir import kernel as core_compile
+from fastbp.core.ir.kernel import INT, INTEGERS, VOID, Kernel, call_int, inline, kernel
+from fastbp.core.step.barrier import meet
+from fastbp.engine.cpu import usleep_address
 
 ROUNDS = 20_000
 ATOMIC = re.compile(r"\b(load atomic|store atomic|atomicrmw|cmpxchg|fence)\b")

@@ -155,7 +155,7 @@ def test_no_other_command_imports_it():
 
 def test_what_is_divided_by_is_what_was_done(monkeypatch):
     """A round of predictions makes as many calls as its time is divided by."""
-    from fastbp.bench.rivals import fastbp_
+    from fastbp.bench.backends import fastbp_
 
     for case in cases.predictions(cases.own((3, 4, 2), 8, "cross_entropy", "float32", "adam"))[:2]:
         X, y = cases.data(case)

@@ -32,13 +32,14 @@ HEAD = """
     import gc, json, sys
     import numpy as np
     from fastbp import Model
-    from fastbp.core import activations, cache
-    from fastbp.core.compile import Kernel
+    from fastbp.core.layers import activation_kernels
+    from fastbp.core.ir import cache
+    from fastbp.core.ir.kernel import Kernel
 
     def forward(name, size=4):
         z = np.linspace(-2, 2, 16).astype(f"f{size}")
         a = np.empty_like(z)
-        activations.forward(name, size, 16).ctypes(a.ctypes.data, z.ctypes.data, 1, 16, 16)
+        activation_kernels.forward(name, size, 16).ctypes(a.ctypes.data, z.ctypes.data, 1, 16, 16)
         return a.tolist()
 
     def report(**more):
@@ -111,9 +112,10 @@ def cache_module(copy, monkeypatch):
             "copied_core", core / "__init__.py", submodule_search_locations=[str(core)]
         )
         monkeypatch.setitem(sys.modules, "copied_core", importlib.util.module_from_spec(spec))
-        monkeypatch.delitem(sys.modules, "copied_core.cache", raising=False)
+        for name in ("copied_core.ir", "copied_core.ir.cache"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
         importlib.invalidate_caches()
-        return importlib.import_module("copied_core.cache")
+        return importlib.import_module("copied_core.ir.cache")
 
     monkeypatch.setattr(config, "CACHE_DIR", "")
     monkeypatch.setenv("HOME", str(copy.folder / "home"))
@@ -130,10 +132,10 @@ def files(directory):
 
 def test_an_edit_of_any_file_of_the_core_is_another_stamp(copy, cache_module):
     stamps = [cache_module().source_stamp()]
-    sources = sorted((copy.package / "core").glob("*.py"))
-    assert len(sources) > 10
+    sources = sorted((copy.package / "core").rglob("*.py"))
+    assert len(sources) > 40
     for source in sources:
-        copy.append(source.name, "# edited")
+        copy.append(source.relative_to(copy.package / "core"), "# edited")
         stamps.append(cache_module().source_stamp())
     (copy.package / "core" / "more.py").write_text("")
     stamps.append(cache_module().source_stamp())
@@ -151,9 +153,9 @@ def test_an_edit_of_any_file_of_the_core_is_another_stamp(copy, cache_module):
 
 
 EDITS = {
-    "activations.py": "ACTIVATIONS['relu'] = ACTIVATIONS['relu']._replace(value=lambda z: z * 3.0)",
-    "elementary.py": "TANH_Q[4] = [2.0 * c for c in TANH_Q[4]]",
-    "traced.py": "def select(mask, x, y, was=select): return was(mask, x, y) * 1.0 + 0.5",
+    "formulas/activations.py": "ACTIVATIONS['relu'] = ACTIVATIONS['relu']._replace(value=lambda z: z * 3.0)",
+    "formulas/elementary.py": "TANH_Q[4] = [2.0 * c for c in TANH_Q[4]]",
+    "ir/traced.py": "def select(mask, x, y, was=select): return was(mask, x, y) * 1.0 + 0.5",
 }
 
 
@@ -181,8 +183,8 @@ def test_kernels_are_found_by_the_next_process_and_dropped_after_an_edit(copy):
 
 
 def test_a_process_that_began_before_an_edit_leaves_no_old_code_under_the_new_stamp(copy):
-    path = copy.package / "core" / "activations.py"
-    code = "\n" + EDITS["activations.py"] + "\n"
+    path = copy.package / "core" / "formulas" / "activations.py"
+    code = "\n" + EDITS["formulas/activations.py"] + "\n"
     old = copy.run(f"with open({str(path)!r}, 'a') as file: file.write({code!r})\n{TWO_KERNELS}")
     np.testing.assert_array_equal(old["relu"], np.maximum(Z, 0))
     new = copy.run(TWO_KERNELS)
@@ -278,7 +280,7 @@ def test_an_update_is_seen_in_every_form_of_installation(copy, form, loader):
     assert (first["hits"], first["compiled"]) == (0, 1)
     assert (again["hits"], again["compiled"]) == (1, 0), "what has not changed is not compiled again"
     np.testing.assert_array_equal(again["relu"], np.maximum(Z, 0))
-    copy.append("activations.py", EDITS["activations.py"])
+    copy.append("formulas/activations.py", EDITS["formulas/activations.py"])
     updated = run(**form(copy))
     assert (updated["hits"], updated["compiled"]) == (0, 1)
     np.testing.assert_array_equal(updated["relu"], 3 * Z)
@@ -339,7 +341,7 @@ def test_a_users_cached_function_sees_the_new_code_without_being_compiled_again(
     assert before["enough"] == "accepted"
     assert "too small" in before["too_small"]
 
-    copy.append("activations.py", EDITS["activations.py"])
+    copy.append("formulas/activations.py", EDITS["formulas/activations.py"])
     copy.append("workspace.py", LARGER_WORKSPACE)
     after = copy.run(CALL_USER)
     assert after["user"] == [1, 0], "the user's function comes from its own cache"
@@ -375,7 +377,7 @@ def test_two_installations_share_a_users_cache_in_folders_of_their_own(tmp_path,
     xdg = str(tmp_path / "xdg")
     for copy in copies:
         (copy.package / "core" / "__pycache__").write_text("in the way")
-    copies[1].append("activations.py", EDITS["activations.py"])
+    copies[1].append("formulas/activations.py", EDITS["formulas/activations.py"])
     reports = [copy.run("report(relu=forward('relu'))", XDG_CACHE_HOME=xdg) for copy in copies * 2]
     assert [report["hits"] for report in reports] == [0, 0, 1, 1]
     np.testing.assert_array_equal(reports[2]["relu"], np.maximum(Z, 0))

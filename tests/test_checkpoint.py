@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastbp import SGD, Adam, Callback, EarlyStopping, Model, files
+from fastbp import SGD, Adam, Callback, EarlyStopping, Model
 from fastbp.schedules import OnPlateau
+from fastbp.storage import files
 
 ROWS, SIZES = 96, (6, 16, 16, 3)
 RNG = np.random.default_rng(0)

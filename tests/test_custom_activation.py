@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastbp import Activation, Model, Network, jit
-from fastbp.core import activations
+from fastbp.core.layers import activation_kernels
 
 BUMP = Activation(bump, bump_slope, bump_curvature)
 ROOT = Activation(root, root_slope, name="square root")
@@ -27,8 +27,8 @@ def _known_to_the_twin(monkeypatch):
         BUMP: twin.Activation(lambda z: z / (1 + abs(z)), lambda z: 1 / (1 + abs(z)) ** 2, None),
         ROOT: twin.Activation(lambda z: np.hypot(1, z), lambda z: z / np.hypot(1, z), None),
     }
-    for activation, row in rows.items():
-        monkeypatch.setitem(twin.ACTIVATIONS, activation, row)
+    for name, row in rows.items():
+        monkeypatch.setitem(twin.ACTIVATIONS, name, row)
 
 
 def model_and_data(dtype="float64"):
@@ -78,7 +78,7 @@ def test_a_float32_model_computes_it_for_float32_numbers():
 def test_its_second_derivative_is_a_kernel_like_those_of_the_table():
     z = np.linspace(-2, 2, 8)
     out = np.empty_like(z)
-    activations.second(BUMP, 8).ctypes(out.ctypes.data, z.ctypes.data, z.ctypes.data, 2, 4, 4)
+    activation_kernels.second(BUMP, 8).ctypes(out.ctypes.data, z.ctypes.data, z.ctypes.data, 2, 4, 4)
     np.testing.assert_allclose(out, [bump_curvature(z_i) for z_i in z], rtol=1e-15)
 
 
@@ -94,7 +94,7 @@ def test_functions_that_numba_has_compiled_are_taken_as_they_are():
 @settings(max_examples=8, deadline=None)
 @given(st.floats(0.9, 1.1).filter(lambda c: abs(c - 1) > 1e-4))
 def test_a_derivative_that_is_wrong_by_a_factor_is_found(factor):
-    from fastbp.custom_activation import POINTS, check_slope
+    from fastbp.activations import POINTS, check_slope
 
     with pytest.raises(ValueError, match="derivative must be the slope of value: at z = "):
         check_slope("derivative", lambda z: factor * np.cos(z), "value", np.sin)

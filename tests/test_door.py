@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from pairs import model_with
 
-from fastbp import SGD, Adam, Model, files
-from fastbp.saving import ABSENT
+from fastbp import SGD, Adam, Model
+from fastbp.storage import files
+from fastbp.storage.model_state import ABSENT
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 4)).astype("float32")

@@ -11,13 +11,15 @@ import pytest
 import reference
 
 import fastbp.jit
-from fastbp import SGD, Adam, Model, files, pace, training
-from fastbp.core import dropout
-from fastbp.core import table as slots
+from fastbp import SGD, Adam, Model
+from fastbp.core import slots
+from fastbp.core.layers import dropout
 from fastbp.core.workspace import padded
 from fastbp.data import load_digits, stratified_split
-from fastbp.job import Examples
-from fastbp.program import Objective, training_table
+from fastbp.engine.job import Examples
+from fastbp.engine.network_table import Objective, training_table
+from fastbp.storage import files
+from fastbp.training import autotune, run
 
 DTYPES = {4: np.float32, 8: np.float64}
 SEED = 0x123456789ABCDEF
@@ -159,7 +161,7 @@ def test_twenty_steps_are_those_of_the_twin(net, dropped, optimizer, shuffle):
     costs = model.fit(X, y, 5, batch, rule, sample_weight=weight, shuffle=shuffle).cost
     state, expected = None, []
     for epoch in range(5):
-        order = training.shuffled(rows, seed, epoch) if shuffle else np.arange(rows)
+        order = run.shuffled(rows, seed, epoch) if shuffle else np.arange(rows)
         total = 0.0
         for some in np.split(order, range(batch, rows, batch)):
             factors = factors_of(net, dropped, epoch, some, seed)
@@ -210,7 +212,7 @@ def test_threads_and_slices_do_not_change_a_bit(sizes, rows, batch, dtype, monke
     for n_threads in (2, 3):
         np.testing.assert_array_equal(after(n_threads=n_threads), alone)
     np.testing.assert_array_equal(after((1, 2), shuffle=False, n_threads=2), unshuffled)
-    monkeypatch.setattr(pace, "SLICE_SECONDS", 1e-9)  # a step at a time
+    monkeypatch.setattr(autotune, "SLICE_SECONDS", 1e-9)  # a step at a time
     np.testing.assert_array_equal(after((2, 1), n_threads=2), alone)
     np.testing.assert_array_equal(after(shuffle=False), unshuffled)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from formulas import values_of
 
-from fastbp.core import elementary
+from fastbp.core.formulas import elementary
 
 MOST_ULP = 4
 DTYPES = {"float32": np.float32, "float64": np.float64}

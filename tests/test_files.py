@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fastbp import files
+from fastbp.storage import files
 
 TENSORS = {"theta": np.linspace(-1, 1, 7, dtype=np.float32), "steps": np.array(3)}
 TEXT = {"sizes": "2,3,1", "note": "größer ≥ 0"}

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbp import SGD, Callback, EarlyStopping, Model, State, fitting, pace
+from fastbp import SGD, Callback, EarlyStopping, Model, State
 from fastbp.data import load_digits, stratified_split
+from fastbp.training import autotune, prepare
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(21, 5)).astype(np.float32)
@@ -44,7 +45,7 @@ def same_bits(a, b):
 @pytest.fixture
 def single_steps(monkeypatch):
     """Every slice is one step."""
-    monkeypatch.setattr(pace, "SLICE_SECONDS", 1e-9)
+    monkeypatch.setattr(autotune, "SLICE_SECONDS", 1e-9)
 
 
 class Recorder(Callback):
@@ -438,7 +439,7 @@ def arrays(pairs):
 @pytest.mark.usefixtures("single_steps")
 def test_a_run_goes_on_from_any_of_its_states_to_the_same_bits(tmp_path):
     """Between all its steps: the best parameters were before, or come later; training stops early, or not."""
-    options = fitting.Options(
+    options = prepare.Options(
         epochs=7, batch_size=4, optimizer=SGD(0.5), validation_data=None, sample_weight=1.0 + np.arange(21) % 2,
         shuffle=True, n_threads=None, progress=False, callbacks=(), early_stopping=None, validation_fraction=0.2,
         metrics=("r2",), class_weight=None, initial_epoch=1,
@@ -447,7 +448,7 @@ def test_a_run_goes_on_from_any_of_its_states_to_the_same_bits(tmp_path):
     def prepared(model, *callbacks):
         stopping = EarlyStopping(patience=2)
         given = dataclasses.replace(options, callbacks=callbacks, early_stopping=stopping)
-        return fitting.prepared(model, X, Y, given), stopping
+        return prepare.prepared(model, X, Y, given), stopping
 
     whole, snapshots = new_model(dropout=0.3), Snapshots(tmp_path)
     run, stopping = prepared(whole, snapshots)

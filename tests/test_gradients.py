@@ -12,8 +12,8 @@ import reference as twin
 from pairs import model_with
 
 from fastbp import SGD, Adam
-from fastbp.core.activation_rows import ACTIVATIONS as ROWS
-from fastbp.core.activation_rows import Activation
+from fastbp.core.formulas.activations import ACTIVATIONS as ROWS
+from fastbp.core.formulas.activations import Activation
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)

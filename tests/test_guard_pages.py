@@ -15,9 +15,13 @@ from guard import PAGE, SIDES, Guard, Side, guarded
 from numba import njit
 
 from fastbp import SGD, Adam, AdamW, Model, jit
-from fastbp.core import activations, dense, dots, losses, narrow, optimizers
-from fastbp.core.compile import Kernel, lanes_of, registers
-from fastbp.core.transpose import transpose
+from fastbp.core.formulas import losses, optimizers
+from fastbp.core.ir.kernel import Kernel, lanes_of, registers
+from fastbp.core.layers import activation_kernels
+from fastbp.core.layers.loss import loss_kernel
+from fastbp.core.matmul import few_columns, few_rows, gemm
+from fastbp.core.matmul.transpose import transpose
+from fastbp.core.step.update import update
 from fastbp.core.workspace import embedded_size, shards_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no mprotect")
@@ -127,7 +131,7 @@ def assert_panel_is_its_sum(kernel: Kernel, M: int, N: int, size: int, side: Sid
 
 def heights_of(columns: int) -> set[int]:
     """Numbers of rows that need each tile alone, behind others, and with a row that is made more than once."""
-    tall, *lower = dense.TILES[registers()[1]][columns]
+    tall, *lower = gemm.TILES[registers()[1]][columns]
     return {0, 1, 2, tall - 1, tall, 2 * tall + 1} | {more + tile + 1 for more in (-1, 0, tall) for tile in lower}
 
 
@@ -139,20 +143,20 @@ def widths_of(columns: int, full: bool, size: int) -> Iterable[int]:
 
 @on_each_side
 @in_each_size
-@pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
+@pytest.mark.parametrize("columns", gemm.TILES[registers()[1]])
 @pytest.mark.parametrize("full", [False, True])
 def test_panels_of_the_three_sums(columns: int, full: bool, size: int, side: Side) -> None:
     for N in widths_of(columns, full, size):
         for M in heights_of(columns) - {0}:
-            assert_panel_is_its_sum(dense.panel(size, columns, full), M, N, size, side)
+            assert_panel_is_its_sum(gemm.panel(size, columns, full), M, N, size, side)
 
 
 @on_each_side
 @in_each_size
-@pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
+@pytest.mark.parametrize("columns", gemm.TILES[registers()[1]])
 @pytest.mark.parametrize("full", [False, True])
 def test_panels_with_the_biases_row_behind_all_weights_or_none(columns: int, full: bool, size: int, side: Side) -> None:
-    kernel = dense.biased_panel(size, columns, full)
+    kernel = gemm.biased_panel(size, columns, full)
     for N in widths_of(columns, full, size):
         for M in heights_of(columns):
             assert_panel_is_its_sum(kernel, M, N, size, side, biased=True)
@@ -160,23 +164,23 @@ def test_panels_with_the_biases_row_behind_all_weights_or_none(columns: int, ful
 
 @on_each_side
 @in_each_size
-@pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
-@pytest.mark.parametrize("rows", dense.LOW)
+@pytest.mark.parametrize("columns", gemm.TILES[registers()[1]])
+@pytest.mark.parametrize("rows", gemm.LOW)
 @pytest.mark.parametrize("full", [False, True])
 def test_low_panels(rows: int, columns: int, full: bool, size: int, side: Side) -> None:
     for N in widths_of(columns, full, size):
         for M in {1, rows // 2 + 1, rows}:
             for biased in (False, True):
-                kernel = dense.low_panel(size, columns, full, rows, biased)
+                kernel = gemm.low_panel(size, columns, full, rows, biased)
                 assert_panel_is_its_sum(kernel, M, N, size, side, biased=biased)
 
 
 @in_each_size
-@pytest.mark.parametrize("columns", dense.TILES[registers()[1]])
+@pytest.mark.parametrize("columns", gemm.TILES[registers()[1]])
 def test_a_sum_goes_on_from_what_it_overwrites(columns: int, size: int) -> None:
     rng, N, R = np.random.default_rng(8), columns * lanes_of(size), 5
-    low = ((dense.low_panel(size, columns, 1, rows), (rows // 2 + 1, rows)) for rows in dense.LOW)
-    for kernel, heights in ((dense.panel(size, columns, 1), heights_of(columns) - {0}), *low):
+    low = ((gemm.low_panel(size, columns, 1, rows), (rows // 2 + 1, rows)) for rows in gemm.LOW)
+    for kernel, heights in ((gemm.panel(size, columns, 1), heights_of(columns) - {0}), *low):
         for M in heights:
             C, S, V = (rng.normal(size=shape).astype(DTYPES[size]) for shape in ((M, N), (M, R), (R, N)))
             wanted = C + S.astype("f8") @ V
@@ -190,9 +194,9 @@ def test_a_sum_goes_on_from_what_it_overwrites(columns: int, size: int) -> None:
 def test_narrow_panels_are_a_panel_and_their_rows_have_the_same_bits_in_any_number(
     R: int, size: int, side: Side
 ) -> None:
-    rng, plain = np.random.default_rng(R), dense.panel(size, 1, 0, "leaky_relu")
-    for N in (N for N in range(1, 9) if narrow.fits(R, N, size)):
-        kernel = narrow.narrow_panel(size, R, N, "leaky_relu")
+    rng, plain = np.random.default_rng(R), gemm.panel(size, 1, 0, "leaky_relu")
+    for N in (N for N in range(1, 9) if few_columns.fits(R, N, size)):
+        kernel = few_columns.narrow_panel(size, R, N, "leaky_relu")
         for M, gap in itertools.product((1, 2, lanes_of(size), 2 * lanes_of(size) + 3), (0, 3)):
             with guarded(side) as guard:
                 C, wanted = (guard.empty((M - 1) * (N + gap) + N, DTYPES[size]) for _ in range(2))
@@ -208,28 +212,30 @@ def test_narrow_panels_are_a_panel_and_their_rows_have_the_same_bits_in_any_numb
 
 
 @in_each_size
-@pytest.mark.parametrize("sigma", [name for name in activations.ACTIVATIONS if activations.is_short(name)])
+@pytest.mark.parametrize("sigma", list(filter(activation_kernels.is_short, activation_kernels.ACTIVATIONS)))
 def test_a_panel_with_an_activation_makes_of_its_sums_what_the_activation_makes_of_them(sigma: str, size: int) -> None:
     rng, M, N, R = np.random.default_rng(7), 31, 2 * lanes_of(size), 5
     b, S, V = (rng.normal(size=shape).astype(DTYPES[size]) for shape in (N, (M, R), (R, N)))
     z, a, wanted = (np.empty((M, N), DTYPES[size]) for _ in range(3))
-    for C, activation in ((z, "identity"), (a, sigma)):
-        run(dense.panel(size, 2, 1, activation), C, N, 0, b, 0, S, R, 1, V, N, M, N, R)
-    run(activations.forward(sigma, size, N), wanted, z, M, N, N)
+    for C, name in ((z, "identity"), (a, sigma)):
+        run(gemm.panel(size, 2, 1, name), C, N, 0, b, 0, S, R, 1, V, N, M, N, R)
+    run(activation_kernels.forward(sigma, size, N), wanted, z, M, N, N)
     assert a.tobytes() == wanted.tobytes() != z.tobytes()
 
 
 @in_each_size
-@pytest.mark.parametrize("sigma", [name for name in activations.ACTIVATIONS if activations.has_short_derivative(name)])
+@pytest.mark.parametrize(
+    "sigma", [name for name in activation_kernels.ACTIVATIONS if activation_kernels.has_short_derivative(name)]
+)
 def test_a_panel_with_a_derivative_makes_of_its_sums_what_the_activation_makes_of_deltas(sigma: str, size: int) -> None:
     rng, M, N, R = np.random.default_rng(7), 31, 2 * lanes_of(size), 5
     zeros, S, V = np.zeros(N, DTYPES[size]), *(rng.normal(size=n).astype(DTYPES[size]) for n in ((M, R), (R, N)))
     both, da, wanted = np.empty((2, M, N), DTYPES[size]), *(np.empty((M, N), DTYPES[size]) for _ in range(2))
     a, dz = both
-    run(activations.forward(sigma, size, N), a, rng.normal(size=(M, N)).astype(DTYPES[size]), M, N, N)
-    run(dense.panel(size, 2, 1, f"{sigma}'"), dz, N, -M * N, zeros, 0, S, R, 1, V, N, M, N, R)
-    run(dense.panel(size, 2, 1), da, N, 0, zeros, 0, S, R, 1, V, N, M, N, R)
-    run(activations.backward(sigma, size), wanted, a, a, da, M, N, N)
+    run(activation_kernels.forward(sigma, size, N), a, rng.normal(size=(M, N)).astype(DTYPES[size]), M, N, N)
+    run(gemm.panel(size, 2, 1, f"{sigma}'"), dz, N, -M * N, zeros, 0, S, R, 1, V, N, M, N, R)
+    run(gemm.panel(size, 2, 1), da, N, 0, zeros, 0, S, R, 1, V, N, M, N, R)
+    run(activation_kernels.backward(sigma, size), wanted, a, a, da, M, N, N)
     assert dz.tobytes() == wanted.tobytes() != da.tobytes()
 
 
@@ -238,8 +244,8 @@ def test_a_panel_with_a_derivative_makes_of_its_sums_what_the_activation_makes_o
 def test_dense_of_every_width(size: int, side: Side) -> None:
     rng = np.random.default_rng(4)
     for N, needed in [(width, needed) for width in WIDTHS for needed in (WIDTHS, (width,))]:
-        panels = np.zeros(2 + max(dense.TILES[registers()[1]]), np.int64)
-        for i, kernel in dense.panels_for(size, needed).items():
+        panels = np.zeros(2 + max(gemm.TILES[registers()[1]]), np.int64)
+        for i, kernel in gemm.panels_for(size, needed).items():
             panels[i] = kernel.address
         for M in (1, 7, 26):
             R = 1 + N % 5
@@ -248,7 +254,7 @@ def test_dense_of_every_width(size: int, side: Side) -> None:
                 b = guard.copy(rng.normal(size=N), DTYPES[size], writeable=False)
                 S = guard.copy(rng.normal(size=(M, R)), DTYPES[size], writeable=False)
                 V = guard.copy(rng.normal(size=(R, N)), DTYPES[size], writeable=False)
-                run(dense.dense(size), panels, C, N, 0, b, 0, S, R, 1, V, N, M, N, R)
+                run(gemm.dense(size), panels, C, N, 0, b, 0, S, R, 1, V, N, M, N, R)
             close(C, b + S.astype("f8") @ V, size)
 
 
@@ -257,17 +263,17 @@ def test_dense_of_every_width(size: int, side: Side) -> None:
 def test_a_panel_for_one_row_has_the_bits_that_row_has_among_others(size: int, side: Side) -> None:
     rng, lanes = np.random.default_rng(4), lanes_of(size)
     for N in {N + more for N in (8 * lanes, 9 * lanes, 15 * lanes, 17 * lanes) for more in (-1, 0, 1, lanes // 2)}:
-        panels = np.zeros(2 + max(dense.TILES[registers()[1]]), np.int64)
-        for i, kernel in dense.panels_for(size, (N,)).items():
+        panels = np.zeros(2 + max(gemm.TILES[registers()[1]]), np.int64)
+        for i, kernel in gemm.panels_for(size, (N,)).items():
             panels[i] = kernel.address
         b, S, V = (rng.normal(size=shape).astype(DTYPES[size]) for shape in (N, (2, 5), (5, N)))
         both = np.empty((2, N), DTYPES[size])
-        run(dense.dense(size), panels, both, N, 0, b, 0, S, 5, 1, V, N, 2, N, 5)
-        panels[-1] = dense.row_panel(size, N, "identity").address
+        run(gemm.dense(size), panels, both, N, 0, b, 0, S, 5, 1, V, N, 2, N, 5)
+        panels[-1] = gemm.row_panel(size, N, "identity").address
         with guarded(side) as guard:
             C = guard.empty(N, DTYPES[size])
             b, V = (guard.copy(array, DTYPES[size], writeable=False) for array in (b, V))
-            run(dense.dense(size), panels, C, N, 0, b, 0, S, 5, 1, V, N, 1, N, 5)
+            run(gemm.dense(size), panels, C, N, 0, b, 0, S, 5, 1, V, N, 1, N, 5)
         np.testing.assert_array_equal(C, both[0])
 
 
@@ -282,7 +288,7 @@ def test_dots(size: int, side: Side) -> None:
             b = guard.copy(rng.normal(size=N), DTYPES[size], writeable=False)
             S = guard.copy(rng.normal(size=(M, R)), DTYPES[size], writeable=False)
             V = guard.copy(rng.normal(size=(N, R)), DTYPES[size], writeable=False)
-            run(dots.dots(size), C, N, b, 0, S, R, V, R, M, N, R)
+            run(few_rows.dots(size), C, N, b, 0, S, R, V, R, M, N, R)
         close(C, b + S.astype("f8") @ V.T, size)
 
 
@@ -325,8 +331,8 @@ def test_activations(name: str, size: int, side: Side) -> None:
             z, a, da, dz = (guard.empty((rows, stride), DTYPES[size]) for _ in range(4))
             z[:, :width] = rng.normal(size=(rows, width))
             da[:, :width] = rng.normal(size=(rows, width))
-            run(activations.forward(name, size, width), a, z, rows, width, stride)
-            run(activations.backward(name, size), dz, z, a, da, rows, width, stride)
+            run(activation_kernels.forward(name, size, width), a, z, rows, width, stride)
+            run(activation_kernels.backward(name, size), dz, z, a, da, rows, width, stride)
         z8, a8, da8 = (x[:, :width].astype("f8") for x in (z, a, da))
         close(a8, ACTIVATION[name](z8), size)
         assert np.isfinite(a8).all()
@@ -357,7 +363,7 @@ def test_losses(name: str, fused: bool, classes: bool, size: int, side: Side) ->
     rng = np.random.default_rng(2)
     dtype, output = DTYPES[size], losses.OWN_OUTPUT.get(name, "identity")
     for width in WIDTHS:
-        kernel, is_fused = losses.loss_kernel(name, output, width, classes, size, fused)
+        kernel, is_fused = loss_kernel(name, output, width, classes, size, fused)
         assert is_fused == fused
         rows, stride = 1 + width % 19, stride_of(width, size)
         z = rng.normal(size=(rows, width)).astype(dtype)
@@ -393,7 +399,7 @@ UPDATES: dict[str, tuple[list[float], Callable[[np.ndarray, np.ndarray], np.ndar
 def test_losses_of_pairs(size: int, side: Side) -> None:
     rng, dtype = np.random.default_rng(2), DTYPES[size]
     for pairs in WIDTHS:
-        kernel, _ = losses.loss_kernel("gaussian_nll", "identity", 2 * pairs, False, size)
+        kernel, _ = loss_kernel("gaussian_nll", "identity", 2 * pairs, False, size)
         rows, stride = 1 + pairs % 19, stride_of(2 * pairs, size)
         m, s, target = rng.normal(size=(3, rows, pairs)).astype(dtype)
         with guarded(side) as guard:
@@ -413,7 +419,7 @@ def test_losses_of_pairs(size: int, side: Side) -> None:
 @pytest.mark.parametrize("name", optimizers.RULES)
 def test_update_rules(name: str, size: int, side: Side) -> None:
     rng = np.random.default_rng(3)
-    kernel, moments = optimizers.update(name, size), optimizers.RULES[name].moments
+    kernel, moments = update(name, size), optimizers.RULES[name].moments
     settings, first_step = UPDATES[name]
     for n in WIDTHS:
         for begin, end in {(0, n), (n // 3, n), (0, n - n // 3), (n // 2, n // 2)}:
@@ -556,7 +562,7 @@ def test_a_fit_stays_inside_the_memory_that_it_asked_for(
             def zeros(count: int, dtype: Any, guard: Guard = guard) -> np.ndarray:
                 return guard.copy(np.zeros(count, dtype))
 
-            for module in ("model", "job", "diagnostics"):
+            for module in ("model", "engine.job", "engine.trace"):
                 patch.setattr(f"fastbp.{module}.aligned_zeros", zeros)
             for a, b in zip(train(i), wanted, strict=True):
                 assert (a == b).all()

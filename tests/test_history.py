@@ -11,8 +11,9 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from fastbp import SGD, History, Model, progress
+from fastbp import SGD, History, Model
 from fastbp.summary import memory
+from fastbp.training import progress_bar
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(21, 5)).astype(np.float32)
@@ -145,7 +146,7 @@ def test_a_log_file_gets_a_line_now_and_then_and_no_carriage_returns(capsys, mon
     err = capsys.readouterr().err
     assert "\r" not in err
     assert re.fullmatch(r"100%.* 50/50 .*, cost=[\d.]+, validation=[\d.]+, r2=[\d.e-]+\]\n", err)
-    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(progress_bar, "LOG_SECONDS", 0.0)
     fitted(epochs=3, progress=True, metrics=["r2"])
     numbers = [re.search(r"(\d)/3", line)[1] for line in capsys.readouterr().err.splitlines()]
     assert numbers == ["1", "2", "3", "3"]
@@ -163,8 +164,8 @@ def test_a_terminal_gets_a_bar_and_no_thread_outlives_it(capsys, monkeypatch):
 
 
 def test_long_epochs_move_the_bar_by_parts(capsys, monkeypatch):
-    monkeypatch.setattr("fastbp.pace.SLICE_SECONDS", 1e-9)
-    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr("fastbp.training.autotune.SLICE_SECONDS", 1e-9)
+    monkeypatch.setattr(progress_bar, "LOG_SECONDS", 0.0)
     fitted(epochs=1, progress=True)
     err = capsys.readouterr().err
     assert "1/1" in err

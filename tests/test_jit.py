@@ -17,8 +17,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp
 from fastbp import Model, jit
-from fastbp.core import embed, workspace
-from fastbp.core import table as slots
+from fastbp.core import embedded, slots, workspace
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 TIMEOUT = 100
@@ -300,10 +299,10 @@ def test_a_table_frozen_in_a_cached_function_is_known_as_foreign_in_the_next_pro
 
 
 def test_all_copies_of_the_library_in_a_process_agree_on_its_stamp():
-    stamp = embed.process_stamp()
+    stamp = embedded.process_stamp()
     assert stamp not in (0, 1)
-    embed.process_stamp.cache_clear()
-    assert embed.process_stamp() == stamp
+    embedded.process_stamp.cache_clear()
+    assert embedded.process_stamp() == stamp
 
 
 # theta.

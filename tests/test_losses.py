@@ -11,12 +11,12 @@ import reference as twin
 from pairs import model_with
 
 from fastbp import SGD, Activation, Huber, Loss, Model, Quantile
-from fastbp.core.activation_rows import ACTIVATIONS
-from fastbp.core.activations import OUTPUT_ONLY
-from fastbp.core.compile import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
-from fastbp.core.losses import LOSSES
-from fastbp.core.memory import every, load, shift, store
-from fastbp.core.traced import select, traced
+from fastbp.core.formulas.activations import ACTIVATIONS
+from fastbp.core.formulas.losses import LOSSES
+from fastbp.core.ir.kernel import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.memory import every, load, shift, store
+from fastbp.core.ir.traced import select, traced
+from fastbp.core.layers.activation_kernels import OUTPUT_ONLY
 from fastbp.data import load_digits
 from fastbp.losses import FITTING
 

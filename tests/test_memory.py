@@ -15,9 +15,9 @@ import pytest
 
 import fastbp
 from fastbp import Model
-from fastbp.job import Examples, Job
-from fastbp.program import aligned_zeros
-from fastbp.team import workers_for
+from fastbp.engine.job import Examples, Job
+from fastbp.engine.network_table import aligned_zeros
+from fastbp.engine.team import workers_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -7,8 +7,9 @@ import pytest
 import reference as twin
 from test_gradients import assert_close, model_of
 
-from fastbp import SGD, Adam, Model, fitting
-from fastbp.core import table as slots
+from fastbp import SGD, Adam, Model
+from fastbp.core import slots
+from fastbp.training import prepare
 
 WIDE = twin.Net((20, 37, 18, 10), "tanh", "softmax", "cross_entropy")
 NARROW = twin.Net((30, 40, 1), "tanh", "identity", "squared_error")
@@ -22,8 +23,8 @@ def prepared(batch_size, optimizer, **model):
     """A run of an epoch, before it goes."""
     X = np.random.default_rng(0).uniform(-1, 1, (10, 6))
     net = Model((6, 8, 3), **model)
-    options = fitting.Options(epochs=1, batch_size=batch_size, shuffle=False, optimizer=optimizer)
-    return fitting.prepared(net, X, X[:, :3], options)
+    options = prepare.Options(epochs=1, batch_size=batch_size, shuffle=False, optimizer=optimizer)
+    return prepare.prepared(net, X, X[:, :3], options)
 
 
 def both_ways(sizes, X, y, batch_size, rate, **options):

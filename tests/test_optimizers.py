@@ -10,12 +10,13 @@ import reference as twin
 from test_gradients import assert_close, assert_gradient, model_of
 
 import fastbp
-from fastbp import SGD, Adagrad, Adam, AdamW, Model, NAdam, RMSprop, Rprop, files, optimizers, schedules
-from fastbp.core import table as slots
-from fastbp.core import workspace
-from fastbp.core.optimizers import RULES, update
-from fastbp.job import Examples, Job
-from fastbp.saving import ABSENT
+from fastbp import SGD, Adagrad, Adam, AdamW, Model, NAdam, RMSprop, Rprop, optimizers, schedules
+from fastbp.core import slots, workspace
+from fastbp.core.formulas.optimizers import RULES
+from fastbp.core.step.update import update
+from fastbp.engine.job import Examples, Job
+from fastbp.storage import files
+from fastbp.storage.model_state import ABSENT
 
 NET = twin.Net((4, 9, 6, 3), "tanh", "softmax", "cross_entropy")
 PLAIN, PENALISED = NET, twin.Net((4, 9, 6, 3), "tanh", "softmax", "cross_entropy", l1=0.01, l2=0.1)

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 from fastbp.network import Network
-from fastbp.pace import (
+from fastbp.training.autotune import (
     ALONE_WAIT,
     FIRST_SLICE,
     FIRST_WAIT,

@@ -6,9 +6,9 @@ from guard import SIDES, guarded
 from test_guard_pages import DTYPES, run
 
 from fastbp import Model
-from fastbp.core import dense, packed
-from fastbp.core import table as slots
-from fastbp.core.compile import lanes_of
+from fastbp.core import slots
+from fastbp.core.ir.kernel import lanes_of
+from fastbp.core.matmul import gemm, packed_weights
 from fastbp.core.workspace import MANY, packed_size
 
 SIZES = pytest.mark.parametrize("size", DTYPES)
@@ -16,7 +16,7 @@ SIZES = pytest.mark.parametrize("size", DTYPES)
 
 def packed_by_numpy(W, size):
     """Panels of the widest tile, their rows padded by zeros to whole vectors."""
-    lanes, width, n_out = lanes_of(size), dense.panel_width(size), W.shape[1]
+    lanes, width, n_out = lanes_of(size), gemm.panel_width(size), W.shape[1]
     padded = np.pad(W, ((0, 0), (0, -n_out % lanes)))
     return np.concatenate([padded[:, j : j + width].ravel() for j in range(0, n_out, width)])
 
@@ -28,9 +28,9 @@ def test_the_layout_is_that_of_numpy_also_when_it_is_made_in_parts(size, side):
     for n_in, n_out in [(1, 1), (3, 7), (5, 16), (4, 33), (9, 64), (7, 100), (2, 130), (6, 257)]:
         with guarded(side) as guard:
             w = guard.copy(rng.normal(size=n_in * n_out), DTYPES[size], writeable=False)
-            out = guard.empty(packed.packed_size(n_in, n_out, size), DTYPES[size])
+            out = guard.empty(packed_weights.packed_size(n_in, n_out, size), DTYPES[size])
             for low, high in ((0, n_in // 2), (n_in // 2, n_in)):
-                run(packed.pack(size), out, w[low * n_out :], n_in, n_out, low, high)
+                run(packed_weights.pack(size), out, w[low * n_out :], n_in, n_out, low, high)
         assert out.tobytes() == packed_by_numpy(w.reshape(n_in, n_out), size).tobytes()
 
 
@@ -41,8 +41,8 @@ def test_sums_from_packed_weights_have_the_bits_of_those_from_theta(M, size, sid
     """Over all inputs, and over a part of them, as of a first layer in halves."""
     rng = np.random.default_rng(M)
     for n_in, n_out in [(1, 5), (9, 16), (20, 33), (12, 64), (17, 100), (30, 130), (3, 257)]:
-        panels = np.zeros(2 + dense.panel_width(size) // lanes_of(size), np.int64)
-        for i, kernel in dense.panels_for(size, (n_out,)).items():
+        panels = np.zeros(2 + gemm.panel_width(size) // lanes_of(size), np.int64)
+        for i, kernel in gemm.panels_for(size, (n_out,)).items():
             panels[i] = kernel.address
         for low, R in ((0, n_in), (n_in // 2, n_in - n_in // 2)):
             W = rng.normal(size=(n_in, n_out)).astype(DTYPES[size])
@@ -51,9 +51,9 @@ def test_sums_from_packed_weights_have_the_bits_of_those_from_theta(M, size, sid
                 V = guard.copy(packed_by_numpy(W, size), writeable=False)
                 init = guard.copy(rng.normal(size=n_out), DTYPES[size], writeable=False)
                 C, wanted = guard.empty((M, n_out), DTYPES[size]), guard.empty((M, n_out), DTYPES[size])
-                run(packed.packed_dense(size), panels, C, n_out, init, S, R, V, n_in, low, M, n_out, R)
+                run(packed_weights.packed_dense(size), panels, C, n_out, init, S, R, V, n_in, low, M, n_out, R)
                 theta = guard.copy(W[low:], writeable=False)
-                run(dense.dense(size), panels, wanted, n_out, 0, init, 0, S, R, 1, theta, n_out, M, n_out, R)
+                run(gemm.dense(size), panels, wanted, n_out, 0, init, 0, S, R, 1, theta, n_out, M, n_out, R)
             assert C.tobytes() == wanted.tobytes()
 
 
@@ -62,7 +62,7 @@ def test_wide_and_odd_layers_are_packed_for_many_examples():
     layers = net[slots.HEADER :].reshape(-1, slots.LAYER_SLOTS)
     assert [bool(offset >= 0) for offset in layers[:, slots.LAYER_PACKED]] == [False, False, True, True, True, False]
     assert packed_size(net, MANY - 1) == 0
-    sizes = (packed.packed_size(n_in, n_out, 4) for n_in, n_out in ((64, 512), (512, 1024), (1024, 100)))
+    sizes = (packed_weights.packed_size(n_in, n_out, 4) for n_in, n_out in ((64, 512), (512, 1024), (1024, 100)))
     assert packed_size(net, MANY) == net[slots.NET_PACKED] == sum(sizes)
 
 

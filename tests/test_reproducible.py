@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import SGD, Adam, AdamW, Model, NAdam
-from fastbp.core import table as slots
-from fastbp.core import workspace
+from fastbp.core import slots, workspace
 from fastbp.schedules import OnPlateau
 
 DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -19,9 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbp import SGD, Activation, Adam, AdamW, Loss, Model, NAdam, Network, files
-from fastbp.saving import ABSENT
+from fastbp import SGD, Activation, Adam, AdamW, Loss, Model, NAdam, Network
 from fastbp.schedules import Cosine, OnPlateau, Progress
+from fastbp.storage import files
+from fastbp.storage.model_state import ABSENT
 
 MODELS = Path(__file__).parent / "models"
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import reference as twin
 from test_gradients import assert_close, model_of
 
 from fastbp import SGD, Adam, Model, NAdam, optimizers
-from fastbp.job import Job
+from fastbp.engine.job import Job
 from fastbp.optimizers import Course
 from fastbp.schedules import (
     SCHEDULES,

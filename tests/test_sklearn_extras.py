@@ -23,8 +23,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 import fastbp
+from fastbp.engine.thread_limit import joblib_share, limited, threads_here
 from fastbp.sklearn import MLPClassifier, MLPRegressor
-from fastbp.threads import joblib_share, limited, threads_here
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Model, sources
-from fastbp.sources import Columns, InMemory, Mapped, Source, Sparse
-from fastbp.validation import as_inputs
+from fastbp import Model
+from fastbp.inputs import sources
+from fastbp.inputs.checks import as_inputs
+from fastbp.inputs.sources import Columns, InMemory, Mapped, Source, Sparse
 
 MB = 1 << 20
 MOST = 200 * MB

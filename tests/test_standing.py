@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import standing
-from fastbp.core import helpers
+from fastbp.engine import helpers, parked_team
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(48, 9)), RNG.integers(0, 3, 48)
@@ -48,13 +47,13 @@ def test_pauses_of_any_length_change_no_bit(alone, n_threads, seed):
 
 
 def test_the_helper_stays_between_steps_and_goes_afterwards(monkeypatch):
-    sent, send = [], standing.Standing._send
+    sent, send = [], parked_team.Standing._send
 
     def counted(team, rank):
         sent.append(rank)
         send(team, rank)
 
-    monkeypatch.setattr(standing.Standing, "_send", counted)
+    monkeypatch.setattr(parked_team.Standing, "_send", counted)
     learn(model_of(), 200, 2)
     assert 1 <= len(sent) < 100  # a busy machine may keep the caller away for longer than the helper waits
     assert all_gone()
@@ -107,7 +106,7 @@ def test_after_an_exception_no_helper_touches_the_model(monkeypatch, kernel):
 
 @pytest.mark.parametrize("started", [0, 1])
 def test_where_no_thread_can_start_the_caller_is_alone(monkeypatch, alone, started):
-    asked, call = [], standing.call
+    asked, call = [], parked_team.call
 
     def some(task):
         asked.append(task)
@@ -115,7 +114,7 @@ def test_where_no_thread_can_start_the_caller_is_alone(monkeypatch, alone, start
             raise helpers.NoThread
         call(task)
 
-    monkeypatch.setattr(standing, "call", some)
+    monkeypatch.setattr(parked_team, "call", some)
     model = learn(model_of(), 400, 3)
     assert np.array_equal(model.parameters, alone.parameters)
     assert all_gone()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import optimizers, stepping
+from fastbp import optimizers
+from fastbp.training import single_step
 
 RNG = np.random.default_rng(5)
 X, CLASSES = RNG.normal(size=(40, 5)), RNG.integers(0, 3, 40)
@@ -310,7 +311,7 @@ def test_nobodys_arrays_and_no_large_memory_are_kept(monkeypatch):
     del inputs, classes
     assert [reference() for reference in kept] == [None, None]
     job = model._stepper.job
-    monkeypatch.setattr(stepping, "KEPT_BYTES", job.workspace.nbytes + job.gradient.nbytes - 1)
+    monkeypatch.setattr(single_step, "KEPT_BYTES", job.workspace.nbytes + job.gradient.nbytes - 1)
     model.step(X[:8], CLASSES[:8])
     assert model._stepper is None
 
@@ -353,11 +354,11 @@ def test_ctrl_c_leaves_what_was_learned_counted(monkeypatch):
         run_once(*arguments)
         raise KeyboardInterrupt
 
-    run_once = stepping.run_once
-    monkeypatch.setattr(stepping, "run_once", interrupted)
+    run_once = single_step.run_once
+    monkeypatch.setattr(single_step, "run_once", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.step(X, CLASSES)
-    monkeypatch.setattr(stepping, "run_once", run_once)
+    monkeypatch.setattr(single_step, "run_once", run_once)
     fitted(other, slice(None), CLASSES)
     assert (model._updates, model._stepper) == (1, None)
     model.step(X, CLASSES)
@@ -366,7 +367,7 @@ def test_ctrl_c_leaves_what_was_learned_counted(monkeypatch):
 
 
 def test_ctrl_c_may_come_while_the_step_is_counted(monkeypatch):
-    model, other, count, calls = model_of(output="softmax"), model_of(output="softmax"), stepping.Stepper._count, []
+    model, other, count, calls = model_of(output="softmax"), model_of(output="softmax"), single_step.Stepper._count, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -374,7 +375,7 @@ def test_ctrl_c_may_come_while_the_step_is_counted(monkeypatch):
             raise KeyboardInterrupt
         count(*arguments)
 
-    monkeypatch.setattr(stepping.Stepper, "_count", interrupted)
+    monkeypatch.setattr(single_step.Stepper, "_count", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.step(X, CLASSES)
     fitted(other, slice(None), CLASSES)

@@ -7,14 +7,14 @@ import pytest
 
 import fastbp
 from fastbp import initial, metrics
-from fastbp.core.activation_rows import ACTIVATIONS
-from fastbp.core.activations import OUTPUT_ONLY
-from fastbp.core.losses import LOSSES
+from fastbp.core.formulas.activations import ACTIVATIONS
+from fastbp.core.formulas.losses import LOSSES
+from fastbp.core.layers.activation_kernels import OUTPUT_ONLY
+from fastbp.inputs.checks import choice
+from fastbp.inputs.synonyms import TABLES, plain
 from fastbp.model import REDUCTIONS
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.schedules import SCHEDULES
-from fastbp.synonyms import TABLES, plain
-from fastbp.validation import choice
 
 VALID: dict[str, Any] = {
     "loss": LOSSES,

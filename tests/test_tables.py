@@ -8,7 +8,7 @@ import pytest
 import reference
 from formulas import values_of
 
-from fastbp.core.activations import ACTIVATIONS
+from fastbp.core.layers.activation_kernels import ACTIVATIONS
 
 DTYPES = {4: np.float32, 8: np.float64}
 TOLERANCE = {4: 2e-5, 8: 1e-13}

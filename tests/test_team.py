@@ -21,8 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastbp import SGD, EarlyStopping, Model, pace, places, team, training
-from fastbp.core import helpers
+from fastbp import SGD, EarlyStopping, Model
+from fastbp.engine import cpu, helpers, team
+from fastbp.training import autotune
+from fastbp.training import run as fit_run
 
 BATCH, SEED = 4, 3
 FEW, MANY = 21, 203  # rows: 6 and 51 steps in an epoch
@@ -86,7 +88,7 @@ class Steps:
 
 def batches(rows, epoch):
     """The rows of each mini-batch; with epoch None in their own order."""
-    order = np.arange(rows) if epoch is None else training.shuffled(rows, SEED, epoch)
+    order = np.arange(rows) if epoch is None else fit_run.shuffled(rows, SEED, epoch)
     return np.split(order, range(BATCH, rows, BATCH))
 
 
@@ -177,7 +179,7 @@ def test_ctrl_c_at_any_line_of_python_leaves_a_consistent_model(n_threads, monke
         "early_stopping": EarlyStopping(restore_best=False),
     }
     options = {"epochs": 1, "n_threads": 1, **watched} if n_threads == 1 else {"epochs": 2, "n_threads": n_threads}
-    monkeypatch.setattr(pace, "SLICE_SECONDS", 1e-9)  # one step a slice
+    monkeypatch.setattr(autotune, "SLICE_SECONDS", 1e-9)  # one step a slice
     everywhere = CtrlC()
     assert not traced(everywhere, new_model(), **options)
     assert any("training.py" in place[0] for place in everywhere.seen)
@@ -225,11 +227,11 @@ def interrupted_fit(model, seconds, fit):
 @TEAMS
 def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads, monkeypatch):
     """100 for each of two teams; a quarter of them before the first slice or soon after it began."""
-    moments, usual = random.Random(n_threads), pace.SLICE_SECONDS
+    moments, usual = random.Random(n_threads), autotune.SLICE_SECONDS
     took, stopped_after = [], set()
     for i in range(100):
         model, shuffle = new_model(), i % 5 == 0  # shuffling takes a while, before the first step
-        monkeypatch.setattr(pace, "SLICE_SECONDS", usual if i % 3 == 0 else 1e-4)
+        monkeypatch.setattr(autotune, "SLICE_SECONDS", usual if i % 3 == 0 else 1e-4)
 
         def train(model, shuffle=shuffle):
             fit(model, epochs=10**6, n_threads=n_threads, rows=MANY, shuffle=shuffle)
@@ -248,8 +250,8 @@ def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads, monke
 @TEAMS
 def test_ctrl_c_is_answered_soon_when_another_thread_receives_the_signal(n_threads, monkeypatch):
     """Then nothing ends the main thread's wait; nor when the signal comes just before it begins to wait."""
-    monkeypatch.setattr(pace, "FIRST_FLOPS_PER_SECOND", 1e14)  # a first slice of some seconds
-    pace.pace_of.cache_clear()
+    monkeypatch.setattr(autotune, "FIRST_FLOPS_PER_SECOND", 1e14)  # a first slice of some seconds
+    autotune.pace_of.cache_clear()
     sent = []
 
     def send():
@@ -406,9 +408,10 @@ def run(source, *arguments, timeout=TIMEOUT):
 MANY_FITS = """
     import faulthandler, subprocess, sys
     import numpy as np
-    from fastbp import Model, threads
+    from fastbp.engine import thread_limit
+    from fastbp import Model
 
-    threads.clamped = int  # more workers than this machine has cores
+    thread_limit.clamped = int  # more workers than this machine has cores
     faulthandler.dump_traceback_later(90, exit=True)
     X, y = np.ones((8, 5), np.float32), np.ones((8, 2), np.float32)
     alone = Model((5, 7, 2))
@@ -504,7 +507,7 @@ THREADS = """
     import os, time
     import numpy as np
     from fastbp import Model
-    from fastbp.core import helpers
+    from fastbp.engine import helpers
 
     most, before = min(3, os.cpu_count()), len(os.listdir("/proc/self/task"))
     for n_threads in (most, 1, most):
@@ -539,11 +542,11 @@ def test_a_second_worker_pays_for_itself_in_a_long_run_of_small_steps(monkeypatc
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a thread runs")
 def test_workers_keep_a_core_each_as_long_as_there_are_any_and_leave_it():
     allowed = os.sched_getaffinity(0)
-    where = places.Places(allowed)
+    where = cpu.Places(allowed)
     taken, both_are_there = [], threading.Barrier(2)
 
     def take():
-        back = places.way_back()
+        back = cpu.way_back()
         where.take()
         taken.append(os.sched_getaffinity(0))
         both_are_there.wait(TIMEOUT)
@@ -579,8 +582,8 @@ def test_a_helper_keeps_no_core_of_the_call_before():
     allowed, found = os.sched_getaffinity(0), []
 
     def work_alone():
-        places.stay_on({max(allowed)})
-        places.Places(allowed).take(alone=True)
+        cpu.stay_on({max(allowed)})
+        cpu.Places(allowed).take(alone=True)
         found.append(os.sched_getaffinity(0))
 
     thread = threading.Thread(target=work_alone)
@@ -606,8 +609,9 @@ def test_parts_are_shared_among_threads_and_come_back_in_order(monkeypatch):
 FORK_AFTER_HELP = """
     import os, warnings
     import numpy as np
-    from fastbp import Model, team
-    from fastbp.core import helpers
+    from fastbp.engine import team
+    from fastbp import Model
+    from fastbp.engine import helpers
 
     warnings.simplefilter("error")
     team.threads_here = lambda: 2
@@ -664,7 +668,7 @@ def test_no_helper_is_at_work_after_an_exception_from_a_signal_handler(monkeypat
 
 def test_where_no_helper_can_start_the_caller_does_all(monkeypatch):
     monkeypatch.setattr(team, "threads_here", lambda: 3)
-    team.end_helpers()
+    helpers.end_helpers()
     start_only(0, monkeypatch)
     assert team.each(lambda begin, end: end, [(i, i + 1) for i in range(9)]) == list(range(1, 10))
 
@@ -677,8 +681,8 @@ def test_a_helper_leaves_the_callers_core_and_those_that_the_caller_may_not_use(
         found = []
 
         def helper():
-            places.stay_on({core})
-            places.stay_off(core, may_use)
+            cpu.stay_on({core})
+            cpu.stay_off(core, may_use)
             found.append(os.sched_getaffinity(0))
 
         thread = threading.Thread(target=helper)
@@ -727,8 +731,8 @@ def assert_trained_alone(model):
 def test_a_team_whose_thread_cannot_start_leaves_all_to_the_caller(failing, monkeypatch):
     """The others must leave at once."""
     model = new_model()
-    pace.pace_of.cache_clear()
-    team.end_helpers()
+    autotune.pace_of.cache_clear()
+    helpers.end_helpers()
     with monkeypatch.context() as patch:
         start_only(failing, patch)
         fit(model, epochs=3, n_threads=3)
@@ -757,8 +761,8 @@ def test_ctrl_c_while_threads_cannot_start_stops_the_run(monkeypatch):
         return True
 
     model = new_model()
-    pace.pace_of.cache_clear()
-    team.end_helpers()
+    autotune.pace_of.cache_clear()
+    helpers.end_helpers()
     with monkeypatch.context() as patch:
         patch.setattr(helpers, "exiting", Asked(refuse))
         with pytest.raises(KeyboardInterrupt):

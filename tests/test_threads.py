@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import SGD, Model, places, team, threads
-from fastbp.core import helpers
-from fastbp.core.interrupts import uninterrupted
+from fastbp import SGD, Model
+from fastbp.core.ir.interrupts import uninterrupted
+from fastbp.engine import cpu, helpers, thread_limit
 
 TIMEOUT = 100
-CORES = threads.cores()
+CORES = thread_limit.cores()
 
 
 def run(source, *arguments, **environment):
@@ -38,12 +38,12 @@ def run(source, *arguments, **environment):
 def many_cores(monkeypatch):
     """Eight of them, and no limit."""
     monkeypatch.undo()  # the cut to the cores is in force
-    monkeypatch.setattr(threads, "cores", lambda: 8)
-    for name in threads.VARIABLES:
+    monkeypatch.setattr(thread_limit, "cores", lambda: 8)
+    for name in thread_limit.VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("name", threads.VARIABLES)
+@pytest.mark.parametrize("name", thread_limit.VARIABLES)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -61,35 +61,35 @@ def many_cores(monkeypatch):
 )
 def test_the_variables_of_other_libraries_are_a_limit(name, text, expected, many_cores, monkeypatch):
     monkeypatch.setenv(name, text)
-    assert threads.threads_here() == expected
+    assert thread_limit.threads_here() == expected
 
 
 def test_the_least_of_the_surroundings_counts_and_the_nearest_statement_before_them(many_cores, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
-    assert threads.threads_here() == 3
+    assert thread_limit.threads_here() == 3
     fastbp.set_threads(6)
     try:
-        assert threads.threads_here() == 6
+        assert thread_limit.threads_here() == 6
         with fastbp.thread_limit(2):
-            assert threads.threads_here() == 2
-            assert threads.limited(4, threads.threads_here) == 4
-            assert threads.limited(None, threads.threads_here) == 2
-            assert threads.threads_here() == 2
+            assert thread_limit.threads_here() == 2
+            assert thread_limit.limited(4, thread_limit.threads_here) == 4
+            assert thread_limit.limited(None, thread_limit.threads_here) == 2
+            assert thread_limit.threads_here() == 2
         fastbp.set_threads(10**7)
-        assert threads.threads_here() == 8, "not more than the cores"
+        assert thread_limit.threads_here() == 8, "not more than the cores"
         with fastbp.thread_limit(10**7):
-            assert threads.threads_here() == 8
+            assert thread_limit.threads_here() == 8
     finally:
         fastbp.set_threads(None)
-    assert threads.threads_here() == 3
+    assert thread_limit.threads_here() == 3
 
 
 def test_a_limit_is_that_of_one_thread_and_comes_off_after_an_error(many_cores):
     found = []
 
     def look():
-        found.append(threads.threads_here())
+        found.append(thread_limit.threads_here())
 
     def look_and_fail():
         with fastbp.thread_limit(2):
@@ -101,7 +101,7 @@ def test_a_limit_is_that_of_one_thread_and_comes_off_after_an_error(many_cores):
     with pytest.raises(KeyError):
         look_and_fail()
     assert found == [8]
-    assert threads.threads_here() == 8
+    assert thread_limit.threads_here() == 8
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_the_quota_of_a_container_is_read_in_both_versions(files, expected, tmp_
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert threads.cgroup_quota(str(tmp_path)) == expected
+    assert thread_limit.cgroup_quota(str(tmp_path)) == expected
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True])
@@ -171,7 +171,7 @@ ENTER = "limit = fastbp.thread_limit(1); limit.__enter__()"
 def test_no_call_starts_a_thread_where_one_is_asked_for():
     one = str([0] * 5)
     assert run(COUNT, "{}", "") != one, "this is to be limited"
-    for name in threads.VARIABLES:
+    for name in thread_limit.VARIABLES:
         assert sum(map(int, run(COUNT, "{}", "", **{name: "1"})[1:-1].split(","))) <= 1, "see below"
     for more, before in (("{'n_threads': 1}", ""), ("{}", "fastbp.set_threads(1)"), ("{}", ENTER)):
         started = [*map(int, run(COUNT, more, before)[1:-1].split(","))]
@@ -183,7 +183,7 @@ def test_more_threads_than_cores_are_those_of_the_cores(n_threads, monkeypatch):
     monkeypatch.undo()
     X, y, started, begin = np.ones((100, 3)), np.ones((100, 2)), [], helpers.begin
     monkeypatch.setattr(helpers, "begin", lambda task: (started.append(task), begin(task))[1])
-    team.end_helpers()
+    helpers.end_helpers()
     model, alone = Model((3, 4, 2)), Model((3, 4, 2))
     model.fit(X, y, epochs=2, n_threads=n_threads)
     assert len(started) <= CORES
@@ -311,7 +311,7 @@ def test_an_exception_behind_any_call_leaves_the_model_the_threads_and_the_handl
     model, twin, call = Model((20, 32, 4)), Model((20, 32, 4)), CALLS[name]
     for _ in range(3):
         call(model, X, n_threads)
-    moments, raised, allowed, before = 0, 0, places.cores_of_caller(), sys.getprofile()
+    moments, raised, allowed, before = 0, 0, cpu.cores_of_caller(), sys.getprofile()
     while raised == moments:
         moments += 1
         try:
@@ -322,9 +322,9 @@ def test_an_exception_behind_any_call_leaves_the_model_the_threads_and_the_handl
         finally:
             sys.setprofile(before)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, moments
-        assert places.cores_of_caller() == allowed, moments
+        assert cpu.cores_of_caller() == allowed, moments
         assert model._updates == model._epochs, moments
-        assert threads.stated_limit() is None, moments
+        assert thread_limit.stated_limit() is None, moments
     assert moments > 50
     if model._epochs:
         twin.fit(X[:64], X[:64, :4], epochs=model._epochs, batch_size=64)
@@ -337,7 +337,7 @@ def test_an_error_of_a_handler_is_not_taken_for_that_of_a_thread_that_cannot_sta
         def start_new_thread(function, arguments):  # as a handler within the call, whose frame the traceback shows
             raise RuntimeError("the user's")
 
-    team.end_helpers()
+    helpers.end_helpers()
     monkeypatch.setattr(helpers, "_thread", Interrupted)
     with pytest.raises(RuntimeError, match="the user's") as caught:
         helpers.call(lambda: None)
@@ -357,7 +357,7 @@ def test_a_limit_of_one_call_ends_with_it_whatever_is_raised():
             except Timeout:
                 raised += 1
             signal.setitimer(signal.ITIMER_REAL, 0)
-            assert threads.stated_limit() is None
+            assert thread_limit.stated_limit() is None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -482,7 +482,7 @@ def test_all_calls_go_on_alone_where_no_thread_can_start():
     expected = results(models[0])
     while helpers.busy:  # one may stand by for a moment
         time.sleep(0.001)
-    team.end_helpers()
+    helpers.end_helpers()
     before = threading.stack_size(1 << 46)
     try:
         with pytest.raises(RuntimeError):

@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fastbp import Model, validation
-from fastbp.losses import Huber
-from fastbp.targets import as_targets
-from fastbp.validation import (
+from fastbp import Model
+from fastbp.inputs import checks
+from fastbp.inputs.checks import (
     as_inputs,
     as_shape,
     as_vector,
@@ -28,6 +27,8 @@ from fastbp.validation import (
     positive_float,
     positive_int,
 )
+from fastbp.inputs.targets import as_targets
+from fastbp.losses import Huber
 
 DTYPES = ("float32", "float64")
 NATIVE_KINDS = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "g")
@@ -136,8 +137,8 @@ def test_checks_need_no_memory_of_the_size_of_the_array() -> None:
         peak_of_conversion = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 3 * validation.CHUNK_BYTES
-    assert peak_of_conversion < 2 * X.nbytes + 3 * validation.CHUNK_BYTES
+    assert peak < 3 * checks.CHUNK_BYTES
+    assert peak_of_conversion < 2 * X.nbytes + 3 * checks.CHUNK_BYTES
 
 
 def test_inputs_leave_the_array_of_the_user_alone() -> None:
@@ -293,7 +294,7 @@ def test_the_first_value_that_is_not_finite_is_named(source: str, bad: float, dt
 
 def test_a_bad_value_is_found_in_every_chunk_and_at_its_ends() -> None:
     columns = 64
-    rows = validation.CHUNK_BYTES // (columns * 4)
+    rows = checks.CHUNK_BYTES // (columns * 4)
     X = np.zeros((3 * rows + 1, columns), np.float32)
     for row in (0, rows - 1, rows, 2 * rows - 1, 3 * rows):
         for column in (0, columns - 1):

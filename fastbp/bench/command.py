@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from fastbp.bench import cases
+from fastbp.bench.backend import NAMES
 from fastbp.bench.compare import compare
 from fastbp.bench.measure import OWN
-from fastbp.bench.rival import NAMES
-from fastbp.files import check_target
-from fastbp.threads import threads_here
+from fastbp.engine.thread_limit import threads_here
+from fastbp.storage.files import check_target
 
 RIVALS = [name for name in NAMES if name != OWN]
 DESCRIPTION = """Measure a training step of your network on this machine: fastbp and every rival that is installed, in

@@ -8,9 +8,9 @@ threads, and the better one counts; fastbp chooses for itself.
 
 import argparse
 
-from fastbp import files
 from fastbp.bench import measure, report
 from fastbp.bench.cases import Case
+from fastbp.storage import files
 
 
 def compare(cases: list[Case], options: argparse.Namespace) -> tuple[report.Rows, list[str], str]:

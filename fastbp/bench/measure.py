@@ -1,4 +1,4 @@
-"""Interleaved rounds of several libraries, each in a process of its own; `fastbp.bench.rival` is what runs there."""
+"""Interleaved rounds of several libraries, each in a process of its own; `fastbp.bench.backend` is what runs there."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ folder, name = sys.argv[1:3]
 if name != "fastbp":
     fastbp = sys.modules["fastbp"] = types.ModuleType("fastbp")
     fastbp.__path__ = [folder]
-importlib.import_module("fastbp.bench.rival").main(sys.argv[2:])
+importlib.import_module("fastbp.bench.backend").main(sys.argv[2:])
 """
 """A rival gets an empty fastbp that holds nothing but the folder: numba and our kernels stay out of its process."""
 WARM_UPS = 2

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastbp.bench.cases import Case
 from fastbp.bench.measure import OWN, Measured, best
-from fastbp.threads import threads_here
+from fastbp.engine.thread_limit import threads_here
 
 Rows = list[tuple[Case, list[Measured]]]
 

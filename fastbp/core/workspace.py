@@ -9,7 +9,7 @@ All sizes are in elements.
 
 from numba.extending import register_jitable
 
-from .table import (
+from fastbp.core.slots import (
     HEADER,
     JOB_BATCH,
     JOB_CAPACITY,

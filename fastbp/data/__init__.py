@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.data.tables import read_examples, read_inputs
-from fastbp.sources import asarray
+from fastbp.inputs.sources import asarray
 
 __all__ = ["load_digits", "read_examples", "read_inputs", "stratified_split"]
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastbp.files import check_regular
+from fastbp.storage.files import check_regular
 
 Array = np.ndarray[Any, Any]
 

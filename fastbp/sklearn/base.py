@@ -15,16 +15,16 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp import Activation, Model
+from fastbp.engine.thread_limit import limited
 from fastbp.initial import NAMES
+from fastbp.inputs.checks import as_weights, floating_dtype
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.schedules import SCHEDULES, Schedule
 from fastbp.sklearn import networks, solvers
-from fastbp.sklearn.epochs import Epochs
 from fastbp.sklearn.gradients import input_gradient
 from fastbp.sklearn.lbfgs import minimise
-from fastbp.sklearn.split import Rows, split
-from fastbp.threads import limited
-from fastbp.validation import as_weights, floating_dtype
+from fastbp.sklearn.rows import Rows, split
+from fastbp.sklearn.stochastic import Epochs
 
 try:
     from sklearn.callback import CallbackSupportMixin

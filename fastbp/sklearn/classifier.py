@@ -12,11 +12,11 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from fastbp.inputs.checks import as_weights
 from fastbp.sklearn.base import CONSTRAINTS, Perceptron, whole_or_not_at_all
 from fastbp.sklearn.convert import to_sklearn
-from fastbp.sklearn.split import Rows
-from fastbp.sklearn.targets import ClassWeights, Labels, dense
-from fastbp.validation import as_weights
+from fastbp.sklearn.labels import ClassWeights, Labels, dense
+from fastbp.sklearn.rows import Rows
 
 Array = NDArray[Any]
 

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
 from fastbp.sklearn import networks
-from fastbp.sklearn.targets import Labels
+from fastbp.sklearn.labels import Labels
 
 FITTED = (
     "loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "t_", "n_iter_", "n_layers_",

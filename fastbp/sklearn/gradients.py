@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import Model
-from fastbp.core import activations
+from fastbp.core.layers import activation_kernels
 
 Array = NDArray[Any]
 
@@ -17,7 +17,7 @@ def derivative(activation: Any, z: Array, a: Array) -> Array:
     d = np.ones(padded, z.dtype)
     z_, a_ = np.zeros(padded, z.dtype), np.zeros(padded, z.dtype)
     z_[: z.size], a_[: z.size] = z.ravel(), a.ravel()
-    kernel = activations.backward(activation, z.itemsize).ctypes
+    kernel = activation_kernels.backward(activation, z.itemsize).ctypes
     kernel(d.ctypes.data, z_.ctypes.data, a_.ctypes.data, d.ctypes.data, 1, padded, padded)
     return d[: z.size].reshape(z.shape)
 

@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 from fastbp import Model
 from fastbp.callbacks import State
 from fastbp.sklearn import networks, solvers
-from fastbp.sklearn.judge import Judge
-from fastbp.sklearn.split import Rows
-from fastbp.sklearn.told import Told
+from fastbp.sklearn.callbacks import Told
+from fastbp.sklearn.rows import Rows
+from fastbp.sklearn.validation_score import Judge
 
 Array = NDArray[Any]
 

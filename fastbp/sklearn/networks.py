@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import Model
-from fastbp.core.activation_rows import ACTIVATIONS
-from fastbp.validation import as_shape, choice
+from fastbp.core.formulas.activations import ACTIVATIONS
+from fastbp.inputs.checks import as_shape, choice
 
 Array = NDArray[Any]
 

@@ -12,7 +12,7 @@ from fastbp import Huber, Loss, Quantile
 from fastbp.metrics import r2
 from fastbp.sklearn.base import CONSTRAINTS, Perceptron, whole_or_not_at_all
 from fastbp.sklearn.convert import to_sklearn
-from fastbp.sklearn.targets import dense
+from fastbp.sklearn.labels import dense
 
 Array = NDArray[Any]
 

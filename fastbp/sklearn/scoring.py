@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import get_scorer, roc_auc_score
 
-from fastbp.sklearn.split import Rows
-from fastbp.sklearn.targets import Labels
+from fastbp.sklearn.labels import Labels
+from fastbp.sklearn.rows import Rows
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fastbp import SGD, Adam, Model
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.schedules import SCHEDULES, Schedule
-from fastbp.sklearn.split import Rows
+from fastbp.sklearn.rows import Rows
 
 Array = NDArray[Any]
 

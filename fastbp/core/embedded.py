@@ -1,0 +1,347 @@
+"""Entry points without a team: prediction and cost for any number of rows, and the gradient inside other code.
+
+`data_of` and `check_table` become part of the user's own compiled code; the rest is called by address.
+"""
+
+import functools
+import math
+import secrets
+
+from llvmlite import binding, ir
+from numba import types
+from numba.extending import intrinsic, register_jitable
+
+from fastbp.core.ir.kernel import (
+    DOUBLE,
+    INT,
+    INTEGERS,
+    POINTERS,
+    VOID,
+    call,
+    call_int,
+    inline,
+    kernel,
+    lanes_of,
+    wide_vectors,
+)
+from fastbp.core.ir.memory import (
+    address_of,
+    copy,
+    doubles_at,
+    floats_at,
+    integers_at,
+    not_finite,
+    prefetch,
+    rounded,
+    shift,
+    total,
+)
+from fastbp.core.ir.traced import minimum
+from fastbp.core.layers.forward_backward import layer_of
+from fastbp.core.layers.softmax_cross_entropy import class_of
+from fastbp.core.slots import (
+    JOB_BATCH,
+    JOB_COSTS,
+    JOB_FEW,
+    JOB_GRADIENT,
+    JOB_HALVES,
+    JOB_NET,
+    JOB_ROWS,
+    JOB_SHARDS,
+    JOB_SLOTS,
+    JOB_STEPS,
+    JOB_THETA,
+    JOB_TOTALS,
+    JOB_WORKERS,
+    JOB_X,
+    JOB_Y,
+    LAYER_A,
+    LAYER_DA,
+    LAYER_DZ,
+    LAYER_IN,
+    LAYER_OUT,
+    LAYER_PACKED,
+    LAYER_STRIDE,
+    LAYER_W,
+    LAYER_Z,
+    NET_BLOCK,
+    NET_CLASSES,
+    NET_FORWARD,
+    NET_FUSED,
+    NET_INPUTS,
+    NET_KEPT,
+    NET_LAYERS,
+    NET_LENGTH,
+    NET_LOSS,
+    NET_NEEDED,
+    NET_OUTPUTS,
+    NET_PACK,
+    NET_PROCESS,
+    NET_SIZE,
+    NET_SPREAD,
+    NET_TARGET_ROW,
+    NET_TRAIN,
+    NET_VERSION,
+    NET_WIDEST,
+    VERSION,
+)
+from fastbp.core.workspace import (
+    ONE,
+    divide,
+    embedded_size,
+    few_of,
+    halves_of,
+    job_size,
+    padded,
+    shards_of,
+    smoothed_size,
+)
+
+
+@functools.cache
+def packed_weights(size):
+    """Overwrites out (NET_PACKED): the packed weights of the layers that have them."""
+    P = POINTERS[size]
+
+    @kernel(VOID(INTEGERS, P, P), size)
+    def packed_weights(net, out, theta):
+        for l in range(net[NET_LAYERS]):
+            layer = layer_of(net, l)
+            if layer[LAYER_PACKED] >= 0:
+                packed, w, n_in = shift(out, layer[LAYER_PACKED]), shift(theta, layer[LAYER_W]), layer[LAYER_IN]
+                call(net[NET_PACK], packed, w, n_in, layer[LAYER_OUT], 0, n_in)
+
+    return packed_weights
+
+
+def predicting(size):
+    """(net, theta, packed, out, x, rows, workspace): overwrites out (rows, outputs) by the last layer's a.
+
+    For the inputs x, a block of examples at a time; packed: the address of packed weights, or 0. Returns 1 if an input
+    is NaN or infinite, else 0: found here the check is almost free, as the block comes to the caches in any case.
+    """
+    lanes = lanes_of(size)
+
+    @inline
+    def predict_blocks(net, theta, packed, out, x, rows, workspace):
+        for i in range(net[NET_WIDEST]):
+            workspace[i] = 0.0
+        zeros, work = workspace, shift(workspace, net[NET_WIDEST])
+        block, n_in, n_out = net[NET_BLOCK], net[NET_INPUTS], net[NET_OUTPUTS]
+        layer = layer_of(net, net[NET_LAYERS] - 1)
+        a, stride = shift(work, block * layer[LAYER_A]), layer[LAYER_STRIDE]
+        bad = 0
+        for begin in range(0, rows, block):
+            count = minimum(block, rows - begin)
+            inputs = shift(x, begin * n_in)
+            bad |= not_finite(inputs, count * n_in, lanes)
+            call(net[NET_FORWARD], net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1)
+            for n in range(count):
+                copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
+        return bad
+
+    return predict_blocks
+
+
+@functools.cache
+def predict(size):
+    """The outputs for users' compiled code, whose workspace has no room for packed weights: see `predicting`."""
+    P, predict_blocks = POINTERS[size], predicting(size)
+
+    @kernel(INT(INTEGERS, P, P, P, INT, P), size)
+    def predict(net, theta, out, x, rows, workspace):
+        wide_vectors()
+        return predict_blocks(net, theta, 0, out, x, rows, workspace)
+
+    return predict
+
+
+@functools.cache
+def predict_packed(size):
+    """The outputs for `Model.predict`: see `predicting`."""
+    P, predict_blocks = POINTERS[size], predicting(size)
+
+    @kernel(INT(INTEGERS, P, INT, P, P, INT, P), size)
+    def predict_packed(net, theta, packed, out, x, rows, workspace):
+        wide_vectors()
+        return predict_blocks(net, theta, packed, out, x, rows, workspace)
+
+    return predict_packed
+
+
+@functools.cache
+def evaluate(size):
+    """Returns Σ_n w_n C_n over the examples (weights: an address, or 0); one of weight 0 is absent.
+
+    packed: the address of packed weights, or 0.
+    """
+    P, lanes = POINTERS[size], lanes_of(size)
+
+    @kernel(DOUBLE(INTEGERS, P, INT, P, P, INT, INT, P), size)
+    def evaluate(net, theta, packed, x, y, weights, rows, workspace):
+        wide_vectors()
+        for i in range(net[NET_WIDEST]):
+            workspace[i] = 0.0
+        zeros, one = workspace, shift(workspace, net[NET_WIDEST])
+        one[0] = 1.0
+        block, n_in, fused, layer = (
+            net[NET_BLOCK],
+            net[NET_INPUTS],
+            net[NET_FUSED],
+            layer_of(net, net[NET_LAYERS] - 1),
+        )
+        losses = shift(one, ONE)
+        spare = shift(losses, padded(block))
+        work = shift(spare, padded(block))
+        a = shift(work, block * (layer[LAYER_Z] if fused else layer[LAYER_A]))
+        d = shift(work, block * (layer[LAYER_DZ] if fused else layer[LAYER_DA]))
+        result = 0.0
+        for begin in range(0, rows, block):
+            count = minimum(block, rows - begin)
+            w = shift(floats_at(weights, size), begin) if weights != 0 else one
+            inputs = shift(x, begin * n_in)
+            call(net[NET_FORWARD], net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1 - fused)
+            call(net[NET_LOSS], d, losses, spare, a, shift(y, begin * net[NET_TARGET_ROW]), w, int(weights != 0), count,
+                 layer[LAYER_OUT], layer[LAYER_STRIDE], 1.0)  # fmt: skip
+            for n in range(count if weights != 0 else 0):
+                if w[n] == 0.0:
+                    losses[n] = 0.0
+            result += total(losses, count, lanes)
+        return result
+
+    return evaluate
+
+
+@inline
+def smooth(out, y, rows, columns, classes, kept, spread):
+    """Overwrites out (rows, columns): y (1 - ε) + ε / K, or NaN for a class index that is none; classes: y is (rows,).
+
+    In the order of operations, each rounded, of `targets.smoothed`.
+    """
+    kept, spread = rounded(kept, out), rounded(spread, out)
+    for n in range(rows):
+        index = class_of(y[n], columns) if classes else 0
+        for j in range(columns):
+            target = y[n * columns + j] if not classes else rounded(1.0 if index == j else 0.0, out)
+            smoothed = rounded(rounded(target * kept, out) + spread, out)
+            out[n * columns + j] = smoothed if index >= 0 else rounded(math.nan, out)
+
+
+@functools.cache
+def gradient(size):
+    """Overwrites gradient; returns the cost. One worker, on the caller's workspace, which begins with its job."""
+    P = POINTERS[size]
+
+    @kernel(DOUBLE(INTEGERS, P, P, P, P, INT, P), size)
+    def gradient(net, theta, gradient, x, y, rows, workspace):
+        wide_vectors()
+        job = integers_at(address_of(workspace))
+        for slot in range(JOB_SLOTS):
+            job[slot] = 0
+        costs = doubles_at(address_of(shift(job, JOB_SLOTS)))
+        costs[1] = rows
+        job[JOB_NET], job[JOB_THETA], job[JOB_GRADIENT] = (
+            address_of(net),
+            address_of(theta),
+            address_of(gradient),
+        )
+        job[JOB_X], job[JOB_Y] = address_of(x), address_of(y)
+        job[JOB_COSTS], job[JOB_TOTALS] = address_of(costs), address_of(shift(costs, 1))
+        job[JOB_ROWS], job[JOB_BATCH], job[JOB_STEPS], job[JOB_WORKERS] = rows, rows, 1, 1
+        shards = shards_of(net, rows)
+        job[JOB_SHARDS], job[JOB_FEW], job[JOB_HALVES] = shards, few_of(net, rows), halves_of(net, rows, shards)
+        smoothed = shift(workspace, job_size(net))
+        divide(job, net, address_of(shift(smoothed, smoothed_size(net, rows))))
+        if net[NET_KEPT] != 0:
+            numbers = doubles_at(address_of(net))
+            smooth(smoothed, y, rows, net[NET_TARGET_ROW], net[NET_CLASSES], numbers[NET_KEPT], numbers[NET_SPREAD])
+            job[JOB_Y] = address_of(smoothed)
+        call(net[NET_TRAIN], 0, job)
+        return costs[0]
+
+    return gradient
+
+
+@functools.cache
+def finite(size):
+    """Returns 1 if all of the numbers are finite, else 0."""
+    lanes, piece = lanes_of(size), 4096 // size
+
+    @kernel(INT(POINTERS[size], INT), size)
+    def finite(x, count):
+        wide_vectors()
+        whole = count // piece * piece
+        bad = not_finite(shift(x, whole), count - whole, lanes)
+        for i in range(0, whole, piece):
+            prefetch(shift(x, i + piece), piece)  # memory takes longer than to look at what comes from it
+            bad |= not_finite(shift(x, i), piece, lanes)
+        return 1 - bad
+
+    return finite
+
+
+@functools.cache
+def needed(size):
+    """Elements of workspace for one prediction (rows = 1) or gradient of `rows` examples."""
+
+    @kernel(INT(INTEGERS, INT), size)
+    def needed(net, rows):
+        return embedded_size(net, rows)
+
+    return needed
+
+
+@intrinsic
+def data_of(typingctx, array):
+    """Pointer to the array's first element, whether the array is read-only or not."""
+
+    def codegen(context, builder, sig, args):
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+STAMP = "fastbp_process_stamp"
+"""A symbol whose address is a random number: the linker puts it into code as it is loaded, also from a cache."""
+
+
+@functools.cache
+def process_stamp():
+    """The number that tells this process and those forked from it from all others. Not 0."""
+    if not binding.address_of_symbol(STAMP):  # the process has one, however many copies of fastbp it imports
+        binding.add_symbol(STAMP, secrets.randbits(62) | 1)
+    return binding.address_of_symbol(STAMP)
+
+
+process_stamp()  # before any code that refers to it is loaded
+
+
+@intrinsic
+def stamp_where_loaded(typingctx):
+    """`process_stamp` of the process that runs the code, whichever has compiled it."""
+
+    def codegen(context, builder, sig, args):
+        symbol = builder.module.globals.get(STAMP) or ir.GlobalVariable(builder.module, ir.IntType(8), STAMP)
+        return builder.ptrtoint(symbol, ir.IntType(64))
+
+    return types.int64(), codegen
+
+
+@register_jitable
+def check_table(net, theta):
+    """ValueError unless net is a table of this version, made in this process, for theta's dtype."""
+    if net.size <= NET_PROCESS or net[NET_VERSION] != VERSION or net[NET_LENGTH] != net.size:
+        raise ValueError("fastbp.jit: net must come from model.compiled() of the fastbp that compiled this function")
+    if net[NET_PROCESS] != stamp_where_loaded():
+        raise ValueError(
+            "fastbp.jit: net comes from another process, whose kernels have other addresses: call model.compiled() in "
+            "this process, and pass net as an argument (in cached code no global array is renewed)"
+        )
+    if net[NET_SIZE] != theta.itemsize:
+        raise ValueError("fastbp.jit: theta must have the model's dtype")
+
+
+@register_jitable
+def workspace_needed(net, rows):
+    """`needed`, by address: a user's cached code holds no sizes of an older fastbp."""
+    return call_int(net[NET_NEEDED], data_of(net), rows)

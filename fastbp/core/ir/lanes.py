@@ -1,0 +1,177 @@
+"""Values in the making: what a formula works on while it is traced. Python's operators append instructions to them."""
+
+from llvmlite import ir
+
+from fastbp.core.ir.types import INT32, INT64, constant, float_function, spread
+
+
+class Lanes:
+    """A vector or mask of the function that is being compiled; Python's operators append instructions to it.
+
+    Numbers, and scalars of the compiled code, are spread over the lanes. `size` is the bytes of a float lane.
+    """
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    @property
+    def size(self):
+        return 4 if self.value.type.element in (ir.FloatType(), INT32) else 8
+
+    def like(self, other):
+        """`other` as a value of this one's type."""
+        vector = self.value.type
+        if isinstance(other, Lanes):
+            return other.value
+        if isinstance(other, (int, float)):
+            return constant(vector, other)
+        if other.value.type != vector.element:
+            cast = self.builder.fptrunc if vector.element == ir.FloatType() else self.builder.fpext
+            other = Scalar(cast(other.value, vector.element))
+        return spread(self.builder, other.value, vector.count)
+
+    def operate(self, float_name, integer_name, other, swapped=False):
+        is_float = not isinstance(self.value.type.element, ir.IntType)
+        x, y = self.value, self.like(other)
+        return self.new(
+            getattr(self.builder, float_name if is_float else integer_name)(*((y, x) if swapped else (x, y)))
+        )
+
+    def compare(self, symbol, other):
+        if isinstance(self.value.type.element, ir.IntType):
+            return self.new(self.builder.icmp_signed(symbol, self.value, self.like(other)))
+        # != is true for NaN, as in Python; the other comparisons are false
+        fcmp = self.builder.fcmp_unordered if symbol == "!=" else self.builder.fcmp_ordered
+        return self.new(fcmp(symbol, self.value, self.like(other)))
+
+    def new(self, value):
+        return Lanes(self.builder, value)
+
+    def constant(self, number):
+        """The number in every lane."""
+        return self.new(constant(self.value.type, number))
+
+    def spread(self, scalar):
+        """A scalar of the compiled code in every lane."""
+        return self.new(self.like(scalar))
+
+    def call(self, name, *others):
+        """An LLVM intrinsic on this vector and others like it."""
+        values = [self.value, *map(self.like, others)]
+        return self.new(self.builder.call(float_function(self.builder, name, self.value.type, len(values)), values))
+
+    def __add__(self, other):
+        return self.operate("fadd", "add", other)
+
+    def __sub__(self, other):
+        return self.operate("fsub", "sub", other)
+
+    def __rsub__(self, other):
+        return self.operate("fsub", "sub", other, swapped=True)
+
+    def __mul__(self, other):
+        return self.operate("fmul", "mul", other)
+
+    def __truediv__(self, other):
+        return self.operate("fdiv", None, other)
+
+    def __rtruediv__(self, other):
+        return self.operate("fdiv", None, other, swapped=True)
+
+    def __lshift__(self, other):
+        return self.operate(None, "shl", other)
+
+    def __rshift__(self, other):
+        return self.operate(None, "ashr", other)
+
+    def __and__(self, other):
+        return self.operate(None, "and_", other)
+
+    def __or__(self, other):
+        return self.operate(None, "or_", other)
+
+    def __xor__(self, other):
+        return self.operate(None, "xor", other)
+
+    def __neg__(self):
+        return self.new(self.builder.fneg(self.value))
+
+    def __lt__(self, other):
+        return self.compare("<", other)
+
+    def __gt__(self, other):
+        return self.compare(">", other)
+
+    def __eq__(self, other):
+        return self.compare("==", other)
+
+    def __ne__(self, other):
+        return self.compare("!=", other)
+
+    __hash__ = None
+    __radd__, __rmul__ = __add__, __mul__
+
+
+class Scalar:
+    """A float of the compiled code."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+class Integer:
+    """An int64 of the compiled code; comparisons give 0 or 1. Quotients of numbers that are not negative."""
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def new(self, other):
+        return other if isinstance(other, Integer) else Integer(self.builder, INT64(other))
+
+    def operate(self, name, other):
+        return Integer(self.builder, getattr(self.builder, name)(self.value, self.new(other).value))
+
+    def compare(self, symbol, other):
+        holds = self.builder.icmp_signed(symbol, self.value, self.new(other).value)
+        return Integer(self.builder, self.builder.zext(holds, INT64))
+
+    def __add__(self, other):
+        return self.operate("add", other)
+
+    def __sub__(self, other):
+        return self.operate("sub", other)
+
+    def __rsub__(self, other):
+        return self.new(other) - self
+
+    def __mul__(self, other):
+        return self.operate("mul", other)
+
+    def __floordiv__(self, other):
+        return self.operate("sdiv", other)
+
+    def __lt__(self, other):
+        return self.compare("<", other)
+
+    def __ge__(self, other):
+        return self.compare(">=", other)
+
+    def __eq__(self, other):
+        return self.compare("==", other)
+
+    __hash__ = None
+    __radd__, __rmul__ = __add__, __mul__
+
+
+class Pointer:
+    """A pointer of the compiled code to int64 numbers, or to floats that are not looked at."""
+
+    def __init__(self, builder, value, type_):
+        self.builder, self.value, self.type = builder, value, type_
+
+    def __add__(self, count):
+        count = count.value if isinstance(count, Integer) else INT64(count)
+        return Pointer(self.builder, self.builder.gep(self.value, [count]), self.type)
+
+    def __getitem__(self, index):
+        return Integer(self.builder, self.builder.load((self + index).value))

@@ -1,0 +1,209 @@
+"""Formulas written in plain Python that become instructions of the kernel that calls them (`traced`).
+
+Such a function runs at compile time, on values in the making instead of numbers: `Lanes` (a vector or a mask), `Scalar`
+(a float), `Integer`, `Pointer`. So it reads like the formula, is always vectorized, and costs Numba next to nothing:
+a helper of Numba's own takes ten times longer to compile. No fast-math: every operation is rounded as it stands, so
+all code that uses a formula gives the same bits.
+"""
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastbp.core.ir.lanes import Integer, Lanes, Pointer, Scalar
+from fastbp.core.ir.types import INT32, INT64, Mask, Vector
+
+# --- formulas on Lanes -------------------------------------------------------------------------------------------
+
+
+def multiply_add(x, y, z):
+    """x * y + z: one instruction where the CPU has it, a product and a sum elsewhere (never a call)."""
+    return x.call("fmuladd", y, z)
+
+
+def sqrt(x):
+    return x.call("sqrt")
+
+
+def absolute(x):
+    return x.call("fabs")
+
+
+def select(mask, x, y):
+    """x where the mask is on, y elsewhere; one of them is Lanes."""
+    like = x if isinstance(x, Lanes) else y
+    return like.new(like.builder.select(mask.value, like.like(x), like.like(y)))
+
+
+def maximum(x, y):
+    """The larger of each pair of lanes; y where one is NaN."""
+    return select(x > y, x, y)
+
+
+def widened(x):
+    """Each lane as float64."""
+    return x if x.size == 8 else x.new(x.builder.fpext(x.value, ir.VectorType(ir.DoubleType(), x.value.type.count)))
+
+
+def integers_of(x):
+    return ir.VectorType(ir.IntType(8 * x.size), x.value.type.count)
+
+
+def floats_of(x):
+    return ir.VectorType(ir.FloatType() if x.size == 4 else ir.DoubleType(), x.value.type.count)
+
+
+def bits(x):
+    """The IEEE 754 bits of each lane, as integers of the same width."""
+    return x.new(x.builder.bitcast(x.value, integers_of(x)))
+
+
+def from_bits(x):
+    """The floats whose IEEE 754 bits are given."""
+    return x.new(x.builder.bitcast(x.value, floats_of(x)))
+
+
+def to_float(x):
+    """Each integer lane as a float."""
+    return x.new(x.builder.sitofp(x.value, floats_of(x)))
+
+
+def narrowed(x, like):
+    """Each double as a number of the kind that `like` has."""
+    return x if like.size == 8 else x.new(x.builder.fptrunc(x.value, like.value.type))
+
+
+def rarely(mask, x, other):
+    """x, and other() in the lanes where the mask is on: a branch, taken only where there is such a lane."""
+    builder, before = x.builder, x.builder.block
+    some = builder.trunc(any_off(mask.new(builder.not_(mask.value))).value, ir.IntType(1))
+    with builder.if_then(some, likely=False):
+        replaced, inside = select(mask, other(), x), builder.block
+    result = builder.phi(x.value.type)
+    result.add_incoming(x.value, before)
+    result.add_incoming(replaced.value, inside)
+    return x.new(result)
+
+
+def reduce_lanes(x, combine):
+    """All lanes into one number by halves: the order depends on the number of lanes alone."""
+    builder, value, lanes = x.builder, x.value, x.value.type.count
+    while lanes > 1:
+        lanes //= 2
+        low, high = (
+            builder.shuffle_vector(
+                value,
+                ir.Constant(value.type, ir.Undefined),
+                ir.Constant(ir.VectorType(INT32, lanes), list(range(begin, begin + lanes))),
+            )
+            for begin in (0, lanes)
+        )
+        value = combine(x.new(low), x.new(high)).value
+    return Scalar(builder.extract_element(value, INT32(0)))
+
+
+def sum_lanes(x):
+    return reduce_lanes(x, lambda low, high: low + high)
+
+
+def max_lanes(x):
+    return reduce_lanes(x, maximum)
+
+
+def any_off(mask):
+    """1 if any lane of the mask is off, else 0."""
+    whole = ir.IntType(mask.value.type.count)
+    some = mask.builder.icmp_unsigned("!=", mask.builder.bitcast(mask.value, whole), whole(-1))
+    return Integer(mask.builder, mask.builder.zext(some, INT64))
+
+
+# --- from formulas to compiled code ---------------------------------------------------------------------------------
+
+
+def traced(function):
+    """The function on Lanes (and scalars, and tuples of scalars) as one that compiled code can call."""
+
+    @intrinsic
+    def formula(typingctx, *arguments):
+        trial = ir.IRBuilder(ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), []), "trial").append_basic_block())
+        result = numba_type(run(trial, arguments, [ir.Constant(llvm_type(t), ir.Undefined) for t in arguments]))
+
+        def codegen(context, builder, sig, args):
+            values = [builder.extract_value(args[0], i) for i in range(len(arguments))]
+            out = run(builder, arguments, values)
+            if isinstance(out, tuple):
+                return context.make_tuple(builder, sig.return_type, [part.value for part in out])
+            return out.value
+
+        return result(types.StarArgTuple(arguments)), codegen
+
+    def run(builder, arguments, values):
+        return function(*(wrapped(builder, *pair) for pair in zip(arguments, values, strict=True)))
+
+    return formula
+
+
+def llvm_type(type_):
+    if isinstance(type_, (Vector, Mask)):
+        return type_.llvm
+    if isinstance(type_, types.UniTuple):
+        return ir.ArrayType(llvm_type(type_.dtype), type_.count)
+    if isinstance(type_, types.CPointer):
+        return llvm_type(type_.dtype).as_pointer()
+    if isinstance(type_, types.Integer):
+        return INT64
+    return ir.FloatType() if type_ == types.float32 else ir.DoubleType()
+
+
+def wrapped(builder, type_, value):
+    if isinstance(type_, (Vector, Mask)):
+        return Lanes(builder, value)
+    if isinstance(type_, types.UniTuple):
+        return tuple(wrapped(builder, type_.dtype, builder.extract_value(value, i)) for i in range(type_.count))
+    if isinstance(type_, types.CPointer):
+        return Pointer(builder, value, type_)
+    return Integer(builder, value) if isinstance(type_, types.Integer) else Scalar(value)
+
+
+def numba_type(result):
+    """The Numba type of what a formula has made."""
+    if isinstance(result, tuple):
+        return types.Tuple([numba_type(part) for part in result])
+    if isinstance(result, Pointer):
+        return result.type
+    if isinstance(result, Integer):
+        return types.int64
+    type_ = result.value.type
+    element = getattr(type_, "element", type_)
+    if isinstance(element, ir.IntType):
+        return Mask(type_.count)
+    number = types.float32 if element == ir.FloatType() else types.float64
+    return Vector(number, type_.count) if isinstance(result, Lanes) else number
+
+
+# --- of integers ---------------------------------------------------------------------------------------------------
+
+
+def chosen(condition, x, y):
+    """x if the condition (0 or 1) holds, else y; one of them is an Integer."""
+    like = x if isinstance(x, Integer) else y
+    holds = like.builder.trunc(condition.value, ir.IntType(1))
+    return Integer(like.builder, like.builder.select(holds, like.new(x).value, like.new(y).value))
+
+
+def smaller(x, y):
+    """The smaller of two integers."""
+    return chosen(x < y, x, y)
+
+
+def larger(x, y):
+    """The larger of two integers."""
+    return chosen(x < y, y, x)
+
+
+minimum, larger_of = traced(smaller), traced(larger)
+
+# --- of vectors ----------------------------------------------------------------------------------------------------
+
+plus = traced(lambda x, y: x + y)
+sum_of, max_of = traced(sum_lanes), traced(max_lanes)

@@ -1,0 +1,1 @@
+"""A layer, forward and backward: activations, softmax, losses, dropout."""

@@ -1,0 +1,123 @@
+"""Dropout: which units of a hidden layer count for an example in an epoch, from a counter-based generator.
+
+    a_j ← a_j m_j / (1 - p)        m_j = 0 with probability p, else 1      forward
+    da_j ← da_j m_j / (1 - p)                                              backward
+
+(Srivastava et al., JMLR 2014; scaled while training, so that prediction needs no factor). The factors m_j / (1 - p) are
+a function of (seed, epoch, layer, example, unit) alone, by Philox4x32-10 (Salmon et al., Parallel random numbers: as
+easy as 1, 2, 3, SC 2011): its key is the seed, its counter (16 g + i, layer, example, epoch), and its words w = 0 … 3
+are for the units j = 64 g + 16 w + i. So they are the same for any number of threads and lanes, and for both dtypes.
+"""
+
+import functools
+
+from llvmlite import ir
+
+from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.lanes import Lanes
+from fastbp.core.ir.memory import every, first, integers_at, load, shift, store
+from fastbp.core.ir.traced import minimum, select, traced
+from fastbp.core.ir.types import INT32, INT64, constant, spread
+from fastbp.core.layers.forward_backward import layer_of, place
+from fastbp.core.slots import JOB_EPOCH, JOB_NUMBERS, JOB_SEED, LAYER_DROPOUT, LAYER_FACTORS, LAYER_STRIDE, NET_LAYERS
+
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+WEYL = 0x9E3779B9, 0xBB67AE85  # added to the key after each round
+ROUNDS = 10
+STEPS = 1 << 32
+"""A fraction is a whole number of 1 / STEPS: what a word of the generator is compared with."""
+
+
+def in_steps(fraction):
+    """The fraction as the network table holds it: LAYER_DROPOUT."""
+    return min(round(fraction * STEPS), STEPS - 1)
+
+
+def word(number):
+    """The number modulo 2^32, as LLVM writes an i32."""
+    return (number + STEPS // 2) % STEPS - STEPS // 2
+
+
+def product(x, multiplier):
+    """The high and the low 32 bits of x * multiplier, without signs: even and odd lanes apart, in 64 bits."""
+    builder, narrow, wide = x.builder, x.value.type, ir.VectorType(INT64, x.value.type.count // 2)
+    low, half, factor = (constant(wide, number) for number in (STEPS - 1, 32, multiplier))
+    pairs = builder.bitcast(x.value, wide)
+    even, odd = builder.mul(builder.and_(pairs, low), factor), builder.mul(builder.lshr(pairs, half), factor)
+    highs = builder.or_(builder.lshr(even, half), builder.and_(odd, builder.not_(low)))
+    lows = builder.or_(builder.and_(even, low), builder.shl(odd, half))
+    return x.new(builder.bitcast(highs, narrow)), x.new(builder.bitcast(lows, narrow))
+
+
+def philox(counter, key):
+    """Four words for a counter of four words and a key of two: Philox4x32-10."""
+    for i in range(ROUNDS):
+        (high_0, low_0), (high_2, low_2) = product(counter[0], MULTIPLIERS[0]), product(counter[2], MULTIPLIERS[1])
+        key_0, key_1 = (part + word(i * step) for part, step in zip(key, WEYL, strict=True))
+        counter = high_2 ^ counter[1] ^ key_0, low_2, high_0 ^ counter[3] ^ key_1, low_0
+    return counter
+
+
+@functools.cache
+def factors(size):
+    """Overwrites the factors of `rows` examples from `row` on, `position` being the first in the order, in all layers.
+
+    Kernel (net, job, epoch, position, work, capacity, row, rows); epochs count from the job's first.
+    """
+    lanes, P = lanes_of(size), POINTERS[size]
+    floats = ir.VectorType(ir.FloatType() if size == 4 else ir.DoubleType(), lanes)
+
+    @traced
+    def four(units, layer, example, epoch, seed, dropout, scale):
+        """f_j of the counters `units` and the lanes - 1 after it: for j, j + 16, j + 32 and j + 48."""
+        builder = units.builder
+
+        def everywhere(number):
+            return Lanes(builder, spread(builder, builder.trunc(number.value, INT32), lanes))
+
+        ramp = Lanes(builder, ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes))))
+        counter = everywhere(units) + ramp, *map(everywhere, (layer, example, epoch))
+        least, zero = everywhere(dropout), Lanes(builder, constant(floats, 0.0))
+        words = philox(counter, (everywhere(seed), everywhere(seed // STEPS)))
+        kept = (x.new(builder.icmp_unsigned(">=", x.value, least.value)) for x in words)
+        return tuple(select(mask, zero.spread(scale), zero) for mask in kept)
+
+    @kernel(VOID(INTEGERS, INTEGERS, INT, INT, P, INT, INT, INT), size)
+    def factors(net, job, epoch, position, work, capacity, row, rows):
+        wide_vectors()
+        numbers, epoch, seed = integers_at(job[JOB_NUMBERS]), job[JOB_EPOCH] + epoch, job[JOB_SEED]
+        for l in range(net[NET_LAYERS]):
+            layer = layer_of(net, l)
+            dropout, stride = layer[LAYER_DROPOUT], layer[LAYER_STRIDE]
+            scale = 1.0 / (1.0 - dropout / STEPS)
+            for n in range(rows if dropout != 0 else 0):
+                f = place(work, capacity, row + n, layer, LAYER_FACTORS)
+                example = position + n
+                if job[JOB_NUMBERS] != 0:
+                    example = numbers[position + n]
+                for j in range(0, stride, 64):
+                    for i in range(0, minimum(16, stride - j), lanes):
+                        f_0, f_1, f_2, f_3 = four(j // 4 + i, l, example, epoch, seed, dropout, scale)
+                        at, left = shift(f, j + i), stride - j - i
+                        store(at, f_0, first(left, lanes))
+                        store(shift(at, 16), f_1, first(left - 16, lanes))
+                        store(shift(at, 32), f_2, first(left - 32, lanes))
+                        store(shift(at, 48), f_3, first(left - 48, lanes))
+
+    return factors
+
+
+@functools.cache
+def drop(size):
+    """Kernel (out, x, factors, rows, stride). Overwrites out: x_j f_j; out may be x."""
+    lanes, P = lanes_of(size), POINTERS[size]
+    multiply = traced(lambda x, f: x * f)
+
+    @kernel(VOID(P, P, P, INT, INT), size)
+    def drop(out, x, factors, rows, stride):
+        wide_vectors()
+        for i in range(0, rows * stride, lanes):
+            x_i, f_i = load(shift(x, i), every(lanes)), load(shift(factors, i), every(lanes))
+            store(shift(out, i), multiply(x_i, f_i), every(lanes))
+
+    return drop

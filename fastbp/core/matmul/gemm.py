@@ -1,0 +1,191 @@
+"""The three sums of a fully-connected layer, as one kernel: C[m, n] = init[m, n] + Σ_r S[m, r] V[r, n].
+
+    forward           z_nj  = b_j + Σ_k a_nk w_jk      m = example, r = k, lanes = j, V = w; or a_nj = σ(z_nj)
+    deltas            da_nk =       Σ_j dz_nj w_jk     m = example, r = j, lanes = k, V = w transposed; or dz_nk
+    weight gradients  dw_jk =       Σ_n a_nk dz_nj     m = k, r = example, lanes = j, V = dz; db_j is one row more
+
+S is read element by element with two strides, so one kernel serves all three. microkernel.py has the
+order of the sums.
+"""
+
+import functools
+
+from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, registers, wide_vectors
+from fastbp.core.ir.memory import shift
+from fastbp.core.matmul.microkernel import Shape, tile_of, tiles_of
+
+# Rows of the register tiles, by number of SIMD registers and of vectors in a row of the tile. Those of the tallest one,
+# rows x vectors, the vectors of V and one element of S fill the registers; the lowest has sums enough for two units
+# that take four cycles; one between them halves the loads of V, in wide layers from beyond the smallest cache.
+TILES = {
+    32: {1: (24, 8), 2: (12, 4), 3: (8, 3), 4: (6, 4, 2)},
+    16: {1: (12, 8), 2: (6, 4), 3: (4, 3)},
+}
+
+
+ENOUGH_SUMS = 8
+"""Side by side, so that none waits for the one before: two units take four cycles for a multiply-add."""
+
+
+def panel_signature(size):
+    """Of every panel: C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R."""
+    P = POINTERS[size]
+    return VOID(P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT)
+
+
+def rows_by_tiles(shape):
+    """All rows of a panel, for `inline`."""
+    return tiles_of(shape, (*TILES[registers()[1]][shape.columns], 1))
+
+
+@functools.cache
+def panel(size, columns, full, visit="identity"):
+    """The kernel for at most `columns` vectors of lanes; `full` if they are all whole; visit: see microkernel.py.
+
+    Overwrites C (M, N): C[m * c_row + n] = visit(init[m * i_row + n] + Σ_r S[m * s_row + r * s_sum] V[r * v_row + n]).
+    """
+    all_rows = rows_by_tiles(Shape(1, columns, lanes_of(size), full, visit=visit))
+
+    @kernel(panel_signature(size), size, columns, full, visit)
+    def panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        wide_vectors()
+        all_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+
+    return panel
+
+
+@functools.cache
+def biased_panel(size, columns, full):
+    """As `panel`, and overwrites one row more: C[M * c_row + n] = init[M * i_row + n] + Σ_r V[r * v_row + n]."""
+    shape = Shape(1, columns, lanes_of(size), full)
+    tall, *_, low = TILES[registers()[1]][columns]
+    tall = min(tall, (registers()[1] - 1) // columns - 2)  # one row of sums more, V's and an element of S
+    tall_tile = tile_of(shape._replace(rows=tall, ones=True))
+    low_tile = tile_of(shape._replace(rows=low, some=True, ones=True))
+    all_rows = rows_by_tiles(shape)
+
+    @kernel(panel_signature(size), size, columns, full)
+    def biased_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        wide_vectors()
+        if tall <= M:
+            tall_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            done = tall
+        else:
+            low_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            done = low
+        C, init, S = shift(C, done * c_row), shift(init, done * i_row), shift(S, done * s_row)
+        all_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M - done, N, R)
+
+    return biased_panel
+
+
+@functools.cache
+def low_panel(size, columns, full, rows, biases=False):
+    """As `panel`, or with biases `biased_panel`, for at most `rows` rows.
+
+    Where these are too few sums the terms are divided among several.
+    """
+    parts = -(-ENOUGH_SUMS // ((rows + biases) * columns))
+    few_rows = tile_of(Shape(rows, columns, lanes_of(size), full, some=True, ones=biases, parts=parts))
+
+    @kernel(panel_signature(size), size, columns, full, rows, biases)
+    def low_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        wide_vectors()
+        few_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+
+    return low_panel
+
+
+@functools.cache
+def dense(size):
+    """The sum for any N: whole panels of the widest tile, then one panel for the lanes that are left.
+
+    Takes the addresses of the panels first (see `panels_for`), and that of one for a row alone or 0; otherwise as
+    `panel`.
+    """
+    lanes = lanes_of(size)
+    width = panel_width(size)
+    one_row, P = one_row_number(size), POINTERS[size]
+
+    @kernel(VOID(INTEGERS, P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
+    def dense(panels, C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        if M == 1 and panels[one_row] != 0:
+            call(panels[one_row], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            return
+        while N >= width:
+            call(panels[0], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
+            C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
+        if N > 0:
+            call(panels[1 + (N - 1) // lanes], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+
+    return dense
+
+
+def panel_width(size):
+    """Lanes of the widest panel."""
+    return max(TILES[registers()[1]]) * lanes_of(size)
+
+
+def one_row_number(size):
+    """The number among a sum's panels of that for a row alone: behind those of `panels_for`."""
+    return 1 + panel_width(size) // lanes_of(size)
+
+
+ROW = 8  # vectors side by side where there is one row alone, so that none waits for the one before
+
+
+@functools.cache
+def row_panel(size, n_out, visit):
+    """As `panel`, for one row of n_out numbers."""
+    width = ROW * lanes_of(size)
+    rest = (n_out - 1) % width + 1
+    shape = Shape(1, ROW, lanes_of(size), full=True, visit=visit)
+    whole, last = tile_of(shape), tile_of(shape._replace(columns=-(-rest // lanes_of(size)), full=False))
+
+    @kernel(panel_signature(size), size, n_out, visit)
+    def row_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+        wide_vectors()
+        while N > width:
+            whole(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
+        last(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+
+    return row_panel
+
+
+LOW = (1, 2, 4)
+"""Rows of the panels for fewer rows than ENOUGH_SUMS."""
+
+
+def panels_for(size, widths, make=panel, *options):
+    """The panels that rows of these widths need, by number: 0 of whole vectors, then the tails of 1, 2, … vectors.
+
+    A tail has no masks where all that need it end at a whole vector.
+    """
+    lanes, whole = lanes_of(size), panel_width(size)
+    panels = {0: make(size, whole // lanes, 1, *options)} if max(widths) >= whole else {}
+    tails = [width % whole for width in widths]
+    for vectors in range(1, 1 + whole // lanes):
+        those = [tail for tail in tails if -(-tail // lanes) == vectors]
+        if those:
+            panels[vectors] = make(size, vectors, int(not any(tail % lanes for tail in those)), *options)
+    return panels
+
+
+def low_rows(count):
+    """The rows of the lowest panel for so many, or 0."""
+    return next((rows for rows in LOW if count <= rows), 0)
+
+
+def turned_panels(size, n_in, n_out):
+    """The panels of the sums of turned weights: n_out rows of n_in."""
+    rows = low_rows(n_out)
+    return panels_for(size, (n_in,), low_panel, rows) if rows else panels_for(size, (n_in,))
+
+
+def biased_panels(size, n_in, n_out):
+    """(panels of the sums of weights and biases: n_in + 1 rows of n_out, whether these rows must stay together)."""
+    rows, columns = low_rows(n_in), -(-n_out // lanes_of(size))
+    if rows and n_out <= panel_width(size) and (rows + 2) * columns < registers()[1]:
+        return panels_for(size, (n_out,), low_panel, rows, True), True
+    return panels_for(size, (n_out,), biased_panel), False

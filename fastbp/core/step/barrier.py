@@ -1,0 +1,33 @@
+"""The barrier of a team: no worker begins a phase of the step before all have ended the one before it."""
+
+from fastbp.core.ir.atomics import atomic_add, atomic_load, compare_exchange, pause
+from fastbp.core.ir.kernel import call_int, inline
+from fastbp.core.slots import COMPLETE, JOB_ARRIVED, JOB_OUTCOME, JOB_SLEEP, JOB_STOP, JOB_WORKERS
+
+SPINS = 4000  # about 100 us before a waiting worker sleeps
+SLEEP = 50  # us
+
+
+@inline
+def meet(job, meeting, outcome):
+    """Wait until all workers have come to the meeting. 1: go on; 0: the caller asked to stop, or a phase went wrong.
+
+    Meetings are numbered from 1; each reads the outcome of the phase before it. All workers get the same answer: one
+    that leaves takes its arrival back, and only while the meeting is incomplete; and no outcome that a meeting reads
+    is written again before all have left it, because there is another meeting between.
+    """
+    workers = job[JOB_WORKERS]
+    complete = meeting * workers
+    if workers > 1 and atomic_add(job, JOB_ARRIVED, 1) < complete - 1:
+        spins = 0
+        arrived = atomic_load(job, JOB_ARRIVED)
+        while arrived < complete:
+            if atomic_load(job, JOB_STOP) != 0 and compare_exchange(job, JOB_ARRIVED, arrived, arrived - 1) == 1:
+                return 0
+            spins += 1
+            if spins < SPINS:
+                pause()
+            else:
+                call_int(job[JOB_SLEEP], SLEEP)
+            arrived = atomic_load(job, JOB_ARRIVED)
+    return int(atomic_load(job, JOB_OUTCOME + outcome) == COMPLETE)

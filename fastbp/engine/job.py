@@ -1,0 +1,254 @@
+"""A job: what a team is to compute, as the int64 table that its workers read, with the memory that it names."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.core import slots, workspace
+from fastbp.core.step import clip, update_in_place
+from fastbp.engine.cpu import usleep_address
+from fastbp.engine.network_table import address, aligned_zeros
+from fastbp.inputs import sources
+from fastbp.inputs.sources import Numbers, Source, index
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Checked inputs, targets and weights, C-contiguous and of the model's dtype; the inputs may be a source."""
+
+    X: Array | Source
+    y: Array
+    weights: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def total_weight(self) -> float:
+        """Σ_n w_n."""
+        return float(len(self) if self.weights is None else self.weights.sum(dtype=np.float64))
+
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
+        """These examples: copies of them, or a source that reads them when they are needed."""
+        return Examples(self.X[rows], self.y[rows], None if self.weights is None else self.weights[rows])
+
+    def gathered(self, numbers: Numbers, inputs: Array) -> "Examples":
+        """The examples of these row numbers, in their order; overwrites `inputs`, which become theirs."""
+        assert isinstance(self.X, Source)
+        self.X.take(inputs, numbers)
+        rows = index(numbers)
+        return Examples(inputs, self.y[rows], None if self.weights is None else self.weights[rows])
+
+
+NOTHING = Examples(np.empty((0, 0)), np.empty(0))
+
+
+class Job:
+    """The table of a job over `examples` in mini-batches, and all arrays that it points to.
+
+    Without an update (see `Job.update_by`) it computes the gradient of each mini-batch and leaves theta as it is.
+    """
+
+    def __init__(
+        self,
+        net: NDArray[np.int64],
+        theta: Array,
+        gradient: Array,
+        examples: Examples,
+        batch: int,
+        workers: int,
+    ) -> None:
+        self.net, self.theta, self.gradient, self.examples = net, theta, gradient, examples
+        self.workers = workers
+        batch = min(batch, len(examples))
+        shards = int(workspace.shards_of(net, batch))
+        self.workspace = aligned_zeros(int(workspace.training_size(net, batch, shards, workers)), theta.dtype)
+        self.slots = aligned_zeros(slots.JOB_SLOTS, np.int64)
+        self.moments: Array | None = None
+        self.settings: Array | None = None
+        self.squares = np.empty(0)
+        self.order: NDArray[np.int64] | None = None
+        self.costs = self.totals = np.empty(0)
+        self.buffer: Array | None = None
+        if isinstance(examples.X, Source):
+            inputs = examples.X.shape[1]
+            steps = max(1, sources.BUFFER_BYTES // (batch * inputs * theta.itemsize))
+            self.buffer = np.empty((steps * batch, inputs), theta.dtype)
+        else:
+            self._read(examples)
+        self._set(
+            {
+                slots.JOB_NET: address(net),
+                slots.JOB_THETA: address(theta),
+                slots.JOB_GRADIENT: address(gradient),
+                slots.JOB_BATCH: batch,
+                slots.JOB_SHARDS: shards,
+                slots.JOB_FEW: int(workspace.few_of(net, batch)),
+                slots.JOB_HALVES: int(workspace.halves_of(net, batch, shards)),
+                slots.JOB_WORKERS: workers,
+                slots.JOB_SLEEP: usleep_address(),
+            }
+        )
+        workspace.divide(self.slots, net, address(self.workspace))
+
+    @property
+    def per_epoch(self) -> int:
+        """Mini-batches in an epoch; the last may be smaller."""
+        return -(-len(self.examples) // self.batch)
+
+    @property
+    def batch(self) -> int:
+        """Examples in a mini-batch, but perhaps the last of an epoch."""
+        return int(self.slots[slots.JOB_BATCH])
+
+    @property
+    def most_steps(self) -> int:
+        """Mini-batches that a run can have; those of one epoch if examples have to be gathered for it."""
+        return sys.maxsize if self.buffer is None else len(self.buffer) // self.batch
+
+    @property
+    def done(self) -> int:
+        """Mini-batches that the last run has completed."""
+        return int(self.slots[slots.JOB_DONE] - self.slots[slots.JOB_BASE])
+
+    @property
+    def done_in_all(self) -> int:
+        """Mini-batches that all runs have completed: a number that at no moment is another."""
+        return int(self.slots[slots.JOB_DONE])
+
+    @done_in_all.setter
+    def done_in_all(self, steps: int) -> None:
+        self.slots[slots.JOB_DONE] = self.slots[slots.JOB_BASE] = steps
+
+    @property
+    def outcomes(self) -> tuple[int, int, int]:
+        """What the last run's examples, sums and update came to: COMPLETE, STOPPED or DIVERGED."""
+        examples, sums, update = self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3].tolist()
+        return examples, sums, update
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last run ended so."""
+        return slots.DIVERGED in self.outcomes
+
+    @property
+    def diverged_in_update(self) -> bool:
+        """Whether its last step, which counts as done, ended so: with parameters that are not finite."""
+        return self.outcomes[2] == slots.DIVERGED
+
+    def update_by(
+        self, kernel_address: int, moments: Array, clip_norm: float | None = None, *, plain: bool = False
+    ) -> None:
+        """Each mini-batch ends with an update of theta by this rule, its settings being given to `prepare`.
+
+        plain: the rule is θ ← θ - η g.
+        """
+        self.moments = moments
+        if plain and clip_norm is None and not self.net[slots.NET_PENALTY] and self.slots[slots.JOB_FEW]:
+            self.slots[slots.JOB_ONLINE] = update_in_place.online(self.theta.itemsize).address
+        self._set({slots.JOB_UPDATE: kernel_address, slots.JOB_MOMENTS: address(moments)})
+        if clip_norm is not None:
+            self.squares = aligned_zeros(int(self.net[slots.NET_ROWS]), np.float64)
+            size = self.theta.itemsize
+            self._set(
+                {
+                    slots.JOB_SQUARES: address(self.squares),
+                    slots.JOB_SQUARE: clip.squares(size).address,
+                    slots.JOB_CLIP: clip.clip(size).address,
+                }
+            )
+            self.slots.view(np.float64)[slots.JOB_CLIP_NORM] = clip_norm
+
+    def drop_by(self, seed: int) -> None:
+        """The seed of dropout, for a table with it."""
+        self._set({slots.JOB_SEED: seed})
+
+    def prepare(
+        self,
+        first: int,
+        steps: int,
+        order: NDArray[np.int64] | None = None,
+        workers: int | None = None,
+        epoch: int = 0,
+        settings: NDArray[np.float64] | None = None,
+    ) -> None:
+        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many epochs of the
+        model.
+
+        workers: at most, and by default, as many as the job was made for. settings: the update rule's numbers, a row
+        for each mini-batch.
+        """
+        self.order, self.settings = order, settings
+        self.costs, self.totals = np.zeros(steps), self._totals(first, steps, order)
+        self._set(
+            {
+                slots.JOB_ORDER: 0 if order is None else address(order),
+                slots.JOB_WORKERS: self.workers if workers is None else workers,
+                slots.JOB_FIRST: first,
+                slots.JOB_STEPS: steps,
+                slots.JOB_EPOCH: epoch,
+                slots.JOB_NUMBERS: 0 if order is None else address(order),
+                slots.JOB_SETTINGS: 0 if settings is None else address(settings),
+                slots.JOB_SETTINGS_ROW: 0 if settings is None else settings.shape[1],
+                slots.JOB_COSTS: address(self.costs),
+                slots.JOB_TOTALS: address(self.totals),
+                slots.JOB_BASE: self.done_in_all,
+                slots.JOB_ARRIVED: 0,
+            }
+        )
+        self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3] = slots.COMPLETE
+
+    def gather(self) -> None:
+        """After `prepare`: where inputs are a source, its rows for the run are copied to where the workers read."""
+        if self.buffer is None:
+            return
+        begin = int(self.slots[slots.JOB_FIRST]) * self.batch
+        end = min(begin + int(self.slots[slots.JOB_STEPS]) * self.batch, len(self.examples))
+        numbers = range(begin, end) if self.order is None else self.order[begin:end]
+        self._read(self.examples.gathered(numbers, self.buffer[: end - begin]))
+        self._numbers = np.asarray(numbers)
+        self._set({slots.JOB_ORDER: 0, slots.JOB_FIRST: 0, slots.JOB_NUMBERS: address(self._numbers)})
+
+    def exchange(self, examples: Examples) -> None:
+        """The next runs are of these examples: in memory, and as many as before."""
+        self.examples = examples
+        self._read(examples)
+
+    def forget_examples(self) -> None:
+        """Until others come the job keeps nobody's arrays alive."""
+        self.examples = self._memory = NOTHING
+
+    def _read(self, examples: Examples) -> None:
+        """Workers are to read these, and take them for an epoch."""
+        assert isinstance(examples.X, np.ndarray)
+        self._memory = examples
+        self._set(
+            {
+                slots.JOB_X: address(examples.X),
+                slots.JOB_Y: address(examples.y),
+                slots.JOB_WEIGHTS: 0 if examples.weights is None else address(examples.weights),
+                slots.JOB_ROWS: len(examples),
+            }
+        )
+
+    def _totals(self, first: int, steps: int, order: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """The sum of weights of each mini-batch."""
+        rows, batch, per_epoch, weights = len(self.examples), self.batch, self.per_epoch, self.examples.weights
+        if weights is None:
+            totals = np.full(steps, batch, np.float64)
+            totals[-(first + 1) % per_epoch :: per_epoch] = rows - (per_epoch - 1) * batch  # the last of an epoch
+            return totals
+        epochs, numbers = np.divmod(np.arange(first, first + steps), per_epoch)
+        begins = numbers * batch + (epochs * rows if order is not None else 0)
+        ends = begins + np.minimum(batch, rows - numbers * batch)
+        picked = (slice(b, e) if order is None else order[b:e] for b, e in zip(begins, ends, strict=True))
+        return np.array([weights[rows_].sum(dtype=np.float64) for rows_ in picked])
+
+    def _set(self, values: dict[int, int]) -> None:
+        for slot, value in values.items():
+            self.slots[slot] = value

@@ -1,0 +1,152 @@
+"""What the int64 table holds of each layer: its places in theta and in the activations, and the kernels of its sums.
+
+Only the kernels that the network uses are compiled.
+"""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.core import slots
+from fastbp.core.ir.kernel import lanes_of
+from fastbp.core.layers import activation_kernels
+from fastbp.core.matmul import few_columns, gemm, packed_weights, transpose
+from fastbp.network import Network
+
+STRIP_UNIT, STRIP_BYTES = 48, 1 << 16
+"""Rows that are whole tiles of the gradient's sums and of the transpose, of any height; bytes of a strip's gradient."""
+
+LINE = 64
+"""Rows in the workspace are multiples of so many bytes: whole vectors."""
+
+
+def stride_of(width: int, size: int) -> int:
+    """Elements between rows of `width` elements, padded; not a multiple of 1 KB, whose rows share cache sets."""
+    line = LINE // size
+    stride = -(-width // line) * line
+    return stride + line if stride * size % 1024 == 0 else stride
+
+
+def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool) -> int:
+    """Offsets of each layer in theta and in the activations; returns the activations' elements for one example."""
+    at, transposed = 0, 0
+    for l, ((n_in, n_out), activation) in enumerate(zip(pairwise(network.sizes), network.activations, strict=True)):
+        layer, stride = layers[l], stride_of(n_out, size)
+        layer[slots.LAYER_IN], layer[slots.LAYER_OUT], layer[slots.LAYER_STRIDE] = n_in, n_out, stride
+        layer[slots.LAYER_W] = network.offsets[l]
+        layer[slots.LAYER_B] = network.offsets[l] + n_in * n_out if network.bias else -1
+        own_z = keep or (training and activation_kernels.reads_z(activation))
+        layer[slots.LAYER_Z] = at
+        at += stride * own_z
+        layer[slots.LAYER_A] = at
+        at += stride
+        layer[slots.LAYER_DZ] = layer[slots.LAYER_DA] = at
+        at += stride * training
+        layer[slots.LAYER_DROPPED] = layer[slots.LAYER_A]
+        if layer[slots.LAYER_DROPOUT]:
+            layer[slots.LAYER_DROPPED], layer[slots.LAYER_FACTORS] = at, at + stride
+            at += 2 * stride
+        if keep and training:
+            layer[slots.LAYER_DA] = at
+            at += stride
+        if l > 0:
+            layer[slots.LAYER_WT] = transposed
+            transposed += n_out * stride_of(n_in, size)
+    return at
+
+
+def fill_packed(network: Network, layers: NDArray[np.int64], size: int) -> dict[int, int]:
+    """Which layers have packed weights, and where; returns the header's entries for them."""
+    at = 0
+    for layer, (n_in, n_out) in zip(layers, pairwise(network.sizes), strict=True):
+        is_packed = packed_weights.is_packed(n_in, n_out, size)
+        layer[slots.LAYER_PACKED] = at if is_packed else -1
+        at += packed_weights.packed_size(n_in, n_out, size) * is_packed
+    if not at:
+        return {}
+    return {
+        slots.NET_PACKED: at,
+        slots.NET_PACK: packed_weights.pack(size).address,
+        slots.NET_PACKED_DENSE: packed_weights.packed_dense(size).address,
+    }
+
+
+def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[int, int]:
+    """Which way the lanes of each layer's sums go; returns the header's entries for them."""
+    widths, scratch, longest = set(network.sizes[1:]), 0, 0
+    for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
+        panels, together = gemm.biased_panels(size, n_in, n_out) if network.bias else ({}, False)
+        layers[l, slots.LAYER_UNIT] = n_in + 1 if together else 1
+        if not together and turned(n_in, n_out, size):
+            layers[l, slots.LAYER_UNIT], layers[l, slots.LAYER_TURNED] = gemm.panel_width(size), 1
+            panels = gemm.turned_panels(size, n_in, n_out)
+            scratch = max(scratch, n_out * stride_of(n_in, size))
+        fill_panels(layers[l], slots.LAYER_SUMS, panels)
+        strip = strip_of(n_out, int(layers[l, slots.LAYER_UNIT]), size)
+        layers[l, slots.LAYER_STRIP] = strip
+        longest = max(longest, min(strip + strip // 2, n_in + network.bias) * n_out)
+    transposes = network.n_layers > 1 or scratch > 0
+    return {slots.NET_PANELS + i: panel.address for i, panel in gemm.panels_for(size, widths).items()} | {
+        slots.NET_SCRATCH: scratch,
+        slots.NET_STRIP: stride_of(longest, size),
+        slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in, size) for n_in, n_out in pairwise(network.sizes[1:])),
+        slots.NET_TRANSPOSE: transpose.transpose(size).address if transposes else 0,
+    }
+
+
+def strip_of(n_out: int, unit: int, size: int) -> int:
+    """Rows of a strip: see LAYER_STRIP."""
+    rows = math.lcm(STRIP_UNIT, unit)
+    return rows * max(1, STRIP_BYTES // (rows * n_out * size))
+
+
+def turned(n_in: int, n_out: int, size: int) -> bool:
+    """Whether the weight gradients' sums cost less with their lanes over the inputs than over the outputs.
+
+    Vectors a multiply-add needs for one example: n_in times those of a row of outputs, or n_out times those of a row
+    of inputs, which are then turned.
+    """
+    lanes = lanes_of(size)
+    return bool(1.25 * n_out * -(-n_in // lanes) < n_in * -(-n_out // lanes))
+
+
+def fill_activations(
+    network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool, fused: bool
+) -> None:
+    """Where z becomes a, and da dz: on the way to memory if that is short, else after it, or in the loss."""
+    for l, (width, activation) in enumerate(zip(network.sizes[1:], network.activations, strict=True)):
+        layer, last = layers[l], l == network.n_layers - 1
+        needed = (activation != "identity" or keep) and not (last and fused)
+        short = needed and not keep and not last and activation_kernels.is_short(activation)
+        visit = activation if short else "identity"
+        fill_panels(layer, slots.LAYER_PANELS, forward_panels(network.sizes[l], width, size, visit))
+        layer[slots.LAYER_ACTIVATED] = short
+        if needed:
+            layer[slots.LAYER_FORWARD] = activation_kernels.forward(activation, size, width).address
+        if needed and training:
+            layer[slots.LAYER_BACKWARD] = activation_kernels.backward(activation, size).address
+        if training and not last:
+            sloped = needed and not keep and not layer[slots.LAYER_DROPOUT]
+            sloped = sloped and activation_kernels.has_short_derivative(activation)
+            visit = f"{activation}'" if sloped else "identity"
+            fill_panels(layers[l + 1], slots.LAYER_DELTAS, gemm.panels_for(size, (width,), gemm.panel, visit))
+            layers[l + 1, slots.LAYER_SLOPED] = sloped
+
+
+def forward_panels(n_in: int, n_out: int, size: int, visit: Any) -> dict[int, Any]:
+    """The panels of a layer's forward sum."""
+    if few_columns.fits(n_in, n_out, size):
+        return {1: few_columns.narrow_panel(size, n_in, n_out, visit)}
+    panels: dict[int, Any] = gemm.panels_for(size, (n_out,), gemm.panel, visit)
+    if n_out > gemm.panel_width(size):
+        panels[gemm.one_row_number(size)] = gemm.row_panel(size, n_out, visit)
+    return panels
+
+
+def fill_panels(layer: NDArray[np.int64], first: int, panels: dict[int, Any]) -> None:
+    """The panels' addresses, from slot `first` on."""
+    for i, panel in panels.items():
+        layer[first + i] = panel.address

@@ -1,0 +1,197 @@
+"""From a Network to the int64 table with which compiled code runs it: offsets, and addresses of its kernels.
+
+Only the kernels that the network uses are compiled. Addresses hold for this process; tables are made anew in each.
+"""
+
+import ctypes
+import functools
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastbp.core import embedded, slots, workspace
+from fastbp.core.layers import dropout, forward_backward
+from fastbp.core.matmul import few_rows, gemm
+from fastbp.core.step import examples, gradient_and_update, penalty, train
+from fastbp.engine.layer_tables import fill_activations, fill_layout, fill_packed, fill_sums, stride_of
+from fastbp.losses import AnyLoss, kernel_of, outputs_of
+from fastbp.network import Network
+
+ALIGNMENT = 64
+
+BLOCK_BYTES = 192 * 1024
+"""Activations of the examples that pass through all layers together: they stay in the first two caches."""
+
+
+MANY_WEIGHTS = 64 * 1024
+"""Weights of a first layer that it costs more to move between cores than the sums of its two halves."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises: the loss, whether y holds class numbers, the average or the sum over examples; and
+    l1 Σ|w| + ½ l2 Σ w².
+    """
+
+    loss: AnyLoss
+    classes: bool
+    mean: bool
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def targets(self, network: Network) -> int:
+        """Numbers of y for one example."""
+        return 1 if self.classes else network.n_outputs // outputs_of(self.loss)
+
+
+def embedded_table(
+    network: Network, size: int, objective: Objective, smoothing: tuple[float, float] | None = None
+) -> NDArray[np.int64]:
+    """A table for `fastbp.jit`: the training table, with the outputs' activation and the entry points.
+
+    smoothing: (1 - ε, ε / K) of the targets.
+    """
+    rows = replace(objective, classes=objective.classes and smoothing is None)
+    net = training_table(network, size, rows, few=True).copy()
+    net[slots.NET_TARGETS], net[slots.NET_CLASSES] = objective.targets(network), objective.classes
+    if smoothing is not None:
+        net.view(np.float64)[[slots.NET_KEPT, slots.NET_SPREAD]] = smoothing
+    net[slots.NET_PROCESS] = embedded.process_stamp()
+    net[slots.NET_NEEDED] = embedded.needed(size).address
+    net[slots.NET_PREDICT] = embedded.predict(size).address
+    net[slots.NET_GRADIENT] = embedded.gradient(size).address
+    inference = inference_table(network, size)
+    net[-slots.LAYER_SLOTS + slots.LAYER_FORWARD] = inference[-slots.LAYER_SLOTS + slots.LAYER_FORWARD]
+    return net
+
+
+class Inference(NamedTuple):
+    """What `predict` needs: the table and its address, the bytes of its workspace, and the kernel to call."""
+
+    net: NDArray[np.int64]
+    address: int
+    scratch: int
+    kernel: Any
+
+
+@functools.lru_cache(maxsize=64)
+def inference(network: Network, size: int) -> Inference:
+    """The table for `predict` alone, for numbers of `size` bytes."""
+    net = inference_table(network, size)
+    return Inference(net, address(net), int(workspace.inference_size(net)) * size, embedded.predict_packed(size).ctypes)
+
+
+def inference_table(network: Network, size: int) -> NDArray[np.int64]:
+    return frozen(make_table(network, size, None, keep=False))
+
+
+@functools.lru_cache(maxsize=64)
+def training_table(
+    network: Network, size: int, objective: Objective, few: bool = False, dropped: tuple[float, ...] = ()
+) -> NDArray[np.int64]:
+    """The table for training, evaluation and everything else; few: also for mini-batches of a few examples.
+
+    dropped: for training with dropout, the fraction of each hidden layer.
+    """
+    net = make_table(network, size, objective, keep=False, dropped=dropped)
+    if few:
+        net[slots.NET_DOTS] = few_rows.dots(size).address
+    return frozen(net)
+
+
+def frozen(net: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The table, from now on read-only."""
+    net.flags.writeable = False
+    return net
+
+
+@functools.lru_cache(maxsize=16)
+def diagnostic_table(network: Network, size: int, objective: Objective | None) -> NDArray[np.int64]:
+    """As the training table, but z, a, dz and da each have memory of their own, and no loss is fused."""
+    return frozen(make_table(network, size, objective, keep=True))
+
+
+def make_table(
+    network: Network, size: int, objective: Objective | None, *, keep: bool, dropped: tuple[float, ...] = ()
+) -> NDArray[np.int64]:
+    net = np.zeros(slots.HEADER + network.n_layers * slots.LAYER_SLOTS, np.int64)
+    layers = net[slots.HEADER :].reshape(network.n_layers, slots.LAYER_SLOTS)
+    for layer, fraction in zip(layers, dropped, strict=False):
+        layer[slots.LAYER_DROPOUT] = dropout.in_steps(fraction)
+    row = fill_layout(network, layers, size, training=objective is not None, keep=keep)
+    header = {
+        slots.NET_VERSION: slots.VERSION,
+        slots.NET_LENGTH: len(net),
+        slots.NET_SIZE: size,
+        slots.NET_LAYERS: network.n_layers,
+        slots.NET_INPUTS: network.n_inputs,
+        slots.NET_OUTPUTS: network.n_outputs,
+        slots.NET_PARAMETERS: network.n_parameters,
+        slots.NET_WIDEST: max(stride_of(width, size) for width in network.sizes),
+        slots.NET_ROW: row,
+        slots.NET_BLOCK: block_of(network, row * size, size),
+        slots.NET_FLOPS: network.flops,
+        slots.NET_DENSE: gemm.dense(size).address,
+        slots.NET_FORWARD: forward_backward.forward(size).address,
+    }
+    if dropped:
+        header |= {slots.NET_FACTORS: dropout.factors(size).address, slots.NET_DROP: dropout.drop(size).address}
+    header |= fill_packed(network, layers, size)
+    if objective is not None:
+        header |= fill_sums(network, layers, size) | training_header(network, size, objective, keep=keep)
+        net.view(np.float64)[[slots.NET_L1, slots.NET_L2]] = objective.l1, objective.l2
+    for slot, value in header.items():
+        net[slot] = value
+    fused = bool(net[slots.NET_FUSED])
+    fill_activations(network, layers, size, training=objective is not None, keep=keep, fused=fused)
+    return net
+
+
+def training_header(network: Network, size: int, objective: Objective, *, keep: bool) -> dict[int, int]:
+    """The header's entries for the objective and the phases of a training step."""
+    loss, fused = kernel_of(objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep)
+    many = network.sizes[0] * network.sizes[1] >= MANY_WEIGHTS
+    return {
+        slots.NET_INPUT_STRIDE: stride_of(network.n_inputs, size),
+        slots.NET_TARGET_ROW: objective.targets(network),
+        slots.NET_MEAN: objective.mean,
+        slots.NET_FUSED: fused,
+        slots.NET_LOSS: loss.address,
+        slots.NET_BACKWARD: forward_backward.backward(size).address,
+        slots.NET_SUMS: forward_backward.sums(size).address,
+        slots.NET_EXAMPLES: examples.examples(size).address,
+        slots.NET_HALVES: examples.halves(size).address if many else 0,
+        slots.NET_GRADIENT_SHARE: gradient_and_update.gradient_share(size).address,
+        slots.NET_UPDATE_SHARE: gradient_and_update.update_share(size).address,
+        slots.NET_LEARN_SHARE: gradient_and_update.learn_share(size).address,
+        slots.NET_TRAIN: train.train(size).address,
+        slots.NET_ROWS: sum(network.sizes[:-1]) + network.bias * network.n_layers,
+        slots.NET_PENALTY: penalty.penalty(size).address if objective.l1 or objective.l2 else 0,
+    }
+
+
+def aligned_zeros(count: int, dtype: DTypeLike) -> NDArray[Any]:
+    """count zeros that begin at a cache line.
+
+    A vector may reach beyond their end, its last lanes masked: as slow as a fault where nobody has touched that page.
+    """
+    size = np.dtype(dtype).itemsize
+    raw = np.zeros(count * size + 2 * ALIGNMENT, np.uint8)
+    raw[-1] = 0
+    begin = -raw.ctypes.data % ALIGNMENT
+    return raw[begin : begin + count * size].view(dtype)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Of the first element of a C-contiguous array; faster than array.ctypes where the array may be written."""
+    if array.flags.writeable and array.nbytes:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    return int(array.ctypes.data)
+
+
+def block_of(network: Network, row_bytes: int, size: int) -> int:
+    """Examples that pass through all layers together: a multiple of the tallest tile."""
+    fewest = 120 if network.n_parameters * size > 512 * 1024 else 24
+    return max(fewest, min(480, BLOCK_BYTES // row_bytes // 24 * 24))

@@ -1,0 +1,80 @@
+"""A team for short runs, one soon after the other: its helpers stand by between them."""
+
+import functools
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.core import slots
+from fastbp.core.step import parked_workers
+from fastbp.core.step.parked_workers import GONE, LINE
+from fastbp.engine.cpu import cores_of_caller, current_core, stay_off
+from fastbp.engine.crew import Crew
+from fastbp.engine.helpers import NoThread, call
+from fastbp.engine.network_table import address, aligned_zeros
+
+MOST_RUNS, MOST_FLOPS = 4000, 20e9
+"""Of a helper before it comes back to Python, some 0.1 seconds: the interpreter may be about to end."""
+
+
+class Standing:
+    """The calling thread and helpers for the runs of one job.
+
+    To call a helper together takes some 100 us, more than the run of many networks: it stays for about 200 us, in which
+    it answers at once.
+    """
+
+    def __init__(self, job: NDArray[np.int64], memory: object, workers: int, flops: float) -> None:
+        """memory: the owner of all that the job points to, kept alive by helpers; workers: at most; flops: of a run."""
+        self._job, self._memory, self._runs = job, memory, max(1, min(MOST_RUNS, int(MOST_FLOPS / flops)))
+        self._calls = aligned_zeros(LINE * workers, np.int64)
+        self._process, self._crew = os.getpid(), Crew()
+        job[slots.JOB_CALLS] = address(self._calls)
+        # compiled here: nobody would hear of an error in a helper
+        self._rouse, self._lead, self._stand = (
+            kernel.ctypes for kernel in (parked_workers.rouse(), parked_workers.lead(), parked_workers.stand())
+        )
+
+    def run(self) -> None:
+        """As many workers as the job says run through it."""
+        job, where = self._job, self._job.ctypes.data
+        if self._process != os.getpid():  # a fork leaves the child without helpers
+            self._process, self._calls[:], self._crew = os.getpid(), GONE, Crew()
+        try:
+            self._rouse(where)
+            gone = [r for r in range(1, int(job[slots.JOB_WORKERS])) if self._calls[r * LINE] == GONE]
+            if gone:
+                self._send(gone)
+            self._lead(where)
+        except BaseException:
+            try:
+                self._stop()
+            finally:  # an exception may have come at its start
+                self._stop()
+            raise
+
+    def _stop(self) -> None:
+        """When this returns no helper touches the job: those that are on their way find the crew closed."""
+        self._job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
+        self._crew.close()
+        self._calls[:], self._crew = GONE, Crew()
+
+    def _send(self, ranks: list[int]) -> None:
+        """Helpers take these ranks; if no thread can start, the caller is alone."""
+        if not self._crew.at_work:  # all that were sent have run; a crew grows with each of them
+            self._crew = Crew()
+        core = current_core()
+        place = 0 if core is None else core(), cores_of_caller()
+        try:
+            for rank in ranks:
+                self._calls[rank * LINE] = parked_workers.CALLED
+                call(functools.partial(self._crew.work, self._help, rank, *place))
+        except NoThread:
+            self._stop()
+            for slot, value in ((slots.JOB_STOP, 0), (slots.JOB_ARRIVED, 0), (slots.JOB_WORKERS, 1)):
+                self._job[slot] = value
+
+    def _help(self, rank: int, core: int, allowed: set[int]) -> None:
+        stay_off(core, allowed)
+        self._stand(rank, self._job.ctypes.data, self._runs)

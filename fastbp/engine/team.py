@@ -1,0 +1,177 @@
+"""A team of workers: how many, and running them until they are done or the user presses Ctrl-C."""
+
+import contextlib
+import functools
+from collections import deque
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.core import slots
+from fastbp.core.ir.interrupts import uninterrupted
+from fastbp.core.step import train
+from fastbp.engine.cpu import Places, cores_of_caller, current_core, stay_off, way_back
+from fastbp.engine.crew import Crew
+from fastbp.engine.helpers import NoThread, call
+from fastbp.engine.thread_limit import threads_here
+
+Result = TypeVar("Result")
+
+FLOPS_A_WORKER = 16e6
+"""Work in one step, in floating-point operations, that pays for one more worker: about 100 us of one core."""
+
+FLOPS_A_PAIR, FLOPS_A_RUN = 0.6e6, 2e9
+"""Work in one step that may pay for a second worker already, in a run of so much work: 4 us of one core, and 10 ms."""
+
+SHORT_SECONDS = 0.2
+"""For which Ctrl-C can wait, so that the calling thread may work itself."""
+
+SLOWEST = 2e9
+"""Floating-point operations in a second that a core does at least, in the smallest networks."""
+
+
+def workers_for(flops: float, shards: int = 1, steps: float = 1) -> int:
+    """The number of workers that steps of so many floating-point operations, in so many shards, pay for.
+
+    steps: of a run; infinite for those of a team that stands by.
+    """
+    pair = 2 if flops >= FLOPS_A_PAIR and flops * steps >= FLOPS_A_RUN else 1
+    return max(1, min(threads_here(), max(int(flops / FLOPS_A_WORKER), shards, pair)))
+
+
+class Team:
+    """The calling thread and helpers, which run the compiled worker of jobs.
+
+    The workers hold no lock of Python's. Whatever ends `run`, no worker touches the job's memory after it. Where no
+    thread can start, as at the end of the process or at a limit of the system, the caller runs the job alone: to the
+    same bits.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._train = train.train(size).ctypes
+
+    def run(self, job: NDArray[np.int64], memory: object, seconds: float) -> None:
+        """As many workers as the job says run through it; a signal handler or another thread may set its JOB_STOP.
+
+        memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
+        seconds: what it will take, more or less. If it is short, this thread is the first worker.
+        """
+        if job[slots.JOB_WORKERS] == 1 and seconds <= SHORT_SECONDS:
+            self._train(0, job.ctypes.data)
+            return
+        crew, back = Crew(), way_back()
+        try:
+            try:
+                self._run(crew, job, memory, seconds)
+            except BaseException:
+                job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
+                raise
+            finally:
+                crew.close()
+        finally:  # an exception may have come at the start of the first `close`
+            back()
+            crew.close()
+        if crew.errors:
+            raise crew.errors[0]
+
+    def _run(self, crew: Crew, job: NDArray[np.int64], memory: object, seconds: float) -> None:
+        workers, here, places = int(job[slots.JOB_WORKERS]), seconds <= SHORT_SECONDS, Places(cores_of_caller())
+        try:
+            for rank in range(here, workers):
+                call(functools.partial(crew.work, self._work, rank, job, places, memory))
+        except NoThread:
+            self._run_alone(crew, job, places, memory)
+            return
+        if here:
+            self._work(0, job, places, memory)
+        crew.wait_for(workers - here)
+
+    def _run_alone(self, crew: Crew, job: NDArray[np.int64], places: Places, memory: object) -> None:
+        """The workers that have begun leave before the first step; then this thread makes all of them."""
+        if job[slots.JOB_STOP] != slots.STOP_FOR_GOOD:
+            job[slots.JOB_STOP] = slots.STOP_TEAM
+        crew.close()
+        if job[slots.JOB_STOP] == slots.STOP_TEAM:
+            job[slots.JOB_STOP] = 0
+        job[slots.JOB_WORKERS], job[slots.JOB_ARRIVED] = 1, 0
+        job[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3] = slots.COMPLETE
+        self._work(0, job, places, memory)
+
+    def _work(self, rank: int, job: NDArray[np.int64], places: Places, memory: object) -> None:
+        places.take(alone=job[slots.JOB_WORKERS] == 1)
+        self._train(rank, job.ctypes.data)
+
+
+def cut(count: int, size: int) -> list[tuple[int, int]]:
+    """Begin and end of parts of `size`, the last perhaps smaller, that make up 0 … count."""
+    return list(pairwise([*range(0, count, size), count]))
+
+
+def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
+    """function(begin, end) of all parts, in their order; this thread and helpers, one a core, take them in turn.
+
+    Whatever ends it, no helper is still at work on a part.
+    """
+    waiting, results = deque(enumerate(parts)), dict[int, Result]()
+    crew = Crew()
+
+    def take() -> None:
+        while True:
+            try:
+                i, part = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                results[i] = function(*part)
+            except BaseException:
+                waiting.clear()  # the others end early
+                raise
+
+    def help_out(core: int, allowed: set[int]) -> None:
+        if waiting:
+            stay_off(core, allowed)
+            take()
+
+    try:
+        try:
+            if (extra := min(threads_here(), len(parts)) - 1) > 0:
+                where = current_core()
+                place = 0 if where is None else where(), cores_of_caller()
+                with contextlib.suppress(NoThread):
+                    for _ in range(extra):
+                        call(functools.partial(crew.work, help_out, *place))
+            take()
+        finally:
+            waiting.clear()
+            crew.close()
+    finally:  # an exception may have come at the start of the first `close`
+        waiting.clear()
+        crew.close()
+    if crew.errors:
+        raise crew.errors[0]
+    return [results[i] for i in range(len(parts))]
+
+
+def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, flops: float) -> None:
+    """One job outside of fit: a short one of one worker without a team, which costs more than it."""
+    seconds = flops / SLOWEST
+    if workers == 1 and seconds <= SHORT_SECONDS:
+        train.train(size).ctypes(0, job.ctypes.data)
+        return
+
+    def run() -> None:
+        Team(size).run(job, memory, seconds)
+
+    stop_on_interrupt(job, run)
+
+
+def stop_on_interrupt(job: NDArray[np.int64], function: Callable[[], None]) -> None:
+    """Call the function, which runs the job; Ctrl-C asks that to stop, and is a KeyboardInterrupt behind the call."""
+
+    def stop() -> None:
+        job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
+
+    uninterrupted(function, stop)
