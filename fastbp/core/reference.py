@@ -8,7 +8,8 @@ Layer l has inputs k and outputs j; n is an example. da and dz are ∂C/∂a and
     w_jk ← w_jk - η dw_jk           b_j ← b_j - η db_j                update
 
 Nothing of the library calls this; the tests hold the kernels against it. The kernels that compute the same at the speed
-of the machine: `dense.dense` the three sums, `backprop` the walk through the layers, `step.train` the whole loop.
+of the machine: matmul/gemm.py the three sums, layers/forward_backward.py the walk through the layers, step/train.py the
+whole loop.
 """
 
 import numpy as np
