@@ -23,7 +23,8 @@ from fastbp.core.formulas.losses import LOSSES, OWN_OUTPUT
 from fastbp.core.ir.cache import cache_directory
 from fastbp.data import load_digits, read_examples, read_inputs, stratified_split, tables
 from fastbp.history import History
-from fastbp.inputs.checks import as_whole_inputs, choice
+from fastbp.inputs.arrays import as_whole_inputs
+from fastbp.inputs.checks import choice
 from fastbp.inputs.targets import as_targets
 from fastbp.losses import outputs_of
 from fastbp.model import Model

@@ -13,12 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fastbp import Model
-from fastbp.inputs import checks
+from fastbp.inputs import arrays
+from fastbp.inputs.arrays import as_inputs, as_shape, as_vector, as_weights
 from fastbp.inputs.checks import (
-    as_inputs,
-    as_shape,
-    as_vector,
-    as_weights,
     boolean,
     choice,
     floating_dtype,
@@ -137,8 +134,8 @@ def test_checks_need_no_memory_of_the_size_of_the_array() -> None:
         peak_of_conversion = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 3 * checks.CHUNK_BYTES
-    assert peak_of_conversion < 2 * X.nbytes + 3 * checks.CHUNK_BYTES
+    assert peak < 3 * arrays.CHUNK_BYTES
+    assert peak_of_conversion < 2 * X.nbytes + 3 * arrays.CHUNK_BYTES
 
 
 def test_inputs_leave_the_array_of_the_user_alone() -> None:
@@ -294,7 +291,7 @@ def test_the_first_value_that_is_not_finite_is_named(source: str, bad: float, dt
 
 def test_a_bad_value_is_found_in_every_chunk_and_at_its_ends() -> None:
     columns = 64
-    rows = checks.CHUNK_BYTES // (columns * 4)
+    rows = arrays.CHUNK_BYTES // (columns * 4)
     X = np.zeros((3 * rows + 1, columns), np.float32)
     for row in (0, rows - 1, rows, 2 * rows - 1, 3 * rows):
         for column in (0, columns - 1):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp.inputs.checks import Array, _check, _converted, _count, _first, _real_array
+from fastbp.inputs.arrays import Array, _check, _converted, _count, _first, _real_array
 from fastbp.losses import AnyLoss, name_of, outputs_of
 
 PROBABILITY_TOLERANCE = 1e-3  # how far from 1 a row of probabilities may sum

@@ -134,16 +134,23 @@ def arguments_of(stopping: EarlyStopping) -> dict[str, Any]:
     return {name: getattr(stopping, name) for name in names}
 
 
+PLAIN: dict[str, Rule] = {
+    "epochs": positive_int,
+    "batch_size": positive_int,
+    "shuffle": boolean,
+    "validation_fraction": optional(open_fraction),
+    "initial_epoch": optional(nonnegative_int),
+    "every": optional(positive_int),
+}
+"""Arguments of fit that a file keeps as they are."""
+
+GIVEN_AGAIN: dict[str, Rule] = {"validation_data": boolean, "sample_weight": boolean}
+"""Arguments of fit of which a file keeps whether they were given."""
+
 ARGUMENTS = dict_of(
     {
-        "epochs": positive_int,
-        "batch_size": positive_int,
-        "shuffle": boolean,
-        "validation_fraction": optional(open_fraction),
-        "initial_epoch": optional(nonnegative_int),
-        "every": optional(positive_int),
-        "validation_data": boolean,
-        "sample_weight": boolean,
+        **PLAIN,
+        **GIVEN_AGAIN,
         "class_weight": optional(class_weight),
         "metrics": list_of(string),
         "early_stopping": optional(early_stopping),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from fastbp.callbacks import Callback, State
 from fastbp.core import slots
 from fastbp.engine.job import Job
+from fastbp.engine.problem import Problem
+from fastbp.engine.state import TrainingState
 from fastbp.engine.team import Team
 from fastbp.history import COLUMNS, History
 from fastbp.optimizers import Course
 from fastbp.training.autotune import Pace
 from fastbp.training.checkpoint import Checkpoint
 from fastbp.training.progress_bar import Progress
-
-if TYPE_CHECKING:
-    from fastbp.model import Model
 
 ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
 EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python, while Ctrl-C waits
@@ -31,9 +30,10 @@ EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python, while Ctrl-C waits
 class Plan:
     """How fit is to go: epochs, order and what to do after each."""
 
-    model: "Model"
+    problem: Problem
+    state: TrainingState
+    model: Any  # that callbacks see
     epochs: int
-    mean: bool
     seed: int | None  # of the shuffling; None: rows in their own order
     epochs_before: int  # of earlier calls, so that each epoch of a model has its own order and dropped units
     updates_before: int
@@ -108,7 +108,7 @@ class Run:
         if self.ended:
             return
         if checkpoint is not None:
-            checkpoint.write(self)
+            checkpoint.write(self.plan.problem, self.plan.state, self.state_dict())
         team = Team(size)
         with self._progress() as progress:
             while self.steps_done < steps and not self.stopped:
@@ -122,15 +122,15 @@ class Run:
                 if progress is not None:
                     progress.show(self.steps_done / self.job.per_epoch, self.state())
                 self._tell(complete)
-                if complete and checkpoint is not None:
-                    checkpoint.after_epochs(self)
+                if complete and checkpoint is not None and checkpoint.is_due(self.epochs_done):
+                    checkpoint.update(self.plan.problem, self.plan.state, self.state_dict())
         if self._interrupted:
             return
         for callback in self.plan.callbacks:
             callback.after_fit(self.state())
         self.ended = True
         if checkpoint is not None:
-            checkpoint.write(self)
+            checkpoint.write(self.plan.problem, self.plan.state, self.state_dict())
 
     def _after_epochs(self) -> None:
         """Take validation cost and metrics, and let the learning rate's schedule know."""
@@ -205,11 +205,11 @@ class Run:
             raise self._divergence()
 
     def count(self) -> None:
-        """Let the model know the steps that it has learned from; once more does no harm."""
-        model, plan = self.plan.model, self.plan
-        model._updates = plan.updates_before + self.steps_done
-        model._progress = plan.course.progress
-        model._epochs = plan.epochs_before + self.steps_done // self.job.per_epoch
+        """Write the steps that the model has learned from to its state; idempotent."""
+        state, plan = self.plan.state, self.plan
+        state.updates = plan.updates_before + self.steps_done
+        state.schedule = plan.course.progress
+        state.epochs = plan.epochs_before + self.steps_done // self.job.per_epoch
 
     def _order_of(self, epoch: int, epochs: int) -> NDArray[np.int64] | None:
         seed = self.plan.seed
@@ -226,7 +226,7 @@ class Run:
         job, done, per_epoch = self.job, self.job.done, self.job.per_epoch
         share = elapsed / max(done, 1)
         self.seconds += elapsed
-        sums = np.array([job.costs * job.totals if self.plan.mean else job.costs, job.totals])
+        sums = np.array([job.costs * job.totals if self.plan.problem.mean else job.costs, job.totals])
         begin = min(done, -first % per_epoch)
         whole = (done - begin) // per_epoch
         end = begin + whole * per_epoch
@@ -255,7 +255,7 @@ class Run:
 
     def _average(self, cost: float, total: float) -> float:
         """The cost of an epoch from its sums of costs (times weight) and weights."""
-        return average(cost, total) if self.plan.mean else cost
+        return average(cost, total) if self.plan.problem.mean else cost
 
     def _cost(self) -> float:
         """Over the epoch under way."""
@@ -326,8 +326,8 @@ class Run:
             lengths["validation_cost"] = epochs
         if epochs > self.plan.epochs or set(lengths.values()) != {epochs}:
             raise ValueError(f"after {state['steps_done']} steps there must be {epochs} epochs, got {lengths}")
-        if updates != self.plan.model._updates:
-            raise ValueError(f"the model must have made {updates} updates, got {self.plan.model._updates}")
+        if updates != self.plan.state.updates:
+            raise ValueError(f"the model must have made {updates} updates, got {self.plan.state.updates}")
         self.plan.epochs_before, self.plan.updates_before = state["epochs_before"], state["updates_before"]
         self.job.done_in_all, self.stopped, self.ended = state["steps_done"], state["stopped"], state["ended"]
         self.columns = {name: values.tolist() for name, values in state["columns"].items()}
