@@ -1,4 +1,4 @@
-"""Model: a network with its parameters, loss and optimizer; checks what comes in and calls the core."""
+"""Model: a network with its parameters, loss and optimizer; validates arguments and calls training and storage."""
 
 import inspect
 import json
@@ -29,7 +29,7 @@ from fastbp.inputs.targets import smoothing_of
 from fastbp.losses import AnyLoss
 from fastbp.optimizers import Optimizer
 from fastbp.storage import files
-from fastbp.storage.model_state import custom_objects, for_file, from_state, own_objects, to_state
+from fastbp.storage.model_state import custom_objects, custom_objects_in, for_file, from_state, to_state
 from fastbp.training import prepare
 from fastbp.training.checkpoint import interrupted
 from fastbp.training.options import Options
@@ -58,12 +58,12 @@ class Model:
     l1, l2: in `fit`, `step`, their costs and `value_and_gradient`, l1 Σ|w| + ½ l2 Σ w² over the weights, not the
     biases, is added to the cost of a mini-batch; `evaluate` and validation costs are of the data alone.
     dropout: the fraction p of units, in [0, 1), that a hidden layer drops in training, or one for each hidden
-    layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch
-    (Srivastava et al., JMLR 2014). Everything but `fit`, `step` and their costs is of the network with all units.
+    layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn for each example and epoch
+    (Srivastava et al., JMLR 2014). Only `fit`, `step` and their costs drop units.
     label_smoothing: the share ε in [0, 1) of each target that training and gradients spread evenly over the classes,
     y (1 - ε) + ε / K, for cross_entropy (K outputs) and binary_cross_entropy (K = 2); `evaluate` takes y as it is.
 
-    Every argument is checked: ValueError or TypeError say which, what was expected and what came.
+    Validates every argument: ValueError or TypeError name it, the expected value and the actual one.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Model:
 
     @property
     def _problem(self) -> Problem:
-        """What the attributes say now."""
+        """The model's attributes, as training and storage take them."""
         return Problem(
             self.network, self.dtype, self.loss, self.reduction, self.seed,
             self.l1, self.l2, self.dropout, self.label_smoothing,
@@ -161,11 +161,11 @@ class Model:
         """Train on X (n, n_inputs) and y; return the History of this call's epochs.
 
         X: an array of any dtype and layout, a memmap, a SciPy sparse matrix, a pandas or polars frame (the names of its
-        columns are not kept). What is large and not ready in memory is read in pieces: see docs/layout.md.
+        columns are not kept). Large inputs that need conversion are read in pieces: see docs/layout.md.
         Continues from the current parameters, optimizer state and epoch. optimizer: an object or a name; None keeps
-        the current one (at first Adam()); one of another kind starts with a state of its own. n_threads: this many at
-        most, and not more than the cores; None for what pays within the limit of the program (`fastbp.set_threads`,
-        `fastbp.thread_limit`) or its surroundings; the results are the same bits for any number. progress: a bar on
+        the current one (at first Adam()); one of another kind starts with a new state. n_threads: the most threads,
+        capped by the cores; None for as many as make it faster, within the limit of the program (`fastbp.set_threads`,
+        `fastbp.thread_limit`) or of its environment; results are bit-identical for any number. progress: a bar on
         stderr, lines in a log file.
 
         validation_data: (X, y) or (X, y, sample_weight), whose cost is taken after each epoch. validation_fraction:
@@ -194,13 +194,13 @@ class Model:
         optimizer: str | Optimizer | None = None,
         n_threads: int | None = None,
     ) -> float:
-        """Learn from one mini-batch: X (n, n_inputs) and y; return its cost before the update, as `fit` counts it.
+        """Train on one mini-batch: X (n, n_inputs) and y; return its cost before the update, as `fit` records it.
 
-        For loops that make their data as they go, as in reinforcement learning. It is fit with epochs=1, batch_size=n
-        and shuffle=False, to the bits, without what a call of fit takes; it counts as an epoch. The other arguments
-        are fit's.
+        For loops that generate their data, as in reinforcement learning. Bit-identical to fit with epochs=1,
+        batch_size=n and shuffle=False, without the overhead of a call of fit; it counts as an epoch. The others are
+        fit's arguments.
 
-        Ctrl-C: KeyboardInterrupt, the model is consistent and counts the step if it has learned from it.
+        Ctrl-C: KeyboardInterrupt, the model is consistent and counts the step if it was made.
         FloatingPointError if training diverges; each parameter keeps its last finite value.
         """
         return self._single_steps.step(self._problem, self._state, X, y, sample_weight, optimizer, n_threads)
@@ -208,12 +208,12 @@ class Model:
     def apply_gradient(
         self, gradient: ArrayLike, cost: float | None = None, optimizer: str | Optimizer | None = None
     ) -> None:
-        """Make the optimizer's step by a gradient that is brought, ordered like the parameters.
+        """Make the optimizer's step with a given gradient, ordered like the parameters.
 
-        State, schedule, clipping and counting are those of `step`: with what `value_and_gradient` returns it is step,
-        to the bits, but where step has dropout or is plain SGD by 4 examples or fewer, whose gradient is rounded
-        otherwise. l1 and l2 are not added: the gradient of `value_and_gradient` has them. cost: of the same epoch, for
-        the schedule OnPlateau, which has to have it.
+        State, schedule, clipping and counting are those of `step`: with the gradient of `value_and_gradient` it is
+        bit-identical to step, except with dropout and with plain SGD on 4 examples or fewer, which rounds differently.
+        l1 and l2 are not added: the gradient of `value_and_gradient` has them. cost: of the same epoch, which the
+        schedule OnPlateau needs.
 
         FloatingPointError if a parameter would become NaN or infinite; each keeps its last finite value.
         """
@@ -337,12 +337,12 @@ class Model:
             raise ValueError(f"rows must be at most {MOST_ROWS}, got {rows}")
         return aligned_zeros(int(workspace.largest_size(net, rows)), self.dtype)
 
-    # --- keeping ------------------------------------------------------------------------------------------------
+    # --- files --------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model with its optimizer's state to a safetensors file, which replaces an older one whole.
 
-        The older file's mode stays. A character device or a pipe is written through. OSError if the file cannot be
+        The older file's mode stays. Writes through a character device or a pipe. OSError if the file cannot be
         written; ValueError, before it is touched, for a model that `load` would refuse, as with infinite parameters.
         """
         description, tensors = for_file(self._problem, self._state)
@@ -350,21 +350,21 @@ class Model:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Custom = ()) -> "Model":
-        """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file, OSError for a
+        """The model that `save` wrote: bit-identical, and fit continues. ValueError for any other file, OSError for a
         pipe or a device.
 
-        custom: the user's own activations and losses in the model, of which the file has the names: one, several, or a
-        dict of them. LookupError if one is missing.
+        custom: the custom activations and losses in the model, of which the file has the names: one, several, or a dict
+        of them. LookupError if one is missing.
         """
         return cls._read(path, custom)[0]
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], custom: Custom = ()) -> "Model":
-        """The model of a checkpoint, whose next `fit` goes on with the interrupted run: to the bits that it would have.
+        """The model of a checkpoint, whose next `fit` continues the interrupted run, bit-identically.
 
-        That fit is given the same data, validation data, sample weights and callbacks; it returns the History of the
-        whole run, and takes from the file what is left out of its other arguments. ValueError where they contradict
-        it, and for a file without a run. custom: as for `load`.
+        Pass that fit the same data, validation data, sample weights and callbacks; it returns the History of the whole
+        run, and takes its other arguments from the file. ValueError where they contradict it, and for a file without a
+        run. custom: as for `load`.
         """
         model, tensors, metadata = cls._read(path, custom)
         model._state.resumed = interrupted(path, tensors, metadata)
@@ -383,7 +383,7 @@ class Model:
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]:
         problem = self._problem
-        return *to_state(problem, self._state), own_objects(problem)
+        return *to_state(problem, self._state), custom_objects_in(problem)
 
     def __setstate__(self, state: tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]) -> None:
         self._set_up(*from_state(*state))

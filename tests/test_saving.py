@@ -285,7 +285,7 @@ def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path: Path) -> None:
     for read in (Model.load, Model.resume):
         with pytest.raises(OSError, match=r"not a regular file.*pipe"):
             read(tmp_path / "pipe")
-    with pytest.raises(OSError, match=r"a pipe that nobody reads.*pipe"):
+    with pytest.raises(OSError, match=r"a pipe without a reader.*pipe"):
         trained().save(tmp_path / "pipe")
 
 

@@ -170,8 +170,8 @@ def _optimizer(options: argparse.Namespace) -> SGD | Adam:
 
 def _report(model: Model, history: History, elapsed: float) -> None:
     seconds = float(np.sum(history.seconds))
-    rest = elapsed - seconds
-    compiled = f", {rest:.1f} s to compile (kept for the next run)" if rest > 0.5 else ""
+    compiling = elapsed - seconds
+    compiled = f", {compiling:.1f} s to compile (kept for the next run)" if compiling > 0.5 else ""
     sizes = "-".join(map(str, model.network.sizes))
     print(f"network   {sizes}, {model.network.n_parameters:,} parameters")
     print(f"training  {len(history)} epochs in {seconds:.2f} s{compiled}, last cost {history.cost[-1]:.4g}")

@@ -1,8 +1,8 @@
 """Input validation of arrays: each function returns its argument in the form that the kernels need, or raises.
 
-Errors name the argument, what was expected and what came, as those of `checks`. Rows, columns and indices are counted
-from 0. Arrays are scanned about 1 MB at a time, so that a check needs no memory of the array's size, and an array that
-already has the right form is never copied.
+Errors name the argument, the expected form and the actual one, as those of `checks`. Rows, columns and indices count
+from 0. Checks scan about 1 MB at a time, so that they need little memory, and never copy an array that already has the
+right form.
 """
 
 from collections.abc import Callable
@@ -19,18 +19,18 @@ from fastbp.inputs.sources import Source
 Array = NDArray[Any]
 
 CHUNK_BYTES = 1 << 20
-PIECE_BYTES = 1 << 24  # looked at in 0.4 ms; a core that sleeps needs 0.1 to 0.3 until it helps
+PIECE_BYTES = 1 << 24  # scanned in 0.4 ms; an idle core wakes within 0.1 to 0.3
 
 SIGNED = '(Model(reduction="sum") takes signs in step, value_and_gradient and backward)'
-"""The way out for a negative weight; a mean would divide by the sum of weights, which might be 0 or negative."""
+"""The hint for negative weights; a mean would divide by the sum of weights, which might be 0 or negative."""
 
 
 def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X", *, finite: bool = True) -> Array | Source:
     """X as a C-contiguous (n, n_inputs) array of dtype with n >= 1; not copied if it is one already.
 
     A source instead where that would be large: for a sparse matrix or a memmap more than 32 MB, for a frame or an array
-    of another dtype or layout more than 512 MB. It is checked in pieces, too. finite=False: who asks finds out whether
-    all is finite.
+    of another dtype or layout more than 512 MB. It is checked in pieces, too. finite=False: the caller checks
+    that all is finite.
     """
     dtype = np.dtype(dtype)
     opened = sources.opened(X, name)
@@ -51,7 +51,7 @@ def as_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X", *,
 
 
 def as_whole_inputs(X: ArrayLike, n_inputs: int, dtype: DTypeLike, name: str = "X") -> Array:
-    """X as a C-contiguous (n, n_inputs) array of dtype with n >= 1, of whatever size; a large sparse one is refused."""
+    """X as a C-contiguous (n, n_inputs) array of dtype with n >= 1, of any size; ValueError if large and sparse."""
     inputs = as_inputs(X, n_inputs, dtype, name)
     return inputs if isinstance(inputs, np.ndarray) else inputs.whole(dtype, name)
 
@@ -71,7 +71,7 @@ def _check_inputs(shape: tuple[int, ...], n_inputs: int, name: str) -> None:
 
 
 def _taken(source: Source, numbers: range, dtype: np.dtype[Any], name: str) -> Array:
-    """These rows as an array of dtype, every value finite."""
+    """These rows as an array of dtype. ValueError if a value is not finite."""
     result = source.dense(numbers, dtype)
     if not _all_finite(result):
         index = _first(lambda c: ~np.isfinite(c), result)
@@ -119,7 +119,7 @@ def as_shape(value: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike, name: s
 
 def _real_array(value: ArrayLike, name: str) -> Array:
     """value as an array of real numbers of any dtype, byte order and layout."""
-    mask = getattr(value, "mask", None)  # np.asarray would drop a mask without a word
+    mask = getattr(value, "mask", None)  # np.asarray would drop a mask silently
     if isinstance(mask, np.ndarray) and mask.any():
         raise ValueError(f"{name} must not have masked values, got {np.count_nonzero(mask)} of them")
     if hasattr(value, "to_numpy"):
@@ -131,7 +131,7 @@ def _real_array(value: ArrayLike, name: str) -> Array:
 
 
 def _converted(array: Array, dtype: np.dtype[Any], name: str, finite: bool = True) -> Array:
-    """The array C-contiguous, aligned and of dtype; itself if it is so already. finite: every value is to be."""
+    """The array C-contiguous, aligned and of dtype; itself if it is so already. finite: check every value."""
     result = array
     if array.dtype != dtype or not array.flags.c_contiguous or not array.flags.aligned:
         result = np.empty(array.shape, dtype)
@@ -161,20 +161,20 @@ def _all_finite(array: Array) -> bool:
 
 
 def _check(array: Array, bad: Callable[[Array], NDArray[np.bool_]], expected: str) -> None:
-    """Raise with what was expected and came at the first element for which bad holds."""
+    """ValueError with the first element for which `bad` holds."""
     index = _first(bad, array)
     if index is not None:
         raise ValueError(f"{expected}, got {array[index]} {_place(index)}")
 
 
 def _first(bad: Callable[[Array], NDArray[np.bool_]], array: Array) -> tuple[int, ...] | None:
-    """The index of the first true flag of bad, which is called with about 1 MB of rows at a time."""
+    """The index of the first element for which `bad` holds; `bad` is called with about 1 MB of rows at a time."""
     rows = max(1, CHUNK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):
         flags = bad(array[start : start + rows])
         if flags.any():
-            row, *rest = (int(i) for i in np.unravel_index(flags.argmax(), flags.shape))
-            return (start + row, *rest)
+            row, *columns = (int(i) for i in np.unravel_index(flags.argmax(), flags.shape))
+            return (start + row, *columns)
     return None
 
 

@@ -1,7 +1,7 @@
 """Input validation of names and numbers: each function returns its argument as the kind it needs, or raises.
 
-Errors name the argument, what was expected and what came. ValueError: the value is wrong; TypeError: it is of the
-wrong kind.
+Errors name the argument, the expected value and the actual one. ValueError: the value is wrong; TypeError: its type
+is.
 """
 
 import math
@@ -18,7 +18,7 @@ from fastbp.inputs.synonyms import advice
 
 
 def choice(name: str, value: object, valid: Collection[str]) -> str:
-    """value if it is one of the valid names; the error says what another library's name is called here."""
+    """value if it is one of the valid names; the error suggests fastbp's name for another library's."""
     expected = f"{name} must be one of {', '.join(valid)}, got {value!r}"
     if not isinstance(value, str):
         raise TypeError(expected)
@@ -105,7 +105,7 @@ def _whole(name: str, value: object, least: int) -> int:
         result = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(expected) from None
-    if not least <= result <= sys.maxsize:  # the core counts in int64
+    if not least <= result <= sys.maxsize:  # the kernels count in int64
         raise ValueError(expected)
     return result
 

@@ -21,15 +21,14 @@ from fastbp.schedules import START, Progress
 Tensors = dict[str, NDArray[Any]]
 
 ABSENT: dict[str, Any] = {"l1": 0.0, "l2": 0.0, "dropout": 0.0, "label_smoothing": 0.0, "schedule": asdict(START)}
-"""What files of format 1 do not say, and mean; see `files.FORMAT`."""
-
+"""The values of fields that files of format 1 lack; see `files.FORMAT`."""
 
 MOST_COUNTED = 1 << 53
-"""Of updates and epochs: the numbers after it fit in int64 and, as those before it, in float64."""
+"""The largest count of updates or epochs: up to it float64 holds every integer."""
 
 
 def description_of(problem: Problem, state: TrainingState) -> dict[str, Any]:
-    """All of a model but its arrays, and its own custom objects by their names."""
+    """All of a model but its arrays; custom objects by their names."""
     network = problem.network
     return {
         "sizes": network.sizes,
@@ -54,12 +53,12 @@ def description_of(problem: Problem, state: TrainingState) -> dict[str, Any]:
 def to_state(problem: Problem, state: TrainingState) -> tuple[dict[str, Any], Tensors]:
     """(description, tensors) of a model; the tensors are copies. ValueError if a parameter is not finite.
 
-    Moments that are not finite are kept as they are: after a divergence the parameters may still be wanted.
+    Moments may be infinite or NaN: after a divergence the parameters may still be of use.
     """
     theta = as_vector(state.theta, state.theta.size, state.theta.dtype, "parameters")
     moments = state.moments
     if moments.size != optimizers.n_moments(optimizers.as_optimizer(state.optimizer)) * theta.size:
-        moments = moments[:0]  # of an optimizer that was replaced: the next fit begins without them as well
+        moments = moments[:0]  # of a replaced optimizer: the next fit discards them as well
     return description_of(problem, state), {"parameters": np.array(theta), "moments": np.array(moments)}
 
 
@@ -68,25 +67,25 @@ def for_file(problem: Problem, state: TrainingState) -> tuple[str, Tensors]:
     try:
         description, tensors = to_state(problem, state)
         text = to_json(description)
-        from_state(json.loads(text), tensors, own_objects(problem))
+        from_state(json.loads(text), tensors, custom_objects_in(problem))
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the model cannot be saved: {error}") from error
     return text, tensors
 
 
-def own_objects(problem: Problem) -> list[Activation | Loss]:
-    """The user's own activations and losses in a model."""
+def custom_objects_in(problem: Problem) -> list[Activation | Loss]:
+    """The user's custom activations and losses in a model."""
     parts = (*problem.network.activations, problem.loss)
     return [part for part in parts if isinstance(part, (Activation, Loss))]
 
 
 def to_json(data: Any) -> str:
-    """Plain data as JSON; numbers of other libraries become Python's own. TypeError for anything else."""
-    return json.dumps(data, default=lambda value: own_number("plain data", value))
+    """Plain data as JSON; numbers of other libraries become Python's. TypeError for anything else."""
+    return json.dumps(data, default=lambda value: python_number("plain data", value))
 
 
-def own_number(name: str, value: object) -> bool | int | float:
-    """A number of any library as Python's own; TypeError for anything else."""
+def python_number(name: str, value: object) -> bool | int | float:
+    """A number of any library as Python's; TypeError for anything else."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, numbers.Integral):
@@ -97,7 +96,7 @@ def own_number(name: str, value: object) -> bool | int | float:
 
 
 def custom_objects(custom: object) -> Sequence[object]:
-    """One object of the user's, several, or a dict of them, as a sequence."""
+    """One custom object, several, or a dict of them, as a sequence."""
     if isinstance(custom, Mapping):
         return list(custom.values())
     return custom if isinstance(custom, Sequence) else [custom]
@@ -106,7 +105,7 @@ def custom_objects(custom: object) -> Sequence[object]:
 def from_state(
     description: dict[str, Any], tensors: Tensors, custom: Sequence[object] = ()
 ) -> tuple[Problem, TrainingState]:
-    """What `to_state` was given, with the user's own objects. KeyError, TypeError or ValueError for anything else.
+    """The inverse of `to_state`, with the custom objects given. KeyError, TypeError or ValueError for invalid data.
 
     LookupError if a custom object is missing.
     """
@@ -125,7 +124,7 @@ def from_state(
             raise ValueError(f"{name} must be {arguments['dtype']}, got {tensor.dtype}")
     parameters = as_vector(theta, theta.size, theta.dtype, "parameters")
     problem = problem_of(**arguments | {"output": None})
-    problem = problem._replace(network=replace(problem.network, output=output))  # in old files it need not fit the loss
+    problem = problem._replace(network=replace(problem.network, output=output))  # old files allow any output
     state = TrainingState(
         aligned(problem.network.initial(parameters, problem.seed, problem.dtype)),
         aligned(moments), optimizer, updates, epochs, schedule,
@@ -142,7 +141,7 @@ def from_state(
 
 
 def count_of(name: str, value: object) -> int:
-    """Updates or epochs as an int."""
+    """A count of updates or epochs as an int."""
     count = nonnegative_int(name, value)
     if count > MOST_COUNTED:
         raise ValueError(f"{name} must be at most 2**53, got {count}")

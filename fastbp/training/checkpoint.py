@@ -1,6 +1,6 @@
-"""Checkpoints: a fit under way kept in a file, from which it goes on to the same bits after any interruption.
+"""Checkpoints: the state of a fit in a file, from which it continues bit-identically after any interruption.
 
-The file is a model's, as `Model.save` writes it, and holds the run besides: what it was asked to do, and where it is.
+The file is a model's, as `Model.save` writes it, with the run in addition: fit's arguments, and its progress.
 """
 
 import math
@@ -22,20 +22,20 @@ from fastbp.storage.model_state import for_file
 Tensors = dict[str, NDArray[Any]]
 
 SAMPLE_BYTES = 1 << 24
-"""Of the inputs that make the fingerprint."""
+"""Of the inputs that the fingerprint covers."""
 
 
 class Checkpoint:
     """Writes a run to its file: before it begins, after every `every` epochs, and at its end.
 
-    A write that fails leaves the file before it. It is a RuntimeWarning, and at the beginning and the end an OSError.
-    ValueError or TypeError for what cannot be kept: infinite parameters, a callback's state that is no plain data.
+    A write that fails leaves the older file. It is a RuntimeWarning, and at the beginning and the end an OSError.
+    ValueError or TypeError for what cannot be stored: infinite parameters, a callback's state that is not plain data.
     """
 
     def __init__(self, path: str | os.PathLike[str], every: int, arguments: dict[str, Any], fingerprint: str) -> None:
         given = files.as_path("checkpoint", path)
         files.check_target(given)
-        self.path = os.path.abspath(given)  # the same if a callback changes the folder
+        self.path = os.path.abspath(given)  # a callback may change the folder
         self.every = every
         self._arguments, self._fingerprint = arguments, fingerprint
 
@@ -52,7 +52,7 @@ class Checkpoint:
         try:
             self.write(problem, state, progress)
         except OSError as error:
-            if error.errno is None:  # no disk's: a signal handler's TimeoutError
+            if error.errno is None:  # not from the disk: a signal handler's TimeoutError
                 raise
             warnings.warn(f"a checkpoint could not be written, the last one stays: {error}", RuntimeWarning, 3)
 
@@ -64,7 +64,7 @@ class Checkpoint:
 
 
 def interrupted(path: str | os.PathLike[str], tensors: Tensors, metadata: Mapping[str, str]) -> InterruptedRun:
-    """The run in a file that was read. ValueError if there is none."""
+    """The run in the contents of a file. ValueError if there is none."""
     if "run" not in metadata:
         raise ValueError(f"{os.fspath(path)} holds a model and no run of fit: Model.load reads it")
     try:
@@ -74,7 +74,7 @@ def interrupted(path: str | os.PathLike[str], tensors: Tensors, metadata: Mappin
 
 
 def fingerprint_of(*parts: Examples | None) -> str:
-    """A checksum of the examples to train and to validate on; of large inputs, of some rows."""
+    """A checksum of the examples to train and to validate on; large inputs count by a sample of their rows."""
     crc = 0
     for examples in parts:
         if examples is None:

@@ -1,4 +1,4 @@
-"""The arguments of a call of fit, and what a resumed run keeps of them."""
+"""The arguments of fit, and those that a checkpoint stores."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Options(SimpleNamespace):
 
 
 def kept_arguments(options: Options, names: tuple[str, ...]) -> dict[str, Any]:
-    """What a file keeps of fit's arguments, as plain data; names: of the metrics."""
+    """Fit's arguments as a checkpoint stores them, plain data; names: of the metrics."""
     weights, stopping = options.class_weight, options.early_stopping
     arguments = {
         **{name: getattr(options, name) for name in run_state.PLAIN},
@@ -41,7 +41,7 @@ def kept_arguments(options: Options, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def resumed(options: Options, run: InterruptedRun) -> Options:
-    """The options with what is left out taken from the interrupted run. ValueError where they contradict it."""
+    """The options, completed from the interrupted run. ValueError where they contradict it."""
     kept, found = run.arguments, {}
     for name in run_state.PLAIN:
         given, default = getattr(options, name), options.defaults[name]
@@ -72,11 +72,12 @@ def resumed(options: Options, run: InterruptedRun) -> Options:
 def check_same(run: InterruptedRun, arguments: dict[str, Any], fingerprint: str) -> None:
     """ValueError unless these are the arguments and the data of the interrupted run."""
     for name, value in arguments.items():
-        if value != run.arguments[name] and name != "callbacks":  # they may be left out if they remember nothing
+        if value != run.arguments[name] and name != "callbacks":  # those without a state may be left out
             raise ValueError(f"{name} must be as in the run that is resumed: {run.arguments[name]}, got {value}")
     if fingerprint != run.fingerprint:
         raise ValueError("X, y and weights must be those of the run that is resumed; these are others")
 
 
 def every_of(options: Options) -> int:
+    """Epochs between two checkpoints."""
     return 1 if options.every is None else positive_int("every", options.every)

@@ -1,4 +1,4 @@
-"""What fit does before it trains: checks the options, divides and weights the examples, makes the run."""
+"""Preparation of a fit: validates its arguments, splits and weights the examples, makes the run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ from fastbp.inputs.checks import boolean, nonnegative_int, open_fraction, positi
 from fastbp.inputs.classes import class_weights, classes_of, held_out
 from fastbp.metrics import Metric, as_metrics
 from fastbp.storage import files
-from fastbp.training.autotune import pace_of
+from fastbp.training.autotune import autotune_of
 from fastbp.training.checkpoint import Checkpoint, fingerprint_of
 from fastbp.training.options import Options, check_same, every_of, kept_arguments, resumed
 from fastbp.training.run import Plan, Run
@@ -80,7 +80,7 @@ def prepared(
     model: Any,
     earlier: InterruptedRun | None = None,
 ) -> Run:
-    """A run that has not begun, or is where an earlier one was. Validates all arguments before it changes the state."""
+    """A run that has not begun, or continues an earlier one. Validates all arguments before it changes the state."""
     training, validation = _examples(problem, X, y, options)
     new = state.optimizer if options.optimizer is None else optimizers.as_optimizer(options.optimizer)
     epochs_before, epochs = _epochs(state, options)
@@ -105,7 +105,7 @@ def prepared(
         seed=problem.seed if shuffle else None,
         epochs_before=epochs_before,
         updates_before=state.updates,
-        course=optimizers.Course(new, state.schedule),
+        schedule_state=optimizers.Course(new, state.schedule),
         flops=problem.flops(batch_size),
         score=_score(problem, state.theta, training, validation, metrics),
         metrics=tuple(metric.name for metric in metrics),
@@ -115,7 +115,7 @@ def prepared(
     )
     job = learning_job(problem, state, net, learned, batch_size, workers)
     adaptive = options.n_threads is None
-    run = Run(job, plan, pace_of(problem.network, problem.dtype.itemsize, job.batch, workers, adaptive=adaptive))
+    run = Run(job, plan, autotune_of(problem.network, problem.dtype.itemsize, job.batch, workers, adaptive=adaptive))
     if earlier is not None:
         try:
             run.load_state(earlier.progress)
@@ -162,7 +162,7 @@ def _checkpoint(
 
 
 def _examples(problem: Problem, X: ArrayLike, y: ArrayLike, options: Options) -> tuple[Examples, Examples | None]:
-    """What to train on, and what to validate on."""
+    """The examples to train on, and those to validate on."""
     training = problem.examples(X, y, options.sample_weight)
     validation = None
     if options.validation_data is not None:
@@ -195,7 +195,7 @@ def _validation(problem: Problem, data: object) -> Examples:
 
 
 def _epochs(state: TrainingState, options: Options) -> tuple[int, int]:
-    """The epochs trained before, and how many follow."""
+    """(epochs before this fit, epochs of this fit)."""
     epochs = positive_int("epochs", options.epochs)
     if options.initial_epoch is None:
         return state.epochs, epochs
@@ -208,7 +208,7 @@ def _epochs(state: TrainingState, options: Options) -> tuple[int, int]:
 def _score(
     problem: Problem, theta: Array, training: Examples, validation: Examples | None, metrics: tuple[Metric, ...]
 ) -> Callable[[NDArray[np.int64]], dict[str, float]] | None:
-    """The function that takes the validation cost and the metrics after an epoch, by name; None without any."""
+    """The function of the job that returns validation cost and metrics by name; None without any."""
     if validation is None and not metrics:
         return None
     examples = training if validation is None else validation

@@ -21,15 +21,16 @@ from fastbp.inputs.arrays import as_vector
 from fastbp.inputs.checks import number_in
 from fastbp.optimizers import Course, Optimizer, as_optimizer
 from fastbp.schedules import MOST, START, Progress, as_schedule
-from fastbp.training.autotune import pace_of
+from fastbp.training.autotune import autotune_of
 from fastbp.training.prepare import check_not_in_fit, learning_job
-from fastbp.training.run import average, divergence
+from fastbp.training.record import average
+from fastbp.training.run import divergence
 
 KEPT_BYTES = 1 << 26
 """Memory of a step that is kept for the next: of more, the time to allocate it counts little."""
 
 AHEAD = 64
-"""Steps whose settings are taken at once: those of one take longer than a small network's step."""
+"""Steps whose settings are computed at once: those of one step take longer than a small network's step."""
 
 
 class SingleSteps:
@@ -119,9 +120,11 @@ class Stepper:
         )  # fmt: skip
         self.job = learning_job(problem, state, net, learned, rows, workers)
         adaptive = n_threads is None
-        self.pace = pace_of(problem.network, problem.dtype.itemsize, rows, workers, adaptive=adaptive, single=True)
+        self.autotune = autotune_of(
+            problem.network, problem.dtype.itemsize, rows, workers, adaptive=adaptive, single=True
+        )
         self.team = Standing(self.job.slots, self.job, workers, self.flops) if workers > 1 else None
-        self._workers, self._steps, self._seconds = self.pace.workers(), 0, 0.0
+        self._workers, self._steps, self._seconds = self.autotune.workers(), 0, 0.0
         self._settings, self._first, self._progress = np.empty((0, 0)), 0, START
 
     def serves(
@@ -145,7 +148,7 @@ class Stepper:
         job.prepare(0, 1, None, self._workers, self.state.epochs, self._settings_of_next())
         start = time.perf_counter()
         self._make(self._run)
-        self._pace(time.perf_counter() - start)
+        self._measure(time.perf_counter() - start)
         return self._cost()
 
     def apply(self, one: Examples, gradient: Array, cost: float | None) -> None:
@@ -187,19 +190,19 @@ class Stepper:
             state.schedule = self.schedule.after_epoch(progress, self._cost())
 
     def _cost(self) -> float:
-        """As that of an epoch in a `History`."""
+        """Of the step, as an epoch's in a `History`."""
         cost, total = float(self.job.costs[0]), float(self.job.totals[0])
         return average(cost * total, total) if self.job.net[slots.NET_MEAN] else cost
 
-    def _pace(self, seconds: float) -> None:
-        """A step took so long; from some together the pace learns, as from a slice of fit."""
+    def _measure(self, seconds: float) -> None:
+        """Count a step's time; many steps together are to `autotune` as a slice of fit."""
         self._steps, self._seconds = self._steps + 1, self._seconds + seconds
-        if self._seconds >= self.pace.slice_seconds:
-            self.pace.note(self._workers, self._seconds / self._steps, self._seconds)
-            self._steps, self._seconds, self._workers = 0, 0.0, self.pace.workers()
+        if self._seconds >= self.autotune.slice_seconds:
+            self.autotune.note(self._workers, self._seconds / self._steps, self._seconds)
+            self._steps, self._seconds, self._workers = 0, 0.0, self.autotune.workers()
 
     def _settings_of_next(self) -> Array:
-        """What the optimizer's rule reads in the next step."""
+        """The numbers that the optimizer's rule reads in the next step."""
         at = self.state.updates - self._first
         if self._progress is not self.state.schedule or not 0 <= at < len(self._settings):
             ahead, at = 1 if self.schedule.each_epoch else AHEAD, 0
