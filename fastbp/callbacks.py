@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastbp.inputs.checks import boolean, nonnegative_float, nonnegative_int, positive_int, real
 from fastbp.inputs.synonyms import advice
 from fastbp.metrics import NAMES
-
-if TYPE_CHECKING:
-    from fastbp.model import Model
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class State:
     epoch: the number of completed epochs, counted from the model's first; steps: mini-batches of this call; cost: of
     the epoch under way so far, or that just completed; validation_cost and metrics: after the last epoch, None and
     empty before the first and without them; learning_rate: of the last step; seconds: of training in this call,
-    without validation; model: as it is now.
+    without validation; model: the `fastbp.Model`, as it is now.
     """
 
     epoch: int
@@ -31,7 +28,7 @@ class State:
     metrics: Mapping[str, float]
     learning_rate: float
     seconds: float
-    model: "Model"
+    model: Any
 
 
 class Callback:

@@ -1,4 +1,4 @@
-"""The analytic gradient against signed central differences, every parameter, in float64."""
+"""Gradient check: the analytic gradient against central differences, every parameter, in float64."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -63,4 +63,4 @@ class History:
         """
         from fastbp import plots  # no fit has to import it
 
-        return plots.learning_curve(self, axes)
+        return plots.learning_curve(self.epoch, {"training": self.cost, "held out": self.validation_cost}, axes)

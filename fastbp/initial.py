@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp.inputs.checks import as_shape, as_vector, choice, floating_dtype, nonnegative_int
+from fastbp.inputs.arrays import as_shape, as_vector
+from fastbp.inputs.checks import choice, floating_dtype, nonnegative_int
 from fastbp.inputs.sources import asarray
 
 Array = NDArray[Any]

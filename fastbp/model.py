@@ -1,9 +1,9 @@
-"""Model: a network with its parameters, loss and optimizer; checks what comes in and calls the core."""
+"""Model: a network with its parameters, loss and optimizer; validates arguments and calls training and storage."""
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,39 +15,27 @@ from fastbp.callbacks import Callback, EarlyStopping, State
 from fastbp.core import slots, workspace
 from fastbp.custom_loss import Loss
 from fastbp.engine import inference
-from fastbp.engine.job import Examples, Job
-from fastbp.engine.network_table import Objective, aligned_zeros, diagnostic_table, embedded_table, training_table
-from fastbp.engine.team import run_once, workers_for
+from fastbp.engine.network_table import aligned_zeros, diagnostic_table, embedded_table
+from fastbp.engine.problem import Problem, problem_of
+from fastbp.engine.state import TrainingState
 from fastbp.engine.thread_limit import limited
 from fastbp.engine.trace import Backward, Forward, Trace
 from fastbp.history import History
 from fastbp.initial import Initial
-from fastbp.inputs.checks import (
-    as_inputs,
-    as_vector,
-    as_weights,
-    as_whole_inputs,
-    boolean,
-    choice,
-    floating_dtype,
-    fractions,
-    nonnegative_float,
-    nonnegative_int,
-    positive_int,
-)
-from fastbp.inputs.classes import ClassWeight
-from fastbp.inputs.targets import as_targets, smoothed, smoothing_of
-from fastbp.losses import AnyLoss, as_loss, as_smoothing, own_output
-from fastbp.network import Network
-from fastbp.optimizers import Adam, Optimizer
-from fastbp.schedules import START
+from fastbp.inputs.arrays import as_inputs, as_vector, as_whole_inputs
+from fastbp.inputs.checks import boolean, positive_int
+from fastbp.inputs.classes import ClassWeight, classes_of
+from fastbp.inputs.targets import smoothing_of
+from fastbp.losses import AnyLoss
+from fastbp.optimizers import Optimizer
 from fastbp.storage import files
-from fastbp.storage.model_state import custom_objects, for_file, own_objects, put_together, taken_apart
-from fastbp.training import checkpoint as checkpoints
-from fastbp.training import prepare, single_step
+from fastbp.storage.model_state import custom_objects, custom_objects_in, for_file, from_state, to_state
+from fastbp.training import prepare
+from fastbp.training.checkpoint import interrupted
+from fastbp.training.options import Options
+from fastbp.training.single_step import SingleSteps
 
 Array = NDArray[Any]
-REDUCTIONS = ("mean", "sum")
 MOST_ROWS = 1 << 40  # of a workspace: its size is a number of 63 bits
 Custom = Activation | Loss | Sequence[Activation | Loss] | Mapping[str, Activation | Loss]
 
@@ -70,12 +58,12 @@ class Model:
     l1, l2: in `fit`, `step`, their costs and `value_and_gradient`, l1 Σ|w| + ½ l2 Σ w² over the weights, not the
     biases, is added to the cost of a mini-batch; `evaluate` and validation costs are of the data alone.
     dropout: the fraction p of units, in [0, 1), that a hidden layer drops in training, or one for each hidden
-    layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn anew for each example and epoch
-    (Srivastava et al., JMLR 2014). Everything but `fit`, `step` and their costs is of the network with all units.
+    layer: a_j ← a_j m_j / (1 - p), m_j = 0 with probability p, else 1, drawn for each example and epoch
+    (Srivastava et al., JMLR 2014). Only `fit`, `step` and their costs drop units.
     label_smoothing: the share ε in [0, 1) of each target that training and gradients spread evenly over the classes,
     y (1 - ε) + ε / K, for cross_entropy (K outputs) and binary_cross_entropy (K = 2); `evaluate` takes y as it is.
 
-    Every argument is checked: ValueError or TypeError say which, what was expected and what came.
+    Validates every argument: ValueError or TypeError name it, the expected value and the actual one.
     """
 
     def __init__(
@@ -95,45 +83,56 @@ class Model:
         dropout: float | Sequence[float] = 0.0,
         label_smoothing: float = 0.0,
     ) -> None:
-        self.network = Network(sizes, hidden, own_output(loss) if output is None else output, bias)
-        self.dropout = fractions("dropout", dropout, len(self.network.hidden))
-        self.dtype = floating_dtype(dtype)
-        self.loss = as_loss(loss, self.network.output, self.network.n_outputs, self.dtype)
-        self.reduction = choice("reduction", reduction, REDUCTIONS)
-        self.label_smoothing = as_smoothing(label_smoothing, self.loss)
-        self.seed = nonnegative_int("seed", seed)
-        self.l1, self.l2 = nonnegative_float("l1", l1), nonnegative_float("l2", l2)
-        self.optimizer: Optimizer = Adam()
-        theta = self.network.initial(initial, self.seed, self.dtype)
-        self._theta = aligned_zeros(theta.size, self.dtype)
-        self._theta[:] = theta
-        self._moments = np.zeros(0, self.dtype)
-        self._updates = self._epochs = 0
-        self._interrupted: checkpoints.Interrupted | None = None  # the run that fit is to go on with
-        self._progress = START
-        self._in_fit = False  # so that callbacks do not train it, too
-        self._stepper: single_step.Stepper | None = None  # what the next step may find ready
+        problem = problem_of(
+            sizes, hidden, output, loss, bias, dtype, seed, reduction, l1, l2, dropout, label_smoothing
+        )  # fmt: skip
+        theta = problem.network.initial(initial, problem.seed, problem.dtype)
+        self._set_up(problem, TrainingState.begin(theta))
+
+    def _set_up(self, problem: Problem, state: TrainingState) -> None:
+        (
+            self.network, self.dtype, self.loss, self.reduction, self.seed,
+            self.l1, self.l2, self.dropout, self.label_smoothing,
+        ) = problem  # fmt: skip
+        self._state, self._single_steps = state, SingleSteps()
+
+    @property
+    def _problem(self) -> Problem:
+        """The model's attributes, as training and storage take them."""
+        return Problem(
+            self.network, self.dtype, self.loss, self.reduction, self.seed,
+            self.l1, self.l2, self.dropout, self.label_smoothing,
+        )  # fmt: skip
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """Of the last `fit` or `step`; at first Adam()."""
+        return self._state.optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer) -> None:
+        self._state.optimizer = optimizer
 
     # --- parameters ---------------------------------------------------------------------------------------------
 
     @property
     def parameters(self) -> Array:
         """theta, live: w(1), b(1), …, w(L), b(L) in one vector; element k * n_out + j of a weight block is w_jk."""
-        return self._theta
+        return self._state.theta
 
     @parameters.setter
     def parameters(self, theta: ArrayLike) -> None:
-        self._theta[:] = as_vector(theta, self._theta.size, self.dtype, "parameters")
+        self.parameters[:] = as_vector(theta, self.parameters.size, self.dtype, "parameters")
 
     @property
     def weights(self) -> tuple[Array, ...]:
         """w_jk of each layer, (n_out, n_in): live views into the parameters."""
-        return self.network.weights(self._theta)
+        return self.network.weights(self.parameters)
 
     @property
     def biases(self) -> tuple[Array, ...]:
         """b_j of each layer, (n_out,): live views into the parameters."""
-        return self.network.biases(self._theta)
+        return self.network.biases(self.parameters)
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -162,11 +161,11 @@ class Model:
         """Train on X (n, n_inputs) and y; return the History of this call's epochs.
 
         X: an array of any dtype and layout, a memmap, a SciPy sparse matrix, a pandas or polars frame (the names of its
-        columns are not kept). What is large and not ready in memory is read in pieces: see docs/layout.md.
+        columns are not kept). Large inputs that need conversion are read in pieces: see docs/layout.md.
         Continues from the current parameters, optimizer state and epoch. optimizer: an object or a name; None keeps
-        the current one (at first Adam()); one of another kind starts with a state of its own. n_threads: this many at
-        most, and not more than the cores; None for what pays within the limit of the program (`fastbp.set_threads`,
-        `fastbp.thread_limit`) or its surroundings; the results are the same bits for any number. progress: a bar on
+        the current one (at first Adam()); one of another kind starts with a new state. n_threads: the most threads,
+        capped by the cores; None for as many as make it faster, within the limit of the program (`fastbp.set_threads`,
+        `fastbp.thread_limit`) or of its environment; results are bit-identical for any number. progress: a bar on
         stderr, lines in a log file.
 
         validation_data: (X, y) or (X, y, sample_weight), whose cost is taken after each epoch. validation_fraction:
@@ -184,11 +183,8 @@ class Model:
         Ctrl-C stops after the mini-batch under way: KeyboardInterrupt, the model is consistent. FloatingPointError
         if training diverges; each parameter keeps its last finite value.
         """
-        options = prepare.Options(
-            epochs, batch_size, optimizer, validation_data, sample_weight, shuffle, n_threads, progress, callbacks,
-            early_stopping, validation_fraction, metrics, class_weight, initial_epoch, checkpoint, every,
-        )  # fmt: skip
-        return prepare.fit(self, X, y, options)
+        given = {name: value for name, value in locals().items() if name in FIT_DEFAULTS}
+        return prepare.fit(self._problem, self._state, X, y, Options(FIT_DEFAULTS, given), self)
 
     def step(
         self,
@@ -198,30 +194,30 @@ class Model:
         optimizer: str | Optimizer | None = None,
         n_threads: int | None = None,
     ) -> float:
-        """Learn from one mini-batch: X (n, n_inputs) and y; return its cost before the update, as `fit` counts it.
+        """Train on one mini-batch: X (n, n_inputs) and y; return its cost before the update, as `fit` records it.
 
-        For loops that make their data as they go, as in reinforcement learning. It is fit with epochs=1, batch_size=n
-        and shuffle=False, to the bits, without what a call of fit takes; it counts as an epoch. The other arguments
-        are fit's.
+        For loops that generate their data, as in reinforcement learning. Bit-identical to fit with epochs=1,
+        batch_size=n and shuffle=False, without the overhead of a call of fit; it counts as an epoch. The others are
+        fit's arguments.
 
-        Ctrl-C: KeyboardInterrupt, the model is consistent and counts the step if it has learned from it.
+        Ctrl-C: KeyboardInterrupt, the model is consistent and counts the step if it was made.
         FloatingPointError if training diverges; each parameter keeps its last finite value.
         """
-        return single_step.step(self, X, y, sample_weight, optimizer, n_threads)
+        return self._single_steps.step(self._problem, self._state, X, y, sample_weight, optimizer, n_threads)
 
     def apply_gradient(
         self, gradient: ArrayLike, cost: float | None = None, optimizer: str | Optimizer | None = None
     ) -> None:
-        """Make the optimizer's step by a gradient that is brought, ordered like the parameters.
+        """Make the optimizer's step with a given gradient, ordered like the parameters.
 
-        State, schedule, clipping and counting are those of `step`: with what `value_and_gradient` returns it is step,
-        to the bits, but where step has dropout or is plain SGD by 4 examples or fewer, whose gradient is rounded
-        otherwise. l1 and l2 are not added: the gradient of `value_and_gradient` has them. cost: of the same epoch, for
-        the schedule OnPlateau, which has to have it.
+        State, schedule, clipping and counting are those of `step`: with the gradient of `value_and_gradient` it is
+        bit-identical to step, except with dropout and with plain SGD on 4 examples or fewer, which rounds differently.
+        l1 and l2 are not added: the gradient of `value_and_gradient` has them. cost: of the same epoch, which the
+        schedule OnPlateau needs.
 
         FloatingPointError if a parameter would become NaN or infinite; each keeps its last finite value.
         """
-        single_step.apply_gradient(self, gradient, cost, optimizer)
+        self._single_steps.apply_gradient(self._problem, self._state, gradient, cost, optimizer)
 
     # --- what the network computes ------------------------------------------------------------------------------
 
@@ -249,11 +245,12 @@ class Model:
         return limited(n_threads, self._evaluate, X, y, sample_weight)
 
     def _evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> dict[str, float]:
-        examples = self._examples(X, y, sample_weight)
-        cost = {"cost": self._cost(examples)}
+        problem = self._problem
+        examples = problem.examples(X, y, sample_weight)
+        cost = {"cost": problem.cost(self.parameters, examples)}
         if not metrics.has_classes(self.network, self.loss):
             return cost
-        outputs, _ = inference.predict(self.network, self._theta, examples.X)
+        outputs, _ = inference.predict(self.network, self.parameters, examples.X)
         hits = metrics.hits(self.network, self.loss, examples.y, outputs)
         return cost | {"accuracy": float(np.average(np.asarray(hits), weights=examples.weights))}
 
@@ -262,11 +259,13 @@ class Model:
 
         axes: None for new ones, of pyplot. ImportError without matplotlib.
         """
-        return plots.predictions(self, X, y, axes)
+        examples = self._problem.examples(X, y, None)
+        classes = classes_of(examples.y, self.network.output, self.loss)
+        return plots.predictions(examples.y, self.predict(X), classes, axes)
 
     def summary(self) -> str:
         """A table of the layers, their neurons, activations and parameters, and the memory of them all."""
-        return summary.table(self)
+        return summary.table(self._problem, self._state)
 
     def value_and_gradient(
         self,
@@ -285,47 +284,33 @@ class Model:
     def _value_and_gradient(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, theta: ArrayLike | None
     ) -> tuple[float, Array]:
-        examples = self._smoothed(self._examples(X, y, sample_weight, whole=True))
-        at = self._at(theta)
-        gradient = np.empty_like(self._theta)
-        flops = self._flops(len(examples))
-        workers = workers_for(flops)
-        job = Job(self._net(examples, len(examples)), at, gradient, examples, len(examples), workers)
-        job.prepare(0, 1)
-        run_once(job.slots, job, workers, self.dtype.itemsize, flops)
-        return float(job.costs[0]), gradient
+        problem = self._problem
+        return problem.value_and_gradient(self._at(theta), problem.examples(X, y, sample_weight, whole=True))
 
     def forward(self, X: ArrayLike) -> Forward:
         """All z and a for X: Forward(z, a), one (n, n_out) array a layer, a[0] being X."""
         X = as_whole_inputs(X, self.network.n_inputs, self.dtype)
-        trace = Trace(diagnostic_table(self.network, self.dtype.itemsize, None), self._theta, X)
+        trace = Trace(diagnostic_table(self.network, self.dtype.itemsize, None), self.parameters, X)
         return Forward(trace.arrays(slots.LAYER_Z), [X, *trace.arrays(slots.LAYER_A)])
 
     def backward(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Backward:
         """∂C/∂z and ∂C/∂a of the cost over X, y, by the chain rule: Backward(dz, da), one (n, n_out) array a layer."""
-        examples = self._smoothed(self._examples(X, y, sample_weight, whole=True))
-        net = diagnostic_table(self.network, self.dtype.itemsize, self._objective(examples.y.ndim == 1))
+        problem = self._problem
+        examples = problem.smoothed(problem.examples(X, y, sample_weight, whole=True))
+        net = diagnostic_table(self.network, self.dtype.itemsize, problem.objective(examples.y.ndim == 1))
         assert isinstance(examples.X, np.ndarray)
-        trace = Trace(net, self._theta, examples.X)
-        trace.backward(self.network, examples, 1 / examples.total_weight if self.reduction == "mean" else 1.0)
+        trace = Trace(net, self.parameters, examples.X)
+        trace.backward(self.network, examples, 1 / examples.total_weight if problem.mean else 1.0)
         return Backward(trace.arrays(slots.LAYER_DZ), trace.arrays(slots.LAYER_DA))
 
     def check_gradient(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> gradcheck.GradientCheck:
         """Compare the gradient at the parameters with central differences, every parameter, in float64."""
-        as_vector(self._theta, self._theta.size, self.dtype, "parameters")
-        double = self._as_float64()
-        return gradcheck.check(lambda theta: double.value_and_gradient(X, y, sample_weight, theta), double.parameters)
-
-    def _as_float64(self) -> "Model":
-        double = Model(
-            self.network.sizes, self.network.hidden, None, self.loss, self.network.bias, "float64", self.seed,
-            self._theta.astype(np.float64), self.reduction, l1=self.l1, l2=self.l2,
-            label_smoothing=self.label_smoothing,
-        )  # fmt: skip
-        double.network = self.network  # of an old file it may have any output
-        return double
+        theta = as_vector(self.parameters, self.parameters.size, self.dtype, "parameters").astype(np.float64)
+        problem = self._problem._replace(dtype=theta.dtype)
+        examples = problem.examples(X, y, sample_weight, whole=True)
+        return gradcheck.check(lambda at: problem.value_and_gradient(at, examples), theta)
 
     # --- inside other compiled code -----------------------------------------------------------------------------
 
@@ -338,7 +323,7 @@ class Model:
         has_indices = self.loss == "cross_entropy"
         if classes is not None and boolean("classes", classes) and not has_indices:
             raise ValueError(f"classes must be False or None for the loss {self.loss!r}, got {classes}")
-        objective = self._objective(has_indices if classes is None else bool(classes))
+        objective = self._problem.objective(has_indices if classes is None else bool(classes))
         smoothing = None
         if self.label_smoothing:
             smoothing = smoothing_of(self.loss, self.label_smoothing, self.network.n_outputs)
@@ -352,53 +337,56 @@ class Model:
             raise ValueError(f"rows must be at most {MOST_ROWS}, got {rows}")
         return aligned_zeros(int(workspace.largest_size(net, rows)), self.dtype)
 
-    # --- keeping ------------------------------------------------------------------------------------------------
+    # --- files --------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model with its optimizer's state to a safetensors file, which replaces an older one whole.
 
-        The older file's mode stays. A character device or a pipe is written through. OSError if the file cannot be
+        The older file's mode stays. Writes through a character device or a pipe. OSError if the file cannot be
         written; ValueError, before it is touched, for a model that `load` would refuse, as with infinite parameters.
         """
-        description, tensors = for_file(self)
+        description, tensors = for_file(self._problem, self._state)
         files.write(path, tensors, {"model": description})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Custom = ()) -> "Model":
-        """The model that `save` wrote: the same bits, and fit continues. ValueError for any other file, OSError for a
+        """The model that `save` wrote: bit-identical, and fit continues. ValueError for any other file, OSError for a
         pipe or a device.
 
-        custom: the user's own activations and losses in the model, of which the file has the names: one, several, or a
-        dict of them. LookupError if one is missing.
+        custom: the custom activations and losses in the model, of which the file has the names: one, several, or a dict
+        of them. LookupError if one is missing.
         """
         return cls._read(path, custom)[0]
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], custom: Custom = ()) -> "Model":
-        """The model of a checkpoint, whose next `fit` goes on with the interrupted run: to the bits that it would have.
+        """The model of a checkpoint, whose next `fit` continues the interrupted run, bit-identically.
 
-        That fit is given the same data, validation data, sample weights and callbacks; it returns the History of the
-        whole run, and takes from the file what is left out of its other arguments. ValueError where they contradict
-        it, and for a file without a run. custom: as for `load`.
+        Pass that fit the same data, validation data, sample weights and callbacks; it returns the History of the whole
+        run, and takes its other arguments from the file. ValueError where they contradict it, and for a file without a
+        run. custom: as for `load`.
         """
         model, tensors, metadata = cls._read(path, custom)
-        model._interrupted = checkpoints.interrupted(path, tensors, metadata)
+        model._state.resumed = interrupted(path, tensors, metadata)
         return model
 
     @classmethod
     def _read(cls, path: str | os.PathLike[str], custom: Custom) -> tuple["Model", dict[str, Array], dict[str, str]]:
         tensors, metadata = files.read(path)
         try:
-            model = put_together(cls, dict(json.loads(metadata["model"])), tensors, custom_objects(custom))
-            return model, tensors, metadata
+            problem, state = from_state(dict(json.loads(metadata["model"])), tensors, custom_objects(custom))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise files.not_a_model(path, error) from error
+        model = cls.__new__(cls)
+        model._set_up(problem, state)
+        return model, tensors, metadata
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]:
-        return *taken_apart(self), own_objects(self)
+        problem = self._problem
+        return *to_state(problem, self._state), custom_objects_in(problem)
 
     def __setstate__(self, state: tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]) -> None:
-        self.__dict__ = put_together(type(self), *state).__dict__
+        self._set_up(*from_state(*state))
 
     def __repr__(self) -> str:
         network = self.network
@@ -408,48 +396,23 @@ class Model:
         return (
             f"Model({network.sizes}{hidden}, output={network.output!r}, loss={self.loss!r}{bias}, "
             f"dtype={self.dtype.name!r}{dropout}): {network.n_parameters} parameters, "
-            f"{self._epochs} epochs and {self._updates} steps trained with {self.optimizer}"
+            f"{self._state.epochs} epochs and {self._state.updates} steps trained with {self.optimizer}"
         )
 
-    # --- the door -----------------------------------------------------------------------------------------------
+    # --- the training state, for tests --------------------------------------------------------------------------
+
+    _moments = property(lambda self: self._state.moments)
+    _updates = property(lambda self: self._state.updates)
+    _epochs = property(lambda self: self._state.epochs)
+    _progress = property(lambda self: self._state.schedule)
+    _stepper = property(lambda self: self._single_steps.stepper)
 
     def _at(self, theta: ArrayLike | None) -> Array:
-        return self._theta if theta is None else as_vector(theta, self._theta.size, self.dtype, "theta")
+        return self.parameters if theta is None else as_vector(theta, self.parameters.size, self.dtype, "theta")
 
-    def _examples(
-        self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None, prefix: str = "", whole: bool = False
-    ) -> Examples:
-        inputs = (as_whole_inputs if whole else as_inputs)(X, self.network.n_inputs, self.dtype, f"{prefix}X")
-        targets = as_targets(y, len(inputs), self.loss, self.network.n_outputs, self.dtype, f"{prefix}y")
-        signed = whole and self.reduction == "sum"
-        checked = as_weights(weights, len(inputs), self.dtype, f"{prefix}sample_weight", signed=signed)
-        return Examples(inputs, targets, checked)
 
-    def _one_example(self) -> Examples:
-        """Of zeros, where only its form matters."""
-        classes = self.loss == "cross_entropy"
-        targets = np.zeros(1 if classes else (1, self._objective(classes).targets(self.network)), self.dtype)
-        return Examples(np.zeros((1, self.network.n_inputs), self.dtype), targets)
-
-    def _objective(self, classes: bool) -> Objective:
-        return Objective(self.loss, classes, self.reduction == "mean", self.l1, self.l2)
-
-    def _smoothed(self, examples: Examples) -> Examples:
-        """What gradients are taken of."""
-        if self.label_smoothing == 0:
-            return examples
-        return replace(examples, y=smoothed(examples.y, self.loss, self.label_smoothing, self.network.n_outputs))
-
-    def _net(self, examples: Examples, batch: int = 0, dropped: tuple[float, ...] = ()) -> NDArray[np.int64]:
-        """The table for mini-batches of so many examples; 0: to evaluate."""
-        few = 0 < batch <= workspace.FEW
-        objective = self._objective(examples.y.ndim == 1)
-        return training_table(self.network, self.dtype.itemsize, objective, few, dropped)
-
-    def _cost(self, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
-        total = inference.total_cost(self._net(examples), self._theta, examples, job)
-        return total / examples.total_weight if self.reduction == "mean" else total
-
-    def _flops(self, batch: int) -> float:
-        """Floating-point operations of a training step."""
-        return float(batch * self.network.flops)
+FIT_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(Model.fit).parameters.items()
+    if name not in ("self", "X", "y")
+}

@@ -1,15 +1,11 @@
 """Drawings with matplotlib, which is optional: learning curves, predictions against truth, confusion matrices."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from fastbp.inputs.classes import classes_of, predicted_classes
-
-if TYPE_CHECKING:
-    from fastbp.history import History
-    from fastbp.model import Model
+from fastbp.inputs.classes import predicted_classes
 
 Array = NDArray[Any]
 
@@ -44,13 +40,12 @@ def screen_axes() -> Any:
     return pyplot.subplots(layout="constrained")[1]
 
 
-def learning_curve(history: "History", axes: Any = None) -> Any:
-    """Cost after each epoch; on a logarithmic scale, where all are positive."""
+def learning_curve(epochs: Array, curves: dict[str, Array], axes: Any = None) -> Any:
+    """Costs after the epochs, by label; on a logarithmic scale, where all are positive."""
     axes = screen_axes() if axes is None else axes
-    curves = {"training": history.cost, "held out": history.validation_cost}
     for label, cost in curves.items():
         if cost.size:
-            axes.plot(history.epoch, cost, label=label)
+            axes.plot(epochs, cost, label=label)
     if all(np.all(cost > 0) for cost in curves.values()):
         axes.set_yscale("log")
     axes.set(xlabel="epoch", ylabel="cost")
@@ -58,15 +53,12 @@ def learning_curve(history: "History", axes: Any = None) -> Any:
     return axes
 
 
-def predictions(model: "Model", X: ArrayLike, y: ArrayLike, axes: Any = None) -> Any:
-    """A confusion matrix where y holds classes, predictions over the truth for all other targets."""
-    examples = model._examples(X, y, None)
+def predictions(y: Array, outputs: Array, classes: Array | None, axes: Any = None) -> Any:
+    """A confusion matrix where there are classes, predictions over the truth y for all other targets."""
     axes = screen_axes() if axes is None else axes
-    outputs = model.predict(X)
-    classes = classes_of(examples.y, model.network.output, model.loss)
     if classes is None:
-        return _scatter(examples.y, outputs, axes)
-    matrix = np.zeros((max(model.network.n_outputs, 2),) * 2, np.int64)
+        return _scatter(y, outputs, axes)
+    matrix = np.zeros((max(outputs.shape[1], 2),) * 2, np.int64)
     np.add.at(matrix, (classes, predicted_classes(outputs)), 1)
     return _confusion(matrix, axes)
 

@@ -1,16 +1,13 @@
 """The summary of a model: a table in plain text."""
 
-from typing import TYPE_CHECKING
-
 from fastbp import optimizers
+from fastbp.engine.problem import Problem
+from fastbp.engine.state import TrainingState
 
-if TYPE_CHECKING:
-    from fastbp.model import Model
 
-
-def table(model: "Model") -> str:
+def table(problem: Problem, state: TrainingState) -> str:
     """A row for each layer, then parameters, loss, optimizer and memory."""
-    network = model.network
+    network = problem.network
     rows = [("layer", "inputs", "outputs", "activation", "parameters")]
     ends = network.offsets[1:]
     for l, (begin, end) in enumerate(zip(network.offsets, ends, strict=False)):
@@ -23,15 +20,15 @@ def table(model: "Model") -> str:
         for row in rows
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    size, vectors = model.dtype.itemsize, 2 + optimizers.n_moments(model.optimizer)
+    size, vectors = problem.dtype.itemsize, 2 + optimizers.n_moments(state.optimizer)
     theta = network.n_parameters * size
     return "\n".join([
         *lines,
         "",
-        f"parameters  {network.n_parameters:,} of {model.dtype.name}: {memory(theta)}",
-        f"training    {memory(vectors * theta)}: parameters, gradient, {vectors - 2} moments of {model.optimizer}",
-        f"loss        {model.loss}, {model.reduction} over the examples",
-        f"trained     {model._epochs:,} epochs",
+        f"parameters  {network.n_parameters:,} of {problem.dtype.name}: {memory(theta)}",
+        f"training    {memory(vectors * theta)}: parameters, gradient, {vectors - 2} moments of {state.optimizer}",
+        f"loss        {problem.loss}, {problem.reduction} over the examples",
+        f"trained     {state.epochs:,} epochs",
     ])  # fmt: skip
 
 

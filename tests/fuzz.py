@@ -21,7 +21,7 @@ import numpy as np
 
 from fastbp import SGD, Adam, Model
 from fastbp.storage import files
-from fastbp.storage.model_state import taken_apart
+from fastbp.storage.model_state import to_state
 
 Random = np.random.Generator
 Outcomes = Counter[tuple[str, str]]
@@ -201,7 +201,7 @@ def _flipped(rng: Random, whole: bytes, begin: int, end: int) -> bytes:
 
 def forged(rng: Random, path: Path, model: Model) -> dict[str, Any]:
     """Writes a file with one or two wrong things in it; returns its description."""
-    description, tensors = taken_apart(model)
+    description, tensors = to_state(model._problem, model._state)
     for _ in range(rng.integers(1, 3)):
         fields: dict[str, Any] = description if rng.random() < 0.7 else description["optimizer"]
         if rng.random() < 0.6 and isinstance(fields, dict):
@@ -250,7 +250,7 @@ def loaded(path: Path) -> Model | None:
 
 def same(model: Model, description: dict[str, Any], tensors: files.Tensors) -> bool:
     """Whether the model has what the description says, and these bits."""
-    says, holds = taken_apart(model)
+    says, holds = to_state(model._problem, model._state)
     return json.loads(json.dumps(says)) == json.loads(json.dumps(description)) and all(
         (t.dtype, t.tobytes()) == (holds[name].dtype, holds[name].tobytes()) for name, t in tensors.items()
     )
@@ -281,9 +281,9 @@ def fuzz(n_files: int, seed: int, folder: Path) -> Outcomes:
             else:
                 path.write_bytes(MUTATIONS[kind](rng, wholes[i], wholes[j]))
                 model_read = loaded(path)
-                assert model_read is None or any(same(model_read, *taken_apart(made[k])) for k in (i, j)), (
-                    "another model"
-                )
+                assert model_read is None or any(
+                    same(model_read, *to_state(made[k]._problem, made[k]._state)) for k in (i, j)
+                ), "another model"
                 outcome = "refused" if model_read is None else "identical"
         except BaseException:
             print(f"file {number} ({name}) of seed {seed}:", file=sys.stderr)

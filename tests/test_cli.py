@@ -513,7 +513,7 @@ def test_what_is_written_to_a_pipe_or_a_device_goes_through(run, refused, what):
     plain, pipe = Path(f"file{SUFFIX.get(what, '')}"), Path(f"pipe{SUFFIX.get(what, '')}")
     run(*WRITTEN[what], plain)
     os.mkfifo(pipe)
-    assert refused(*WRITTEN[what], pipe) == f"fastbp: {pipe}: a pipe that nobody reads\n"
+    assert refused(*WRITTEN[what], pipe) == f"fastbp: {pipe}: a pipe without a reader\n"
     got, keep = [], os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # from now on there is a reader
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()

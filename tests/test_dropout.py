@@ -269,7 +269,7 @@ def test_everything_but_fit_uses_all_units():
 
 
 def test_a_network_without_dropout_has_the_table_that_it_always_had():
-    net = Model((4, 30, 3))._net(Examples(np.zeros((9, 4), "f4"), np.zeros((9, 3), "f4")), 9)
+    net = Model((4, 30, 3))._problem.net(Examples(np.zeros((9, 4), "f4"), np.zeros((9, 3), "f4")), 9)
     dropping = training_table(Model((4, 30, 3)).network, 4, Objective("squared_error", False, True), False, (0.5,))
     assert net[slots.NET_FACTORS] == net[slots.NET_DROP] == 0
     layers = net[slots.HEADER :].reshape(2, slots.LAYER_SLOTS)

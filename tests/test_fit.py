@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fastbp import SGD, Callback, EarlyStopping, Model, State
 from fastbp.data import load_digits, stratified_split
+from fastbp.model import FIT_DEFAULTS
 from fastbp.training import autotune, prepare
 
 RNG = np.random.default_rng(0)
@@ -439,16 +440,15 @@ def arrays(pairs):
 @pytest.mark.usefixtures("single_steps")
 def test_a_run_goes_on_from_any_of_its_states_to_the_same_bits(tmp_path):
     """Between all its steps: the best parameters were before, or come later; training stops early, or not."""
-    options = prepare.Options(
-        epochs=7, batch_size=4, optimizer=SGD(0.5), validation_data=None, sample_weight=1.0 + np.arange(21) % 2,
-        shuffle=True, n_threads=None, progress=False, callbacks=(), early_stopping=None, validation_fraction=0.2,
-        metrics=("r2",), class_weight=None, initial_epoch=1,
-    )  # fmt: skip
+    options = {
+        "epochs": 7, "batch_size": 4, "optimizer": SGD(0.5), "sample_weight": 1.0 + np.arange(21) % 2,
+        "validation_fraction": 0.2, "metrics": ("r2",), "initial_epoch": 1,
+    }  # fmt: skip
 
     def prepared(model, *callbacks):
         stopping = EarlyStopping(patience=2)
-        given = dataclasses.replace(options, callbacks=callbacks, early_stopping=stopping)
-        return prepare.prepared(model, X, Y, given), stopping
+        given = prepare.Options(FIT_DEFAULTS, {**options, "callbacks": callbacks, "early_stopping": stopping})
+        return prepare.prepared(model._problem, model._state, X, Y, given, model), stopping
 
     whole, snapshots = new_model(dropout=0.3), Snapshots(tmp_path)
     run, stopping = prepared(whole, snapshots)

@@ -101,9 +101,9 @@ def arrays_of_training(sizes, rows, options):
     """Bytes of theta, its gradient, the optimizer's state and the workspace: what `fit` makes for these arguments."""
     model, batch = Model(sizes, output="softmax"), options["batch_size"]
     examples = Examples(np.zeros((rows, sizes[0]), np.float32), np.zeros(rows, np.float32))
-    workers = options.get("n_threads", workers_for(model._flops(batch)))
+    workers = options.get("n_threads", workers_for(model._problem.flops(batch)))
     theta = gradient = model.parameters
-    job = Job(model._net(examples, batch), theta, gradient, examples, batch, workers)
+    job = Job(model._problem.net(examples, batch), theta, gradient, examples, batch, workers)
     moments = {"adam": 2, "sgd": 0}[options.get("optimizer", "adam")]
     return (2 + moments) * theta.nbytes + job.workspace.nbytes
 

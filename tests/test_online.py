@@ -9,6 +9,7 @@ from test_gradients import assert_close, model_of
 
 from fastbp import SGD, Adam, Model
 from fastbp.core import slots
+from fastbp.model import FIT_DEFAULTS
 from fastbp.training import prepare
 
 WIDE = twin.Net((20, 37, 18, 10), "tanh", "softmax", "cross_entropy")
@@ -23,8 +24,8 @@ def prepared(batch_size, optimizer, **model):
     """A run of an epoch, before it goes."""
     X = np.random.default_rng(0).uniform(-1, 1, (10, 6))
     net = Model((6, 8, 3), **model)
-    options = prepare.Options(epochs=1, batch_size=batch_size, shuffle=False, optimizer=optimizer)
-    return prepare.prepared(net, X, X[:, :3], options)
+    options = {"epochs": 1, "batch_size": batch_size, "shuffle": False, "optimizer": optimizer}
+    return prepare.prepared(net._problem, net._state, X, X[:, :3], prepare.Options(FIT_DEFAULTS, options), net)
 
 
 def both_ways(sizes, X, y, batch_size, rate, **options):

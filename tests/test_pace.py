@@ -12,8 +12,8 @@ from fastbp.training.autotune import (
     SLICE_SECONDS,
     TRIAL_SECONDS,
     WARM_UP_SECONDS,
-    Pace,
-    pace_of,
+    Autotune,
+    autotune_of,
 )
 
 
@@ -41,15 +41,15 @@ def trials(pace, seconds, workers, total):
 
 
 def test_the_team_goes_on_where_it_is_faster():
-    assert slices(Pace(2, adaptive=True), 5, {2: 0.6, 1: 1.0}) == [2, 2, 1, 1, 2]
+    assert slices(Autotune(2, adaptive=True), 5, {2: 0.6, 1: 1.0}) == [2, 2, 1, 1, 2]
 
 
 def test_one_alone_goes_on_where_the_cores_are_busy():
-    assert slices(Pace(2, adaptive=True), 5, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1, 1]
+    assert slices(Autotune(2, adaptive=True), 5, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1, 1]
 
 
 def test_a_team_that_lost_is_tried_again_soon_and_then_less_and_less_often():
-    begins = trials(Pace(2, adaptive=True), {2: 1.6, 1: 1.0}, workers=2, total=30)
+    begins = trials(Autotune(2, adaptive=True), {2: 1.6, 1: 1.0}, workers=2, total=30)
     trial = WARM_UP_SECONDS + TRIAL_SECONDS
     waits = [round((after - before - trial) / SLICE_SECONDS) for before, after in pairwise(begins)]  # slices
     assert waits == sorted(waits)
@@ -58,13 +58,13 @@ def test_a_team_that_lost_is_tried_again_soon_and_then_less_and_less_often():
 
 
 def test_one_alone_that_lost_is_tried_again_now_and_then():
-    begins = trials(Pace(2, adaptive=True), {2: 0.6, 1: 1.0}, workers=1, total=30)
+    begins = trials(Autotune(2, adaptive=True), {2: 0.6, 1: 1.0}, workers=1, total=30)
     for before, after in pairwise(begins):
         assert ALONE_WAIT <= after - before <= ALONE_WAIT + 2 * SLICE_SECONDS
 
 
 def test_the_team_wins_soon_once_the_cores_are_free():
-    pace = Pace(2, adaptive=True)
+    pace = Autotune(2, adaptive=True)
     slices(pace, 4, {2: 1.4, 1: 1.0})
     chosen = slices(pace, 8, {2: 0.6, 1: 1.0})
     assert chosen.index(2) <= 2
@@ -72,7 +72,7 @@ def test_the_team_wins_soon_once_the_cores_are_free():
 
 
 def test_one_alone_takes_over_at_once_when_the_team_becomes_slow_and_the_team_is_tried_soon():
-    pace = Pace(2, adaptive=True)
+    pace = Autotune(2, adaptive=True)
     trials(pace, {2: 0.6, 1: 1.0}, workers=1, total=20)
     spent = {1: 0.0, 2: 0.0}
     for _ in range(8):
@@ -83,7 +83,7 @@ def test_one_alone_takes_over_at_once_when_the_team_becomes_slow_and_the_team_is
 
 
 def test_a_trial_is_short():
-    pace = Pace(2, adaptive=True)
+    pace = Autotune(2, adaptive=True)
     lengths = []
     for _ in range(5):
         lengths.append(pace.slice_seconds)
@@ -92,7 +92,7 @@ def test_a_trial_is_short():
 
 
 def test_slices_that_are_cut_short_decide_together():
-    pace = Pace(2, adaptive=True)
+    pace = Autotune(2, adaptive=True)
     slices(pace, 3, {2: 0.6, 1: 1.0})
     for seconds_a_step in (0.1, 2.0, 2.0, 2.0, 2.0):
         assert pace.workers() == 1
@@ -102,7 +102,7 @@ def test_slices_that_are_cut_short_decide_together():
 
 
 def test_a_team_that_is_slow_in_short_runs_is_given_up():
-    pace, chosen = Pace(2, adaptive=True), []
+    pace, chosen = Autotune(2, adaptive=True), []
     for _ in range(100):
         chosen.append(pace.workers())
         pace.note(chosen[-1], {2: 1.4, 1: 1.0}[chosen[-1]], TRIAL_SECONDS / 10)
@@ -111,13 +111,13 @@ def test_a_team_that_is_slow_in_short_runs_is_given_up():
 
 
 def test_the_first_slice_is_not_counted_it_finds_cold_caches():
-    pace = Pace(2, adaptive=True)
+    pace = Autotune(2, adaptive=True)
     slices(pace, 1, {2: 100.0})
     assert slices(pace, 4, {2: 0.6, 1: 1.0}) == [2, 1, 1, 2]
 
 
 def test_the_first_slice_of_a_trial_is_not_counted_either():
-    pace = Pace(2, adaptive=True)
+    pace = Autotune(2, adaptive=True)
     slices(pace, 4, {2: 1.4, 1: 1.0})
     while pace.workers() == 1:
         slices(pace, 1, {1: 1.0})
@@ -126,7 +126,7 @@ def test_the_first_slice_of_a_trial_is_not_counted_either():
 
 
 def test_a_step_takes_as_long_as_it_did_or_nobody_knows():
-    pace = Pace(2, adaptive=True)
+    pace = Autotune(2, adaptive=True)
     assert pace.step_seconds == math.inf
     slices(pace, 2, {2: 0.25, 1: 0.5})
     assert pace.workers() == 1
@@ -139,18 +139,18 @@ def test_a_step_takes_as_long_as_it_did_or_nobody_knows():
 
 
 def test_an_explicit_number_of_workers_is_kept_and_needs_no_trials():
-    pace = Pace(2, adaptive=False)
+    pace = Autotune(2, adaptive=False)
     assert set(slices(pace, 100, {2: 9.0})) == {2}
     assert pace.slice_seconds == SLICE_SECONDS
 
 
 def test_what_a_run_has_learned_the_next_one_like_it_knows():
     network = Network((3, 5, 2), "relu", "identity", True)
-    pace = pace_of(network, 4, 7, 2, True)
+    pace = autotune_of(network, 4, 7, 2, True)
     assert pace.steps(1e9) == 1
     slices(pace, 4, {2: 1e-3, 1: 0.5e-3})
-    again = pace_of(network, 4, 7, 2, True)
+    again = autotune_of(network, 4, 7, 2, True)
     assert again.workers() == 1
     assert again.steps(1e9) == SLICE_SECONDS / 0.5e-3
     for others in ((network, 8, 7, 2, True), (network, 4, 8, 2, True), (network, 4, 7, 2, False)):
-        assert pace_of(*others).steps(1e9) == 1
+        assert autotune_of(*others).steps(1e9) == 1

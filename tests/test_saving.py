@@ -157,13 +157,18 @@ ATTRIBUTES = st.sampled_from(
         "l1",
         "l2",
         "optimizer",
-        "_theta",
-        "_moments",
-        "_updates",
-        "_epochs",
-        "_progress",
+        "_state.theta",
+        "_state.moments",
+        "_state.updates",
+        "_state.epochs",
+        "_state.schedule",
     ]
 )
+
+
+def put(model: Model, name: str, value: Any) -> None:
+    owner, _, attribute = name.rpartition(".")
+    setattr(model._state if owner else model, attribute, value)
 
 
 @given(st.dictionaries(ATTRIBUTES, HOSTILE, min_size=1, max_size=3))
@@ -173,7 +178,7 @@ def test_what_save_writes_load_reads_or_save_refuses_it_before_it_touches_the_fi
         model.save(path)
         before = path.read_bytes()
         for name, value in changes.items():
-            setattr(model, name, value)
+            put(model, name, value)
         try:
             model.save(path)
         except ValueError as error:
@@ -197,11 +202,11 @@ def test_most_of_what_a_model_holds_may_be_changed_and_is_saved() -> None:
     """So that the test above refuses what is wrong and no more."""
     for name, value in {
         "dropout": (0.5,), "loss": "squared_error", "reduction": "sum", "label_smoothing": 0.5, "seed": 2**63 - 1,
-        "l1": 1e308, "l2": np.float32(0.1), "optimizer": "sgd", "_updates": 2**53, "_epochs": np.int64(7),
+        "l1": 1e308, "l2": np.float32(0.1), "optimizer": "sgd", "_state.updates": 2**53, "_state.epochs": np.int64(7),
     }.items():  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             model = trained()
-            setattr(model, name, value)
+            put(model, name, value)
             model.save(Path(folder) / "model")
             assert Path(folder, "model").exists()
 
@@ -280,7 +285,7 @@ def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path: Path) -> None:
     for read in (Model.load, Model.resume):
         with pytest.raises(OSError, match=r"not a regular file.*pipe"):
             read(tmp_path / "pipe")
-    with pytest.raises(OSError, match=r"a pipe that nobody reads.*pipe"):
+    with pytest.raises(OSError, match=r"a pipe without a reader.*pipe"):
         trained().save(tmp_path / "pipe")
 
 

@@ -18,7 +18,7 @@ import pytest
 import fastbp
 from fastbp import Model
 from fastbp.inputs import sources
-from fastbp.inputs.checks import as_inputs
+from fastbp.inputs.arrays import as_inputs
 from fastbp.inputs.sources import Columns, InMemory, Mapped, Source, Sparse
 
 MB = 1 << 20

@@ -139,7 +139,7 @@ def test_a_step_by_the_models_own_gradient_is_step_to_the_bits(optimizer, dtype)
             progress = model._progress, other._progress
             if model._progress.best is not None:  # of a cost that was divided by the weights and multiplied again
                 assert progress[0].best == pytest.approx(progress[1].best, rel=1e-14)
-                model._progress = other._progress = progress[1]
+                model._state.schedule = other._state.schedule = progress[1]
             assert_same(model, other)
         assert (model._updates, model._epochs) == (50, 50)
 

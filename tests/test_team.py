@@ -251,7 +251,7 @@ def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads, monke
 def test_ctrl_c_is_answered_soon_when_another_thread_receives_the_signal(n_threads, monkeypatch):
     """Then nothing ends the main thread's wait; nor when the signal comes just before it begins to wait."""
     monkeypatch.setattr(autotune, "FIRST_FLOPS_PER_SECOND", 1e14)  # a first slice of some seconds
-    autotune.pace_of.cache_clear()
+    autotune.autotune_of.cache_clear()
     sent = []
 
     def send():
@@ -731,7 +731,7 @@ def assert_trained_alone(model):
 def test_a_team_whose_thread_cannot_start_leaves_all_to_the_caller(failing, monkeypatch):
     """The others must leave at once."""
     model = new_model()
-    autotune.pace_of.cache_clear()
+    autotune.autotune_of.cache_clear()
     helpers.end_helpers()
     with monkeypatch.context() as patch:
         start_only(failing, patch)
@@ -761,7 +761,7 @@ def test_ctrl_c_while_threads_cannot_start_stops_the_run(monkeypatch):
         return True
 
     model = new_model()
-    autotune.pace_of.cache_clear()
+    autotune.autotune_of.cache_clear()
     helpers.end_helpers()
     with monkeypatch.context() as patch:
         patch.setattr(helpers, "exiting", Asked(refuse))

@@ -13,12 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fastbp import Model
-from fastbp.inputs import checks
+from fastbp.inputs import arrays
+from fastbp.inputs.arrays import as_inputs, as_shape, as_vector, as_weights
 from fastbp.inputs.checks import (
-    as_inputs,
-    as_shape,
-    as_vector,
-    as_weights,
     boolean,
     choice,
     floating_dtype,
@@ -137,8 +134,8 @@ def test_checks_need_no_memory_of_the_size_of_the_array() -> None:
         peak_of_conversion = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 3 * checks.CHUNK_BYTES
-    assert peak_of_conversion < 2 * X.nbytes + 3 * checks.CHUNK_BYTES
+    assert peak < 3 * arrays.CHUNK_BYTES
+    assert peak_of_conversion < 2 * X.nbytes + 3 * arrays.CHUNK_BYTES
 
 
 def test_inputs_leave_the_array_of_the_user_alone() -> None:
@@ -294,7 +291,7 @@ def test_the_first_value_that_is_not_finite_is_named(source: str, bad: float, dt
 
 def test_a_bad_value_is_found_in_every_chunk_and_at_its_ends() -> None:
     columns = 64
-    rows = checks.CHUNK_BYTES // (columns * 4)
+    rows = arrays.CHUNK_BYTES // (columns * 4)
     X = np.zeros((3 * rows + 1, columns), np.float32)
     for row in (0, rows - 1, rows, 2 * rows - 1, 3 * rows):
         for column in (0, columns - 1):
@@ -397,18 +394,18 @@ def test_class_numbers_stay_a_vector(kind: str, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([0, 1, 3], "y must hold class numbers from 0 to 2 (the network's outputs), got 3 at index 2"),
-        ([0, -1, 7], "y must hold class numbers from 0 to 2 (the network's outputs), got -1 at index 1"),
+        ([0, 1, 3], "y must hold class indices from 0 to 2 (the network's outputs), got 3 at index 2"),
+        ([0, -1, 7], "y must hold class indices from 0 to 2 (the network's outputs), got -1 at index 1"),
         (
             [0.0, 1.0, 1e30],
-            "y must hold class numbers from 0 to 2 (the network's outputs), got 1e+30 at index 2",
+            "y must hold class indices from 0 to 2 (the network's outputs), got 1e+30 at index 2",
         ),
-        ([0, 1, 0.5], "y must hold whole class numbers, got 0.5 at index 2"),
-        ([0, 1, 1 + 1e-9], "y must hold whole class numbers, got 1.000000001 at index 2"),
+        ([0, 1, 0.5], "y must hold whole class indices, got 0.5 at index 2"),
+        ([0, 1, 1 + 1e-9], "y must hold whole class indices, got 1.000000001 at index 2"),
         ([0, np.nan, 0.5], "y must be finite, got nan at index 1"),
         ([0, 1, -np.inf], "y must be finite, got -inf at index 2"),
-        (np.array([0, 1, 2**64 - 1], np.uint64), "y must hold class numbers from 0 to 2 "),
-        (np.array([0, 1, 200], np.uint8), "y must hold class numbers from 0 to 2 "),
+        (np.array([0, 1, 2**64 - 1], np.uint64), "y must hold class indices from 0 to 2 "),
+        (np.array([0, 1, 200], np.uint8), "y must hold class indices from 0 to 2 "),
     ],
 )
 def test_labels_out_of_range_or_not_whole_are_refused(y: Any, message: str) -> None:
@@ -519,10 +516,10 @@ def test_the_number_of_targets_is_the_number_of_examples(y: Any, loss: str) -> N
 def test_wrong_columns_are_refused_with_what_the_loss_takes() -> None:
     with pytest.raises(ValueError, match=f"^{says('y must have shape (5, 3), one column per output, got shape')}"):
         as_targets(np.zeros((5, 2)), 5, "squared_error", 3, "float32")
-    both = says("(5,) with class numbers or (5, 3), one column per output, got shape (5, 2)")
+    both = says("(5,) with class indices or (5, 3), one column per output, got shape (5, 2)")
     with pytest.raises(ValueError, match=both):
         as_targets(np.zeros((5, 2)), 5, "cross_entropy", 3, "float32")
-    with pytest.raises(ValueError, match=says("got shape (5, 1); use y.ravel() for class numbers")):
+    with pytest.raises(ValueError, match=says("got shape (5, 1); use y.ravel() for class indices")):
         as_targets(np.zeros((5, 1), int), 5, "cross_entropy", 3, "float32")
     with pytest.raises(ValueError, match=says("got shape (5, 3, 1)")):
         as_targets(np.zeros((5, 3, 1)), 5, "squared_error", 3, "float32")

@@ -1,4 +1,4 @@
-"""The classes of examples: which one each is of, what they weigh, and divisions that keep their shares."""
+"""Classes of examples: their indices, their weights, and stratified splits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ ClassWeight = str | Mapping[int, float]
 def classes_of(y: Array, output: object, loss: object) -> Array | None:
     """The class of each example of checked targets, (n,); None where they are not classes.
 
-    Class numbers; rows with a single 1 for softmax; a column of 0 and 1 for binary_cross_entropy.
+    Class indices; rows with a single 1 for softmax; a column of 0 and 1 for binary_cross_entropy.
     """
     if y.ndim == 1:
         return y.astype(np.int64)
@@ -40,7 +40,7 @@ def class_weights(class_weight: object, classes: Array | None, n_classes: int) -
     """The weight of each example by its class, float64 (n,).
 
     "balanced": n / (number of classes with examples * examples of the class), so that each class weighs the same
-    (King and Zeng, Political Analysis 2001). A dict: class number -> weight, 1 for classes that it does not name.
+    (King and Zeng, Political Analysis 2001). A dict: class index -> weight, 1 for classes that it does not name.
     """
     if classes is None:
         raise ValueError("class_weight needs targets that are classes, got others")

@@ -1,7 +1,7 @@
-"""Inputs that are no dense array of the model's dtype in memory: their rows as one, a piece at a time.
+"""Sources: inputs that are not a dense array of the model's dtype in memory, converted a piece at a time.
 
-A source is a sparse matrix, a memmap, a pandas or polars frame, or a large array of another dtype or layout. None of
-these packages is needed: what has their methods is taken for theirs. The names of a frame's columns are not kept.
+A source is a sparse matrix, a memmap, a pandas or polars frame, or a large array of another dtype or layout. Objects
+are recognized by their methods, without importing these packages. The names of a frame's columns are not kept.
 """
 
 import mmap
@@ -14,32 +14,32 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 Numbers = range | NDArray[np.int64]
-"""Of rows: range(begin, end), or any."""
+"""Row numbers: range(begin, end), or any array of them."""
 
 PIECE_BYTES = 4 << 20
-"""Of rows that are read at once."""
+"""Of the rows that are read at once."""
 
 CACHED_BYTES = 256 << 10
-"""Of rows that are written column by column."""
+"""Of the rows that are written column by column."""
 
 BUFFER_BYTES = 32 << 20
-"""Of the rows that fit gathers for a run of mini-batches; what is smaller as a whole is read at once."""
+"""Of the rows that fit gathers for a run of mini-batches; a smaller source is read whole."""
 
 COPY_BYTES = 512 << 20
-"""Of the converted copy of an array that is in memory anyway: faster than a source, epoch after epoch."""
+"""Up to which an array in memory is converted as a whole: faster than a source over several epochs."""
 
 MAPPED_BYTES = 32 << 20
-"""Of a memmap's pages until they are returned."""
+"""Of a memmap's pages that are read before they are released."""
 
 AROUND = 2 << 20
-"""Bytes that Linux may map around an address."""
+"""Bytes that Linux may map around an accessed address."""
 
 
 class Source(ABC):
-    """Rows of real numbers, (n, columns), that are copied out on demand, for any thread."""
+    """Rows of real numbers, (n, columns), that any thread copies out on demand."""
 
     in_memory: ClassVar[bool]
-    """Whether it takes about as much memory as a dense array anyway."""
+    """Whether it takes about as much memory as a dense array."""
 
     def __init__(self, rows: int, columns: int) -> None:
         self.shape = rows, columns
@@ -53,7 +53,7 @@ class Source(ABC):
 
     @abstractmethod
     def take(self, out: Array, numbers: Numbers) -> None:
-        """Overwrites out (len(numbers), columns) by these rows, as its dtype; what overflows becomes infinite."""
+        """Overwrites out (len(numbers), columns) with these rows, in its dtype; overflow becomes infinite."""
 
     def dense(self, numbers: Numbers, dtype: DTypeLike) -> Array:
         """These rows as a new array."""
@@ -62,11 +62,11 @@ class Source(ABC):
         return out
 
     def whole(self, dtype: DTypeLike, name: str) -> Array:
-        """All rows as one array. ValueError if that is not reasonable."""
+        """All rows as one array. ValueError if it would be too large."""
         return self.dense(range(len(self)), dtype)
 
     def is_small(self, dtype: DTypeLike) -> bool:
-        """Whether the whole had better be a dense array."""
+        """Whether to convert it to a dense array as a whole."""
         size = self.shape[0] * self.shape[1] * np.dtype(dtype).itemsize
         return size <= (COPY_BYTES if self.in_memory else BUFFER_BYTES)
 
@@ -100,9 +100,9 @@ class InMemory(Source):
 
 
 class Mapped(InMemory):
-    """A file in memory, whose pages are returned after each piece: the system keeps them while it has room.
+    """A memmap, whose pages are released after each piece: the system keeps them while it has room.
 
-    That bounds the memory for arrays that are stored row by row.
+    That bounds the memory for arrays in row-major order.
     """
 
     in_memory = False
@@ -128,7 +128,7 @@ class Mapped(InMemory):
             self._pages.madvise(mmap.MADV_DONTNEED)
 
     def whole(self, dtype: DTypeLike, name: str) -> Array:
-        """All rows: in place if they are of this dtype already, for the system to page."""
+        """All rows: the memmap itself if it is of this dtype already."""
         return np.require(self.array, dtype, ["C", "A"])
 
 
@@ -148,7 +148,7 @@ class Sparse(Source):
             self.matrix[index(rows)].astype(out.dtype).toarray(out=part)
 
     def whole(self, dtype: DTypeLike, name: str) -> Array:
-        """Refused: never dense as a whole."""
+        """ValueError: a matrix this large is never dense as a whole."""
         megabytes = len(self) * self.shape[1] * np.dtype(dtype).itemsize >> 20
         raise ValueError(
             f"{name} must be dense here, or sparse and at most {BUFFER_BYTES >> 20} MB as a dense array, "
@@ -157,7 +157,7 @@ class Sparse(Source):
 
 
 class Columns(Source):
-    """The columns of a frame, each with a dtype of its own."""
+    """The columns of a frame, each with its own dtype."""
 
     in_memory = True
 
@@ -174,14 +174,14 @@ class Columns(Source):
 
 
 def pieces(out: Array, numbers: Numbers, size: int) -> Iterator[tuple[Array, Numbers]]:
-    """out and numbers, about so many bytes of out at a time."""
+    """out and numbers in pieces of about `size` bytes of out."""
     step = max(1, size // max(1, out[:1].nbytes))
     for i in range(0, len(numbers), step):
         yield out[i : i + step], numbers[i : i + step]
 
 
 def index(numbers: Numbers) -> slice | NDArray[np.int64]:
-    """What selects these rows from an array."""
+    """The index that selects these rows from an array."""
     return slice(numbers.start, numbers.stop) if isinstance(numbers, range) else numbers
 
 
@@ -190,7 +190,7 @@ def between(X: Array | Source, begin: int, end: int, dtype: DTypeLike) -> Array:
     return X[begin:end] if isinstance(X, np.ndarray) else X.dense(range(begin, end), dtype)
 
 
-# --- what comes in ------------------------------------------------------------------------------------------------
+# --- recognizing inputs -------------------------------------------------------------------------------------------
 
 
 def opened(value: Any, name: str) -> Source | None:
@@ -207,7 +207,7 @@ def opened(value: Any, name: str) -> Source | None:
 
 
 def over(array: Array, dtype: DTypeLike) -> Array | Source:
-    """The source over an array that is large and not ready for use where it is; any other array itself."""
+    """The source over an array that is large and has to be converted or paged; any other array itself."""
     if array.size * np.dtype(dtype).itemsize <= BUFFER_BYTES:
         return array
     pages = mapping_of(array)
@@ -231,12 +231,12 @@ def series_of(frame: Any) -> list[Any]:
 
 
 FOREIGN = (ArithmeticError, AttributeError, BufferError, LookupError, RuntimeError, TypeError)
-"""What libraries raise where an object of theirs is no array; what a signal handler of the user's raises passes."""
+"""Errors of libraries whose object is not an array; exceptions of a user's signal handler are others."""
 
 
 def asarray(value: Any, name: str, read: Callable[[], Any] | None = None) -> Array:
-    """The value, or what `read` makes of it, as NumPy's array. ValueError for ragged rows, TypeError if the library
-    whose object it is refuses.
+    """The value, or the result of `read`, as NumPy's array. ValueError for ragged rows, TypeError if the object's
+    library refuses.
     """
     if read is None and isinstance(value, np.ndarray):
         return np.asarray(value)
@@ -253,7 +253,7 @@ def asarray(value: Any, name: str, read: Callable[[], Any] | None = None) -> Arr
 
 
 def column(series: Any, name: str) -> Array:
-    """The values of a pandas or polars Series: missing ones are NaN. TypeError if they are no real numbers."""
+    """The values of a pandas or polars Series: missing ones are NaN. TypeError if they are not real numbers."""
     dtype = getattr(series, "dtype", None)
     if not isinstance(dtype, np.dtype) and getattr(dtype, "kind", "O") in "biuf":  # pandas' nullable ones
         array: Array = series.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -271,7 +271,7 @@ def _of_column(series: Any) -> str:
 
 
 def mapping_of(array: Array) -> mmap.mmap | None:
-    """The file that the array's memory is, if its pages can be returned: a np.memmap not in mode "c" (private)."""
+    """The file behind the array's memory, if its pages can be released: a np.memmap not in mode "c" (private)."""
     owner: Any = array
     while owner is not None:
         if isinstance(owner, np.memmap):

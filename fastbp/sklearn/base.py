@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastbp import Activation, Model
 from fastbp.engine.thread_limit import limited
 from fastbp.initial import NAMES
-from fastbp.inputs.checks import as_weights, floating_dtype
+from fastbp.inputs.arrays import as_weights
+from fastbp.inputs.checks import floating_dtype
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.schedules import SCHEDULES, Schedule
 from fastbp.sklearn import networks, solvers

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from fastbp import Model
 from fastbp.core.formulas.activations import ACTIVATIONS
-from fastbp.inputs.checks import as_shape, choice
+from fastbp.inputs.arrays import as_shape
+from fastbp.inputs.checks import choice
 
 Array = NDArray[Any]
 

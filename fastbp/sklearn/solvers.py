@@ -57,7 +57,7 @@ def is_adjusted(estimator: Any, how: str) -> bool:
 def with_rate(optimizer: Optimizer, rate: float, model: Model) -> Optimizer:
     """The optimizer at a new learning rate; steps already in its velocity keep their length, as in scikit-learn."""
     if optimizer.rule == "momentum":
-        model._moments *= cast(float, optimizer.learning_rate) / rate
+        model._state.moments *= cast(float, optimizer.learning_rate) / rate
     return replace(optimizer, learning_rate=rate)
 
 

@@ -1,10 +1,10 @@
-"""Model files: named arrays and text in one safetensors file, written whole or not at all; and files of any kind.
+"""Model files: named arrays and text in one safetensors file, written atomically; and atomic writes of any file.
 
 A safetensors file is a JSON header and raw little-endian arrays: reading one runs no code, as a pickle would.
 The header's text holds the format's version under "fastbp" and a checksum under "crc32".
 
-What is read is a regular file. What is written replaces a regular file in one step; a character device and a pipe are
-written through, as they cannot be replaced.
+Reads regular files only. A write replaces a regular file atomically; it goes through a character device or a pipe,
+which cannot be replaced.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 FORMAT = 2
-"""The version of the format that this module writes, and the newest that it reads; older ones it reads as well.
+"""The version of the format that this module writes; it reads older ones as well.
 
-1: a model has no fields of `saving.ABSENT`; 2: it may have them.
+1: without the fields of `model_state.ABSENT`; 2: with them.
 """
 
 DTYPES = {
@@ -32,10 +32,10 @@ DTYPES = {
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
 }  # fmt: skip
-"""The dtypes that `write` takes, by safetensors' names; it has others, which NumPy does not know."""
+"""The dtypes that `write` takes, by safetensors' names, which has others that NumPy lacks."""
 
 LONGEST_FAULT = 300
-"""Characters of an error message that may quote a file."""
+"""Characters of an error message that quote a file."""
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -55,12 +55,12 @@ def write(path: str | os.PathLike[str], tensors: Tensors, metadata: Mapping[str,
 def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, str]]:
     """Reads what `write` has written: (tensors, metadata), the arrays writable and independent of the file.
 
-    Raises OSError (FileNotFoundError, …) as it comes and for what is no regular file, ValueError for a file that is
-    truncated or corrupted, that is no fastbp model, or that a newer fastbp has written.
+    Raises OSError (FileNotFoundError, …) also for anything but a regular file, ValueError for a file that is truncated
+    or corrupted, that is not a fastbp model, or that a newer fastbp has written.
     """
     path = as_path("path", path)
     check_regular(path)
-    with open(path, "rb"):  # the usual OSError with its errno: the next line's are poorer
+    with open(path, "rb"):  # raises the usual OSError with its errno, which the next line lacks
         pass
     try:
         with safe_open(path, framework="np") as file:
@@ -78,7 +78,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, str]]:
 def not_a_model(
     path: str | os.PathLike[str], fault: str | Exception, what: str = "is not a fastbp model"
 ) -> ValueError:
-    """The error for a file whose contents are wrong; the fault may quote them: one line of it, not too long."""
+    """The error for a file with wrong contents; the fault, which may quote them, becomes one line of limited length."""
     text = f"it has no {fault}" if isinstance(fault, KeyError) else str(fault)
     line = "".join(c if c.isprintable() else "?" for c in text)
     return ValueError(f"{os.fspath(path)} {what}: {line[:LONGEST_FAULT]}")
@@ -126,12 +126,12 @@ def as_path(name: str, path: object) -> str:
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """OSError unless a regular file is there: reading a pipe may wait for ever, and a device may have no end."""
+    """OSError unless the path is a regular file: reading a pipe may block for ever, and a device may have no end."""
     _check_kind(path, os.stat(path), "a regular file", stat.S_IFREG)
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
-    """OSError if `replace` would refuse the path, whatever the data, as far as can be seen before."""
+    """OSError if `replace` would refuse the path, as far as can be told without writing."""
     folder = os.path.dirname(path) or os.curdir
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {os.fspath(folder)}", os.fspath(path))
@@ -139,8 +139,8 @@ def check_target(path: str | os.PathLike[str]) -> None:
 
 
 def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
-    """Of what `replace` would write to, None if nothing is there; OSError for what it refuses."""
-    if os.fsdecode(path).endswith(os.sep):  # a folder that is not there
+    """The status of `replace`'s target, None if there is none; OSError for what it refuses."""
+    if os.fsdecode(path).endswith(os.sep):  # a folder that does not exist
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     try:
         status = os.stat(path)
@@ -159,11 +159,11 @@ def _check_kind(path: str | os.PathLike[str], status: os.stat_result, expected: 
 
 
 def replace(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` to `path`, replacing an older file in one step: a failure leaves that as it was.
+    """Writes `data` to `path`, replacing an older file atomically: a failure leaves that unchanged.
 
-    The new file has the mode, the group and the owner of the older one, as far as this user may give them. A character
-    device or a pipe is written through. OSError, which names the path, for a folder, a block device, a socket, a pipe
-    that nobody reads, and where the folder does not exist or is not writable.
+    The new file has the mode, the group and the owner of the older one, as far as this user may set them. Writes
+    through a character device or a pipe. OSError, which names the path, for a folder, a block device, a socket, a pipe
+    without a reader, and where the folder does not exist or is not writable.
     """
     path = as_path("path", path)
     try:
@@ -175,13 +175,13 @@ def replace(path: str | os.PathLike[str], data: bytes) -> None:
     except OSError as error:
         if not error.errno:
             raise
-        raise OSError(error.errno, error.strerror, path) from None  # name the user's file, not ours
+        raise OSError(error.errno, error.strerror, path) from None  # name the user's file, not the temporary one
 
 
 def _replace_file(path: Path, data: bytes, old: os.stat_result | None) -> None:
-    """Writes `data` to a new file beside `path`, brings it to the disk, and renames it to `path`."""
-    temporary = path.parent / f".fastbp-{secrets.token_hex(8)}.tmp"  # not longer for a longer name
-    mode = 0o666 if old is None else 0o600  # until it has the older one's, it is for its owner alone
+    """Writes `data` to a new file in the same folder, syncs it to the disk, and renames it to `path`."""
+    temporary = path.parent / f".fastbp-{secrets.token_hex(8)}.tmp"  # of fixed length, as names are limited
+    mode = 0o666 if old is None else 0o600  # private until it has the older file's mode
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             if old is not None:
@@ -198,11 +198,11 @@ def _replace_file(path: Path, data: bytes, old: os.stat_result | None) -> None:
 
 
 def _take_over(descriptor: int, old: os.stat_result) -> None:
-    """Gives a file the group, the owner and the mode of an older one."""
+    """Sets the group, the owner and the mode of a file to those of an older one."""
     mode = stat.S_IMODE(old.st_mode) & 0o777
     try:
         os.fchown(descriptor, -1, old.st_gid)
-    except OSError:  # it would be for another group
+    except OSError:  # else it would open to another group
         mode &= ~stat.S_IRWXG
     with contextlib.suppress(OSError):
         os.fchown(descriptor, old.st_uid, -1)
@@ -210,22 +210,22 @@ def _take_over(descriptor: int, old: os.stat_result) -> None:
 
 
 def _write_through(path: str, data: bytes) -> None:
-    """Writes `data` to a character device or a pipe, which stays what it is."""
+    """Writes `data` to a character device or a pipe."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)  # else a pipe waits for a reader
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)  # else a pipe blocks
     except OSError as error:
         if error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(path).st_mode):
-            raise OSError(errno.ENXIO, "a pipe that nobody reads") from None
+            raise OSError(errno.ENXIO, "a pipe without a reader") from None
         raise
     with open(descriptor, "wb", buffering=0) as file:
         os.set_blocking(descriptor, True)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
+        remainder = memoryview(data)
+        while remainder:
+            remainder = remainder[file.write(remainder) :]
 
 
 def _sync_folder(folder: Path) -> None:
-    """Brings the rename itself to the disk, where the system can."""
+    """Syncs the rename to the disk, where the system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -4,7 +4,7 @@ import json
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,84 +12,80 @@ from numpy.typing import NDArray
 from fastbp import activations, losses, optimizers
 from fastbp.activations import Activation
 from fastbp.custom_loss import Loss
-from fastbp.engine.network_table import aligned_zeros
-from fastbp.inputs.checks import as_vector, nonnegative_int
+from fastbp.engine.problem import Problem, problem_of
+from fastbp.engine.state import TrainingState, aligned
+from fastbp.inputs.arrays import as_vector
+from fastbp.inputs.checks import nonnegative_int
 from fastbp.schedules import START, Progress
-
-if TYPE_CHECKING:
-    from fastbp.model import Model
 
 Tensors = dict[str, NDArray[Any]]
 
 ABSENT: dict[str, Any] = {"l1": 0.0, "l2": 0.0, "dropout": 0.0, "label_smoothing": 0.0, "schedule": asdict(START)}
-"""What files of format 1 do not say, and mean; see `files.FORMAT`."""
-
+"""The values of fields that files of format 1 lack; see `files.FORMAT`."""
 
 MOST_COUNTED = 1 << 53
-"""Of updates and epochs: the numbers after it fit in int64 and, as those before it, in float64."""
+"""The largest count of updates or epochs: up to it float64 holds every integer."""
 
 
-def described(model: "Model") -> dict[str, Any]:
-    """All of a model but its arrays, and its own custom objects by their names."""
-    network = model.network
+def description_of(problem: Problem, state: TrainingState) -> dict[str, Any]:
+    """All of a model but its arrays; custom objects by their names."""
+    network = problem.network
     return {
         "sizes": network.sizes,
         "hidden": [activations.to_data(activation) for activation in network.hidden],
         "output": activations.to_data(network.output),
         "bias": network.bias,
-        "loss": losses.to_data(model.loss),
-        "reduction": model.reduction,
-        "dropout": model.dropout,
-        "dtype": model.dtype.name,
-        "seed": model.seed,
-        "l1": model.l1,
-        "l2": model.l2,
-        "label_smoothing": model.label_smoothing,
-        "optimizer": optimizers.to_dict(optimizers.as_optimizer(model.optimizer)),
-        "updates": model._updates,
-        "epochs": model._epochs,
-        "schedule": asdict(model._progress),
+        "loss": losses.to_data(problem.loss),
+        "reduction": problem.reduction,
+        "dropout": problem.dropout,
+        "dtype": problem.dtype.name,
+        "seed": problem.seed,
+        "l1": problem.l1,
+        "l2": problem.l2,
+        "label_smoothing": problem.label_smoothing,
+        "optimizer": optimizers.to_dict(optimizers.as_optimizer(state.optimizer)),
+        "updates": state.updates,
+        "epochs": state.epochs,
+        "schedule": asdict(state.schedule),
     }
 
 
-def taken_apart(model: "Model") -> tuple[dict[str, Any], Tensors]:
+def to_state(problem: Problem, state: TrainingState) -> tuple[dict[str, Any], Tensors]:
     """(description, tensors) of a model; the tensors are copies. ValueError if a parameter is not finite.
 
-    Moments that are not finite are kept as they are: after a divergence the parameters may still be wanted.
+    Moments may be infinite or NaN: after a divergence the parameters may still be of use.
     """
-    theta = as_vector(model._theta, model._theta.size, model._theta.dtype, "parameters")
-    moments = model._moments
-    if moments.size != optimizers.n_moments(optimizers.as_optimizer(model.optimizer)) * theta.size:
-        moments = moments[:0]  # of an optimizer that was replaced: the next fit begins without them as well
-    return described(model), {"parameters": np.array(theta), "moments": np.array(moments)}
+    theta = as_vector(state.theta, state.theta.size, state.theta.dtype, "parameters")
+    moments = state.moments
+    if moments.size != optimizers.n_moments(optimizers.as_optimizer(state.optimizer)) * theta.size:
+        moments = moments[:0]  # of a replaced optimizer: the next fit discards them as well
+    return description_of(problem, state), {"parameters": np.array(theta), "moments": np.array(moments)}
 
 
-def for_file(model: "Model") -> tuple[str, Tensors]:
-    """(description as JSON, tensors) of a model. ValueError if `put_together` would not make it of them again."""
-    from fastbp.model import Model
-
+def for_file(problem: Problem, state: TrainingState) -> tuple[str, Tensors]:
+    """(description as JSON, tensors) of a model. ValueError if `from_state` would not accept them."""
     try:
-        description, tensors = taken_apart(model)
+        description, tensors = to_state(problem, state)
         text = to_json(description)
-        put_together(Model, json.loads(text), tensors, own_objects(model))
+        from_state(json.loads(text), tensors, custom_objects_in(problem))
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the model cannot be saved: {error}") from error
     return text, tensors
 
 
-def own_objects(model: "Model") -> list[Activation | Loss]:
-    """The user's own activations and losses in a model."""
-    parts = (*model.network.activations, model.loss)
+def custom_objects_in(problem: Problem) -> list[Activation | Loss]:
+    """The user's custom activations and losses in a model."""
+    parts = (*problem.network.activations, problem.loss)
     return [part for part in parts if isinstance(part, (Activation, Loss))]
 
 
 def to_json(data: Any) -> str:
-    """Plain data as JSON; numbers of other libraries become Python's own. TypeError for anything else."""
-    return json.dumps(data, default=lambda value: own_number("plain data", value))
+    """Plain data as JSON; numbers of other libraries become Python's. TypeError for anything else."""
+    return json.dumps(data, default=lambda value: python_number("plain data", value))
 
 
-def own_number(name: str, value: object) -> bool | int | float:
-    """A number of any library as Python's own; TypeError for anything else."""
+def python_number(name: str, value: object) -> bool | int | float:
+    """A number of any library as Python's; TypeError for anything else."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, numbers.Integral):
@@ -100,51 +96,52 @@ def own_number(name: str, value: object) -> bool | int | float:
 
 
 def custom_objects(custom: object) -> Sequence[object]:
-    """One object of the user's, several, or a dict of them, as a sequence."""
+    """One custom object, several, or a dict of them, as a sequence."""
     if isinstance(custom, Mapping):
         return list(custom.values())
     return custom if isinstance(custom, Sequence) else [custom]
 
 
-def put_together(
-    kind: "type[Model]", description: dict[str, Any], tensors: Tensors, custom: Sequence[object] = ()
-) -> "Model":
-    """The model that was taken apart, with the user's own objects. KeyError, TypeError or ValueError for anything else.
+def from_state(
+    description: dict[str, Any], tensors: Tensors, custom: Sequence[object] = ()
+) -> tuple[Problem, TrainingState]:
+    """The inverse of `to_state`, with the custom objects given. KeyError, TypeError or ValueError for invalid data.
 
     LookupError if a custom object is missing.
     """
     theta, moments = tensors["parameters"], tensors["moments"]
     arguments = ABSENT | description
     arguments["hidden"] = [activations.from_data(data, custom) for data in arguments["hidden"]]
-    output = activations.from_data(arguments.pop("output"), custom)
     arguments["loss"] = losses.from_data(arguments["loss"], custom)
-    optimizer = optimizers.from_dict(arguments["optimizer"])
-    del arguments["optimizer"]
-    progress = Progress(**arguments.pop("schedule"))
+    output = activations.from_data(arguments["output"], custom)
+    optimizer = optimizers.from_dict(arguments.pop("optimizer"))
+    schedule = Progress(**arguments.pop("schedule"))
     updates, epochs = (count_of(name, arguments.pop(name)) for name in ("updates", "epochs"))
     for name in ("begun", "waited", "reductions"):
-        count_of(name, getattr(progress, name))
+        count_of(name, getattr(schedule, name))
     for name, tensor in tensors.items():
         if name in ("parameters", "moments") and tensor.dtype != arguments["dtype"]:
             raise ValueError(f"{name} must be {arguments['dtype']}, got {tensor.dtype}")
-    model = kind(initial=as_vector(theta, theta.size, theta.dtype, "parameters"), **arguments)
-    model.network = replace(model.network, output=output)  # which in old files need not fit the loss
+    parameters = as_vector(theta, theta.size, theta.dtype, "parameters")
+    problem = problem_of(**arguments | {"output": None})
+    problem = problem._replace(network=replace(problem.network, output=output))  # old files allow any output
+    state = TrainingState(
+        aligned(problem.network.initial(parameters, problem.seed, problem.dtype)),
+        aligned(moments), optimizer, updates, epochs, schedule,
+    )  # fmt: skip
     if moments.size not in (0, optimizers.n_moments(optimizer) * theta.size):
         raise ValueError(f"the optimizer's state has {moments.size} elements for {theta.size} parameters")
-    if progress.begun > updates:
-        raise ValueError(f"its schedule has begun after {progress.begun} updates, but there were {updates}")
-    model.optimizer, model._updates, model._epochs, model._progress = optimizer, updates, epochs, progress
-    model._moments = aligned_zeros(moments.size, model.dtype)
-    model._moments[:] = moments.ravel()
-    complete = ABSENT | {"dropout": model.dropout} | description | {"optimizer": optimizers.to_dict(optimizer)}
-    complete, again = (json.loads(to_json(data)) for data in (complete, described(model)))
+    if schedule.begun > updates:
+        raise ValueError(f"its schedule has begun after {schedule.begun} updates, but there were {updates}")
+    complete = ABSENT | {"dropout": problem.dropout} | description | {"optimizer": optimizers.to_dict(optimizer)}
+    complete, again = (json.loads(to_json(data)) for data in (complete, description_of(problem, state)))
     if wrong := [name for name in complete | again if complete.get(name) != again.get(name)]:
         raise ValueError(f"{', '.join(wrong)} must be there and as a model has it")
-    return model
+    return problem, state
 
 
 def count_of(name: str, value: object) -> int:
-    """Updates or epochs as an int."""
+    """A count of updates or epochs as an int."""
     count = nonnegative_int(name, value)
     if count > MOST_COUNTED:
         raise ValueError(f"{name} must be at most 2**53, got {count}")

@@ -1,4 +1,4 @@
-"""A run of fit as a file holds it: plain data and arrays, and what each of its fields has to be."""
+"""The format of a run of fit in a file: plain data and arrays, and the rule of each field."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,15 +11,15 @@ from fastbp.callbacks import EarlyStopping
 from fastbp.history import COLUMNS
 from fastbp.inputs.checks import boolean, nonnegative_float, nonnegative_int, open_fraction, positive_int, real
 from fastbp.storage import files
-from fastbp.storage.model_state import count_of, own_number, to_json
+from fastbp.storage.model_state import count_of, python_number, to_json
 
 Tensors = dict[str, NDArray[Any]]
 Rule = Callable[[str, Any], Any]
-"""(name, value) -> the value; ValueError or TypeError name it."""
+"""(name, value) -> the checked value; ValueError or TypeError give the name."""
 
 
 def as_text(arguments: dict[str, Any], fingerprint: str, state: dict[str, Any], tensors: Tensors) -> str:
-    """The run as JSON; its arrays go to `tensors`. ValueError or TypeError for what `from_text` would refuse."""
+    """The run as JSON; its arrays are added to `tensors`. ValueError or TypeError for what `from_text` would refuse."""
     run = {"arguments": arguments, "fingerprint": fingerprint, "state": state}
     text = to_json(without_arrays(run, "run", tensors))
     from_text(text, tensors)
@@ -27,7 +27,7 @@ def as_text(arguments: dict[str, Any], fingerprint: str, state: dict[str, Any], 
 
 
 def from_text(text: str, tensors: Tensors) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """(arguments, fingerprint, state) that `as_text` was given. KeyError, TypeError or ValueError for anything else."""
+    """(arguments, fingerprint, state), the inverse of `as_text`. KeyError, TypeError or ValueError for invalid text."""
     run = RUN("run", with_arrays(json.loads(text), tensors))
     arguments, state = run["arguments"], run["state"]
     if state["columns"].keys() != {*COLUMNS, *arguments["metrics"]}:
@@ -42,7 +42,7 @@ def from_text(text: str, tensors: Tensors) -> tuple[dict[str, Any], str, dict[st
 
 
 def without_arrays(value: Any, place: str, tensors: Tensors) -> Any:
-    """The value as JSON can hold it; its arrays go to `tensors`. TypeError, which says the place, if it cannot."""
+    """The value as JSON can hold it; its arrays are added to `tensors`. TypeError names the place if it cannot."""
     if isinstance(value, np.ndarray):
         if value.dtype.name not in files.DTYPES.values():
             raise TypeError(f"{place} must be plain data or an array of real numbers, got one of {value.dtype}")
@@ -53,14 +53,14 @@ def without_arrays(value: Any, place: str, tensors: Tensors) -> Any:
         if wrong := [key for key in value if not isinstance(key, str)]:
             raise TypeError(f"{place} must have strings as its keys, got {wrong[0]!r}")
         items = {key: without_arrays(item, f"{place}[{key!r}]", tensors) for key, item in value.items()}
-        return {"array": [items["array"]]} if items.keys() == {"array"} else items  # no array's name
+        return {"array": [items["array"]]} if items.keys() == {"array"} else items  # not an array's name
     if isinstance(value, (list, tuple)):
         return [without_arrays(item, f"{place}[{i}]", tensors) for i, item in enumerate(value)]
-    return value if value is None or isinstance(value, str) else own_number(place, value)
+    return value if value is None or isinstance(value, str) else python_number(place, value)
 
 
 def with_arrays(value: Any, tensors: Tensors) -> Any:
-    """What `without_arrays` was given, but lists for tuples."""
+    """The inverse of `without_arrays`, with lists instead of tuples."""
     if isinstance(value, dict):
         if value.keys() == {"array"} and isinstance(value["array"], str):
             return tensors[value["array"]]
@@ -71,10 +71,10 @@ def with_arrays(value: Any, tensors: Tensors) -> Any:
     return [with_arrays(item, tensors) for item in value] if isinstance(value, list) else value
 
 
-# --- what the fields have to be ---------------------------------------------------------------------------------------
+# --- rules of the fields --------------------------------------------------------------------------------------------
 
 
-def a(kind: type, noun: str) -> Rule:
+def instance_of(kind: type, noun: str) -> Rule:
     def rule(name: str, value: Any) -> Any:
         if not isinstance(value, kind):
             raise TypeError(f"{name} must be a {noun}, got {value!r}")
@@ -83,7 +83,7 @@ def a(kind: type, noun: str) -> Rule:
     return rule
 
 
-string, a_list, a_dict = a(str, "string"), a(list, "list"), a(dict, "dict")
+string, a_list, a_dict = instance_of(str, "string"), instance_of(list, "list"), instance_of(dict, "dict")
 
 
 def optional(rule: Rule) -> Rule:
@@ -114,7 +114,7 @@ def columns(name: str, value: Any) -> dict[str, NDArray[np.float64]]:
 
 
 def class_weight(name: str, value: Any) -> Any:
-    """A word, or pairs of class and weight."""
+    """A string, or pairs of class and weight."""
     if isinstance(value, str):
         return value
     return [
@@ -129,21 +129,28 @@ def early_stopping(name: str, value: Any) -> dict[str, Any]:
 
 
 def arguments_of(stopping: EarlyStopping) -> dict[str, Any]:
-    """With which one like it is made."""
+    """The arguments that make an equal EarlyStopping."""
     names = ("patience", "min_delta", "restore_best", "monitor", "higher_is_better")
     return {name: getattr(stopping, name) for name in names}
 
 
+PLAIN: dict[str, Rule] = {
+    "epochs": positive_int,
+    "batch_size": positive_int,
+    "shuffle": boolean,
+    "validation_fraction": optional(open_fraction),
+    "initial_epoch": optional(nonnegative_int),
+    "every": optional(positive_int),
+}
+"""Arguments of fit that a file stores unchanged."""
+
+GIVEN_AGAIN: dict[str, Rule] = {"validation_data": boolean, "sample_weight": boolean}
+"""Arguments of fit of which a file stores whether they were given."""
+
 ARGUMENTS = dict_of(
     {
-        "epochs": positive_int,
-        "batch_size": positive_int,
-        "shuffle": boolean,
-        "validation_fraction": optional(open_fraction),
-        "initial_epoch": optional(nonnegative_int),
-        "every": optional(positive_int),
-        "validation_data": boolean,
-        "sample_weight": boolean,
+        **PLAIN,
+        **GIVEN_AGAIN,
         "class_weight": optional(class_weight),
         "metrics": list_of(string),
         "early_stopping": optional(early_stopping),

@@ -1,4 +1,4 @@
-"""How fast fit goes: how long a slice is, and how many workers the next one has."""
+"""Autotune: the length of the next slice of fit, and its number of workers."""
 
 import functools
 import math
@@ -6,52 +6,53 @@ import math
 from fastbp.network import Network
 
 SLICE_SECONDS = 0.1
-FIRST_SLICE = 0.2  # of them
+FIRST_SLICE = 0.2  # of SLICE_SECONDS
 FIRST_FLOPS_PER_SECOND = 2e9  # low guesses of the speed, until the first slice is measured
-FIRST_STEP = 5e-6  # seconds that a step takes at least
-FIRST_TEAM_STEP = 200e-6  # and that of a team on busy cores
+FIRST_STEP = 5e-6  # seconds of the shortest step
+FIRST_TEAM_STEP = 200e-6  # and of a team's, on busy cores
 WARM_UP_SECONDS, TRIAL_SECONDS = 0.001, 0.005  # of the two slices of a trial
-FIRST_WAIT, LONGEST_WAIT = 0.05, 0.8  # seconds until the team is tried again: twice as long each time that it loses
-ALONE_WAIT = 3.2  # until one alone is
+FIRST_WAIT, LONGEST_WAIT = 0.05, 0.8  # seconds until the team is tried again, doubled each time that it loses
+ALONE_WAIT = 3.2  # seconds until a single worker is tried again
 
 
-class Pace:
-    """How many workers the next slice has: the team or one alone, whichever was faster per step when last tried.
+class Autotune:
+    """Chooses between a team and a single worker: the one that was faster per step when last tried.
 
-    On a busy machine a team waits for its slowest worker, and one alone is faster; results are the same bits. First the
-    team is tried, then one alone. A team that loses is tried again, soon at first, as the machine may not stay busy; of
-    one alone little changes, but now and then it is tried, too. A trial has a slice for the caches, and one that
-    counts, or several if runs or epochs end before it tells anything.
+    On a busy machine a team waits for its slowest worker, and a single one is faster; results are bit-identical. The
+    team is tried first, then the single worker. A team that loses is tried again, soon at first, as the machine may not
+    stay busy; a single worker, whose speed changes little, seldom. A trial is one slice to warm the caches, and one
+    that is measured, or several if runs or epochs end too soon.
     """
 
     def __init__(self, workers: int, adaptive: bool) -> None:
         self.choices = [workers, 1] if adaptive and workers > 1 else [workers]
         self._seconds: dict[int, float] = {}  # for a step
-        self._trial = 2 if len(self.choices) > 1 else 0  # slices of a trial that are still to come
+        self._trial = 2 if len(self.choices) > 1 else 0  # remaining slices of a trial
         self._tried = workers
-        self._counted = [0.0, 0.0]  # steps and seconds of the trial's slices that count
+        self._counted = [0.0, 0.0]  # steps and seconds of the trial's measured slices
         self._wait, self._waited = FIRST_WAIT, 0.0
 
     def workers(self) -> int:
+        """Of the next slice."""
         return self._tried if self._trial else self._faster
 
     def steps(self, flops: float) -> int:
-        """Of the next slice, if each has so many operations."""
+        """Steps of the next slice; flops: of one step."""
         known = min(self.step_seconds, max(self._seconds.values(), default=math.inf))
-        meetings = FIRST_STEP if self.workers() == 1 else FIRST_TEAM_STEP
-        guess = flops / FIRST_FLOPS_PER_SECOND + meetings
+        overhead = FIRST_STEP if self.workers() == 1 else FIRST_TEAM_STEP
+        guess = flops / FIRST_FLOPS_PER_SECOND + overhead
         return max(1, int(self.slice_seconds / (guess if known == math.inf else known)))
 
     @property
     def step_seconds(self) -> float:
-        """What a step of the next slice takes; infinite as long as that is not known."""
+        """The expected time of a step in the next slice; infinite as long as it is unknown."""
         return self._seconds.get(self.workers(), math.inf)
 
     def note(self, workers: int, seconds_a_step: float, seconds: float) -> None:
-        """What the slice took, per step and in all."""
+        """Take in a slice's time, per step and in all."""
         faster, other = self._faster, sum(self.choices) - workers
         counted = self._counted
-        if self._trial == 1 and workers == self._tried:  # else the slice of another thread's run
+        if self._trial == 1 and workers == self._tried:  # else a slice of another thread's run
             counted[0] += seconds / seconds_a_step
             counted[1] += seconds
             seconds_a_step = counted[1] / counted[0]
@@ -74,21 +75,23 @@ class Pace:
 
     @property
     def slice_seconds(self) -> float:
-        """How long the next slice should be."""
+        """The length of the next slice."""
         if not self._seconds:
             return FIRST_SLICE * SLICE_SECONDS
         return (SLICE_SECONDS, TRIAL_SECONDS, WARM_UP_SECONDS)[self._trial]
 
     @property
     def _faster(self) -> int:
-        """The team, as long as nothing is known of one alone."""
+        """The choice that was faster; the team as long as the single worker has not been tried."""
         return min(self.choices, key=lambda workers: self._seconds.get(workers, workers == 1 and math.inf))
 
 
 @functools.lru_cache(maxsize=256)
-def pace_of(network: Network, size: int, batch: int, workers: int, adaptive: bool, single: bool = False) -> Pace:
-    """The pace of all runs like this in the process: what one of them has learned, the next need not try.
+def autotune_of(
+    network: Network, size: int, batch: int, workers: int, adaptive: bool, single: bool = False
+) -> Autotune:
+    """The object that all runs of this kind in the process share, so that a run begins with what others measured.
 
-    single: of runs of one step each, for which a team has to be called together.
+    single: for runs of one step each, which include waking the team.
     """
-    return Pace(workers, adaptive)
+    return Autotune(workers, adaptive)

@@ -1,4 +1,4 @@
-"""The progress of a fit: a bar in terminals and notebooks, and now and then a line in log files."""
+"""The progress of a fit: a bar in terminals and notebooks, a line every few seconds in log files."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ class Progress:
     """Shows epochs done, cost, validation cost and metrics on stderr; a context manager."""
 
     def __init__(self, epochs: int) -> None:
-        from tqdm import auto  # takes a while, and only who looks needs it
+        from tqdm import auto  # slow to import, and needed only here
 
         self.format, self.epochs, self.done = auto.std_tqdm.format_meter, epochs, 0.0
         self.text = ""
@@ -39,7 +39,7 @@ class Progress:
         self.bar.close()
 
     def show(self, epochs: float, state: State) -> None:
-        """So many epochs of this fit are done, parts of one included."""
+        """Show the number of completed epochs of this fit, fractions included."""
         values = {"cost": state.cost, "validation": state.validation_cost, **state.metrics}
         self.done = int(epochs) if epochs == int(epochs) else round(epochs, 2)
         self.text = ", ".join(f"{name}={value:.4g}" for name, value in values.items() if value is not None)

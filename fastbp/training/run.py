@@ -1,11 +1,11 @@
-"""The Python side of fit: slices of about 100 ms, shuffling, what is recorded, who is told, and what went wrong."""
+"""Run: a call of fit in slices of about 100 ms, with shuffling, callbacks, checkpoints and divergence."""
 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,33 +13,34 @@ from numpy.typing import NDArray
 from fastbp.callbacks import Callback, State
 from fastbp.core import slots
 from fastbp.engine.job import Job
+from fastbp.engine.problem import Problem
+from fastbp.engine.state import TrainingState
 from fastbp.engine.team import Team
-from fastbp.history import COLUMNS, History
+from fastbp.history import History
 from fastbp.optimizers import Course
-from fastbp.training.autotune import Pace
+from fastbp.training.autotune import Autotune
 from fastbp.training.checkpoint import Checkpoint
 from fastbp.training.progress_bar import Progress
+from fastbp.training.record import Record
 
-if TYPE_CHECKING:
-    from fastbp.model import Model
-
-ORDER_BYTES = 1 << 22  # for the shuffled row numbers of the epochs in one slice
-EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python, while Ctrl-C waits
+ORDER_BYTES = 1 << 22  # of the shuffled row numbers of the epochs in one slice
+EPOCHS_A_SLICE = 1000  # shuffled and recorded in Python while Ctrl-C waits
 
 
 @dataclass
 class Plan:
-    """How fit is to go: epochs, order and what to do after each."""
+    """What a run does: epochs, order of the rows, and what follows each epoch."""
 
-    model: "Model"
+    problem: Problem
+    state: TrainingState
+    model: Any  # that callbacks see
     epochs: int
-    mean: bool
     seed: int | None  # of the shuffling; None: rows in their own order
     epochs_before: int  # of earlier calls, so that each epoch of a model has its own order and dropped units
     updates_before: int
-    course: Course
+    schedule_state: Course
     flops: float  # of one mini-batch
-    score: Callable[[NDArray[np.int64]], dict[str, float]] | None = None  # after an epoch; gives up as the job does
+    score: Callable[[NDArray[np.int64]], dict[str, float]] | None = None  # validation cost and metrics
     metrics: tuple[str, ...] = ()
     callbacks: tuple[Callback, ...] = ()
     progress: bool = False
@@ -47,15 +48,15 @@ class Plan:
 
     @property
     def each_epoch(self) -> bool:
-        """Whether there is something to do after each epoch; if not, a slice may hold many."""
+        """Whether something follows each epoch; if not, a slice may hold many."""
         silent = Callback.after_epoch
-        if self.score is not None or self.course.schedule.each_epoch:
+        if self.score is not None or self.schedule_state.schedule.each_epoch:
             return True
         return any(type(callback).after_epoch is not silent for callback in self.callbacks)
 
 
 def shuffled(rows: int, seed: int, first: int, epochs: int = 1) -> NDArray[np.int64]:
-    """The order of the rows in each epoch from `first` on, one after the other: of the seed and the epoch alone."""
+    """The order of the rows in each epoch from `first` on, concatenated; a function of the seed and the epoch alone."""
     order = np.arange(epochs * rows).reshape(epochs, rows)
     order -= order[:, :1].copy()
     for epoch, numbers in enumerate(order, first):
@@ -63,13 +64,8 @@ def shuffled(rows: int, seed: int, first: int, epochs: int = 1) -> NDArray[np.in
     return order.reshape(-1)
 
 
-def average(cost: float, total: float) -> float:
-    """The cost of examples from the sums of their costs (times weight) and weights."""
-    return cost / total if total else np.nan
-
-
 def divergence(job: Job, where: str, rate: float) -> FloatingPointError:
-    """What is raised when the job's last step, which is there and had this learning rate, has diverged."""
+    """The error for a job whose last step, at `where` and with this learning rate, has diverged."""
     if (unknown := np.flatnonzero(~np.isfinite(job.theta))).size:  # training makes none
         return FloatingPointError(
             f"parameters must be finite to be trained, got {job.theta[unknown[0]]} at index {unknown[0]} in {where}"
@@ -86,29 +82,26 @@ def divergence(job: Job, where: str, rate: float) -> FloatingPointError:
 
 
 class Run:
-    """One call of fit under way: which mini-batch is next, and what is recorded of those that are done.
+    """One call of fit: the next mini-batch, and the record of those that are done.
 
-    A run that is made anew from the same arguments, with the model as it was then, goes on from a `state_dict` taken
-    between two slices, to the same bits.
+    A new run of the same arguments and the model as it was continues from a `state_dict` taken between two slices; its
+    results are bit-identical.
     """
 
-    def __init__(self, job: Job, plan: Plan, pace: Pace) -> None:
-        self.job, self.plan, self.pace = job, plan, pace
+    def __init__(self, job: Job, plan: Plan, autotune: Autotune) -> None:
+        self.job, self.plan, self.autotune = job, plan, autotune
         self.stopped = False  # by a callback
         self.ended = False
-        self.columns: dict[str, list[float]] = {name: [] for name in (*COLUMNS, *plan.metrics)}
-        self.seconds = 0.0  # of training
-        self._sums = np.zeros(2)  # over the epoch under way: cost (times weight) and weight
-        self._epoch_seconds = 0.0
+        self.record = Record(plan.problem.mean, plan.metrics)
         self._order: tuple[int, int, NDArray[np.int64]] | None = None
 
     def go(self) -> None:
-        """Train to the end, or until Ctrl-C or a cost that is not finite; what is done is kept either way."""
+        """Train to the end, or until Ctrl-C or a cost that is not finite; completed steps count either way."""
         size, steps, checkpoint = self.job.theta.itemsize, self.plan.epochs * self.job.per_epoch, self.plan.checkpoint
         if self.ended:
             return
         if checkpoint is not None:
-            checkpoint.write(self)
+            checkpoint.write(self.plan.problem, self.plan.state, self.state_dict())
         team = Team(size)
         with self._progress() as progress:
             while self.steps_done < steps and not self.stopped:
@@ -121,25 +114,25 @@ class Run:
                     return
                 if progress is not None:
                     progress.show(self.steps_done / self.job.per_epoch, self.state())
-                self._tell(complete)
-                if complete and checkpoint is not None:
-                    checkpoint.after_epochs(self)
+                self._call_callbacks(complete)
+                if complete and checkpoint is not None and checkpoint.is_due(self.epochs_done):
+                    checkpoint.update(self.plan.problem, self.plan.state, self.state_dict())
         if self._interrupted:
             return
         for callback in self.plan.callbacks:
             callback.after_fit(self.state())
         self.ended = True
         if checkpoint is not None:
-            checkpoint.write(self)
+            checkpoint.write(self.plan.problem, self.plan.state, self.state_dict())
 
     def _after_epochs(self) -> None:
-        """Take validation cost and metrics, and let the learning rate's schedule know."""
+        """Take validation cost and metrics, and update the learning rate's schedule."""
         if self.plan.score is not None:
             if self._interrupted:
                 return
-            self._add(self.plan.score(self.job.slots))
-        costs = self.columns["validation_cost"] or self.columns["cost"]
-        self.plan.course.after_epoch(costs[-1])
+            self.record.add(self.plan.score(self.job.slots))
+        last = self.record.last()
+        self.plan.schedule_state.after_epoch(last.get("validation_cost", last["cost"]))
         self.count()
 
     @property
@@ -150,7 +143,7 @@ class Run:
     @property
     def epochs_done(self) -> int:
         """Complete epochs of this call."""
-        return len(self.columns["cost"])
+        return self.record.epochs
 
     @property
     def _interrupted(self) -> bool:
@@ -159,8 +152,8 @@ class Run:
     def _progress(self) -> AbstractContextManager[Progress | None]:
         return Progress(self.plan.epochs) if self.plan.progress else nullcontext()
 
-    def _tell(self, complete: bool) -> None:
-        """Call the callbacks; any one's True stops the training, after all have been called."""
+    def _call_callbacks(self, complete: bool) -> None:
+        """Call all callbacks; True from any of them stops the training."""
         if not self.plan.callbacks:
             return
         state = self.state()
@@ -171,10 +164,10 @@ class Run:
             self.stopped |= isinstance(answer, (bool, np.bool_)) and bool(answer)
 
     def _slice(self, team: Team) -> None:
-        """One run of the team: some mini-batches of an epoch, or some whole epochs."""
+        """One run of the team: mini-batches of one epoch, or several whole epochs."""
         job, plan = self.job, self.plan
         epoch, first = divmod(self.steps_done, job.per_epoch)
-        workers, worthwhile = self.pace.workers(), self.pace.steps(plan.flops)
+        workers, worthwhile = self.autotune.workers(), self.autotune.steps(plan.flops)
         epochs = 1
         if first == 0 and not plan.each_epoch and job.buffer is None:
             most = EPOCHS_A_SLICE
@@ -190,26 +183,26 @@ class Run:
         updates = plan.updates_before + self.steps_done
         job.prepare(
             first, steps, self._order_of(epoch, epochs), workers, plan.epochs_before + epoch,
-            plan.course.settings(updates, steps),
+            plan.schedule_state.settings(updates, steps),
         )  # fmt: skip
         start = time.perf_counter()
         job.gather()
         try:
-            team.run(job.slots, job, seconds=steps * self.pace.step_seconds)
-        finally:  # steps that are done count, whatever ended the run
+            team.run(job.slots, job, seconds=steps * self.autotune.step_seconds)
+        finally:  # completed steps count, whatever ended the run
             self.count()
         elapsed = max(time.perf_counter() - start, 1e-6)
-        self.pace.note(workers, elapsed / max(job.done, 1), elapsed)
-        self._record(first, elapsed)
+        self.autotune.note(workers, elapsed / max(job.done, 1), elapsed)
+        self.record.add_slice(job, first, elapsed)
         if job.diverged:
             raise self._divergence()
 
     def count(self) -> None:
-        """Let the model know the steps that it has learned from; once more does no harm."""
-        model, plan = self.plan.model, self.plan
-        model._updates = plan.updates_before + self.steps_done
-        model._progress = plan.course.progress
-        model._epochs = plan.epochs_before + self.steps_done // self.job.per_epoch
+        """Write the steps that the model has learned from to its state; idempotent."""
+        state, plan = self.plan.state, self.plan
+        state.updates = plan.updates_before + self.steps_done
+        state.schedule = plan.schedule_state.progress
+        state.epochs = plan.epochs_before + self.steps_done // self.job.per_epoch
 
     def _order_of(self, epoch: int, epochs: int) -> NDArray[np.int64] | None:
         seed = self.plan.seed
@@ -221,118 +214,58 @@ class Run:
             self._order = (epoch, epochs, shuffled(rows, seed, self.plan.epochs_before + epoch, epochs))
         return self._order[2]
 
-    def _record(self, first: int, elapsed: float) -> None:
-        """Add the slice's mini-batches to their epochs, and close the epochs that are complete."""
-        job, done, per_epoch = self.job, self.job.done, self.job.per_epoch
-        share = elapsed / max(done, 1)
-        self.seconds += elapsed
-        sums = np.array([job.costs * job.totals if self.plan.mean else job.costs, job.totals])
-        begin = min(done, -first % per_epoch)
-        whole = (done - begin) // per_epoch
-        end = begin + whole * per_epoch
-        if begin:
-            self._count_in(sums[:, :begin], share * begin)
-            if (first + begin) % per_epoch == 0:
-                self._close_epochs(self._sums[:, None], np.array([begin]), self._epoch_seconds)
-                self._sums, self._epoch_seconds = np.zeros(2), 0.0
-        # one after the other: how the slices were cut, which is a matter of time, must not change a bit
-        epochs = np.add.accumulate(sums[:, begin:end].reshape(2, whole, per_epoch), axis=2)[:, :, -1]
-        self._close_epochs(epochs, begin + per_epoch * np.arange(1, whole + 1), share * per_epoch)
-        if end < done:
-            self._count_in(sums[:, end:done], share * (done - end))
-
-    def _count_in(self, sums: NDArray[np.float64], seconds: float) -> None:
-        """Add mini-batches to the epoch under way."""
-        self._sums = np.add.accumulate(np.column_stack([self._sums, sums]), axis=1)[:, -1]
-        self._epoch_seconds += seconds
-
-    def _close_epochs(self, sums: NDArray[np.float64], ends: NDArray[np.int64], seconds: float) -> None:
-        """Epochs of these costs and weights are complete, each after so many steps of the slice, in so many seconds."""
-        assert self.job.settings is not None
-        self.columns["cost"] += [self._average(cost, total) for cost, total in sums.T.tolist()]
-        self.columns["learning_rate"] += self.job.settings[ends - 1, 0].tolist()
-        self.columns["seconds"] += [seconds] * len(ends)
-
-    def _average(self, cost: float, total: float) -> float:
-        """The cost of an epoch from its sums of costs (times weight) and weights."""
-        return average(cost, total) if self.plan.mean else cost
-
-    def _cost(self) -> float:
-        """Over the epoch under way."""
-        return self._average(*self._sums.tolist())
-
-    def _add(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self.columns[name].append(value)
-
     def _divergence(self) -> FloatingPointError:
         last = self.steps_done - self.job.diverged_in_update
         epoch, step = divmod(last, self.job.per_epoch)
-        rate = self.plan.course.rate(self.plan.updates_before + last)
+        rate = self.plan.schedule_state.rate(self.plan.updates_before + last)
         return divergence(self.job, f"epoch {epoch + 1}, step {step + 1}", rate)
 
     def state(self) -> State:
-        """What callbacks see."""
-        last = {name: values[-1] for name, values in self.columns.items() if values}
-        rate = last.get("learning_rate", np.nan)  # the schedule has heard of the epoch's cost, and may be further
+        """What callbacks receive."""
+        last = self.record.last()
+        rate = last.get("learning_rate", np.nan)  # the schedule may have changed after the epoch
         if self.steps_done % self.job.per_epoch or not last:
-            rate = self.plan.course.rate(self.plan.updates_before + max(self.steps_done - 1, 0))
+            rate = self.plan.schedule_state.rate(self.plan.updates_before + max(self.steps_done - 1, 0))
         return State(
             epoch=self.plan.epochs_before + self.epochs_done,
             steps=self.steps_done,
-            cost=self._cost() if self.steps_done % self.job.per_epoch else last.get("cost", np.nan),
+            cost=self.record.cost() if self.steps_done % self.job.per_epoch else last.get("cost", np.nan),
             validation_cost=last.get("validation_cost"),
             metrics=MappingProxyType({name: last[name] for name in self.plan.metrics if name in last}),
             learning_rate=rate,
-            seconds=self.seconds,
+            seconds=self.record.seconds,
             model=self.plan.model,
         )
 
     def history(self) -> History:
-        """Of the epochs that are complete."""
-        columns = {name: np.array(values) for name, values in self.columns.items()}
-        metrics = {name: columns[name] for name in self.plan.metrics}
-        seconds, first = columns["seconds"], self.plan.epochs_before + 1
-        return History(
-            columns["cost"],
-            columns["validation_cost"],
-            metrics,
-            columns["learning_rate"],
-            seconds,
-            len(self.job.examples) / np.maximum(seconds, 1e-9),
-            np.arange(first, first + len(seconds)),
-        )
+        """The epochs that are complete."""
+        return self.record.history(self.plan.epochs_before, len(self.job.examples))
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data, and arrays, with which `load_state` of a like run goes on where this one is."""
+        """Plain data and arrays, from which `load_state` of an equal run continues."""
         return {
             "epochs_before": self.plan.epochs_before,
             "updates_before": self.plan.updates_before,
             "steps_done": self.steps_done,
             "stopped": self.stopped,
             "ended": self.ended,
-            "columns": {name: np.array(values) for name, values in self.columns.items()},
-            "sums": self._sums.tolist(),
-            "epoch_seconds": self._epoch_seconds,
-            "seconds": self.seconds,
+            **self.record.state_dict(),
             "callbacks": [callback.state_dict() for callback in self.plan.callbacks],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave; the model has to be as it was then. ValueError if it was not so."""
+        """Continue from what `state_dict` returned, with the model as it was then. ValueError if it is not."""
         epochs, updates = state["steps_done"] // self.job.per_epoch, state["updates_before"] + state["steps_done"]
         lengths = {name: len(values) for name, values in state["columns"].items()}
         if not lengths["validation_cost"]:
             lengths["validation_cost"] = epochs
         if epochs > self.plan.epochs or set(lengths.values()) != {epochs}:
             raise ValueError(f"after {state['steps_done']} steps there must be {epochs} epochs, got {lengths}")
-        if updates != self.plan.model._updates:
-            raise ValueError(f"the model must have made {updates} updates, got {self.plan.model._updates}")
+        if updates != self.plan.state.updates:
+            raise ValueError(f"the model must have made {updates} updates, got {self.plan.state.updates}")
         self.plan.epochs_before, self.plan.updates_before = state["epochs_before"], state["updates_before"]
         self.job.done_in_all, self.stopped, self.ended = state["steps_done"], state["stopped"], state["ended"]
-        self.columns = {name: values.tolist() for name, values in state["columns"].items()}
-        self._sums, self._epoch_seconds = np.array(state["sums"]), state["epoch_seconds"]
-        self.seconds = state["seconds"]
+        self.record.load_state(state)
         left_out = len(state["callbacks"]) - len(self.plan.callbacks)
         for callback, its in zip(self.plan.callbacks, state["callbacks"][left_out:], strict=True):
             callback.load_state(its)

@@ -1,115 +1,41 @@
-"""The command line: fastbp train | predict | bench | info.
-
-Exit codes: 0; 1 when the reader of a pipe has gone; 2 with one line on stderr for bad usage or bad data; 130
-after Ctrl-C.
-"""
+"""fastbp train: reads, splits, trains, reports, saves."""
 
 import argparse
 import io
-import os
-import platform
-import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 
-import fastbp
 from fastbp import plots
 from fastbp.callbacks import EarlyStopping
+from fastbp.cli.common import Array, UsageError, digits
 from fastbp.core.formulas.losses import LOSSES, OWN_OUTPUT
-from fastbp.core.ir.cache import cache_directory
-from fastbp.data import load_digits, read_examples, read_inputs, stratified_split, tables
+from fastbp.data import read_examples, stratified_split
 from fastbp.history import History
-from fastbp.inputs.checks import as_whole_inputs, choice
+from fastbp.inputs.arrays import as_whole_inputs
+from fastbp.inputs.checks import choice
 from fastbp.inputs.targets import as_targets
 from fastbp.losses import outputs_of
 from fastbp.model import Model
 from fastbp.optimizers import SGD, Adam
 from fastbp.storage import files
 
-Array = np.ndarray[Any, Any]
-
 MOST_CLASSES = 100
 """Targets that are integers below this number are classes, if --task does not say otherwise."""
+
 SPLIT_SEED = 0
 """The rows held out are the same in every run, so that runs can be compared."""
 
-LONGEST_LINE = 1000
-"""Characters of an error."""
-
-
-class UsageError(ValueError):
-    """What the user asked for cannot be done; the message says why in one line."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, without the usage."""
-
-    late: Callable[[argparse.ArgumentParser], None] | None = None
-    """Adds the arguments when the command is used, and not before."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self.late:
-            self.late(self)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
-    try:
-        options = _parser().parse_args(arguments)
-        options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:  # as in `fastbp predict … | head`; the flush at exit must not fail once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, ArithmeticError, OSError, ImportError, MemoryError) as error:
-        print("fastbp:", _one_line(error), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("fastbp: interrupted", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _one_line(error: BaseException) -> str:
-    """The message as one line of what a terminal shows; what is very long, as a file may make it, is cut."""
-    text = str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}"
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} …"
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="fastbp", description="Train small neural networks fast on the CPU.")
-    parser.add_argument("--version", action="version", version=f"fastbp {fastbp.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="train | predict | bench | info")
-    _add_train(commands.add_parser("train", help="train a network", description=TRAIN, epilog=DATA))
-    _add_predict(commands.add_parser("predict", help="use a trained network", description=PREDICT))
-    commands.add_parser("bench", help="measure a network beside other libraries").late = _add_bench
-    info = commands.add_parser("info", help="describe the installation or a model file")
-    info.add_argument("model", nargs="?", metavar="MODEL", help="a model file")
-    info.set_defaults(run=_info)
-    return parser
-
-
-TRAIN = "Train a network, and print its cost and accuracy on rows that were held out."
+DESCRIPTION = "Train a network, and print its cost and accuracy on rows that were held out."
 DATA = f"""DATA is the word digits (1,797 handwritten digits that come with fastbp, pixels divided by 16), a
 .npz file with the arrays X and y, or a .csv file whose last column is the target and whose first line may be
 names. Targets that are integers from 0 to {MOST_CLASSES - 1} are classes, anything else is regression. Inputs
 are used as they are: bring them to about -1 to 1 first."""
-PREDICT = """Print one line per row of DATA: the class, or the outputs separated by commas. DATA is as for
-training; targets are not needed and not used."""
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments, and `run`."""
     add = parser.add_argument
     add("data", metavar="DATA", help="digits, a .npz file or a .csv file")
     add("--hidden", type=_sizes, default="128,128", metavar="SIZES", help="layers (%(default)s), or none")
@@ -129,22 +55,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, metavar="FILE", help="save the model, a .safetensors file")
     add("--plot", type=Path, metavar="FILE.png", help="draw the learning curve (needs matplotlib)")
     add("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=_train)
-
-
-def _add_predict(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("model", metavar="MODEL", help="a file that `fastbp train --output` or Model.save wrote")
-    add("data", metavar="DATA", help="digits, a .npz file or a .csv file")
-    add("--output", type=Path, metavar="FILE", help="write there: .npy for an array, else text; .gz compresses it")
-    add("--raw", action="store_true", help="a classifier's outputs (probabilities), not its classes")
-    parser.set_defaults(run=_predict)
-
-
-def _add_bench(parser: argparse.ArgumentParser) -> None:
-    from fastbp.bench.command import add_arguments  # no other command has to import it
-
-    add_arguments(parser)
+    parser.set_defaults(run=run)
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -157,11 +68,11 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"expected sizes as 64,64 or none, got {text!r}") from None
 
 
-def _train(options: argparse.Namespace) -> None:
-    """Reads, splits, trains, reports, saves; whatever can be refused is refused before the training."""
+def run(options: argparse.Namespace) -> None:
+    """Validates all that it can before the training."""
     _check_outputs(options)
     optimizer = _optimizer(options)
-    X, y = _digits() if options.data == "digits" else read_examples(options.data)
+    X, y = digits() if options.data == "digits" else read_examples(options.data)
     X = as_whole_inputs(X, X.shape[1], options.dtype)  # before the split: an error names the row of the file
     classes = _count_classes(y, _task(options))
     loss = "cross_entropy" if classes else options.loss or "squared_error"
@@ -219,11 +130,6 @@ def _check_outputs(options: argparse.Namespace) -> None:
             raise UsageError(f"--plot {options.plot}: the name must end in .{', .'.join(sorted(formats))}")
 
 
-def _digits() -> tuple[Array, Array]:
-    X, y = load_digits()
-    return X / 16, y
-
-
 def _count_classes(y: Array, task: str | None) -> int:
     """The number of classes 0, 1, … that the targets are, or 0 for regression."""
     are_classes = y.ndim == 1 and bool(np.all((y >= 0) & (y == np.floor(y)) & np.isfinite(y)))
@@ -264,59 +170,8 @@ def _optimizer(options: argparse.Namespace) -> SGD | Adam:
 
 def _report(model: Model, history: History, elapsed: float) -> None:
     seconds = float(np.sum(history.seconds))
-    rest = elapsed - seconds
-    compiled = f", {rest:.1f} s to compile (kept for the next run)" if rest > 0.5 else ""
+    compiling = elapsed - seconds
+    compiled = f", {compiling:.1f} s to compile (kept for the next run)" if compiling > 0.5 else ""
     sizes = "-".join(map(str, model.network.sizes))
     print(f"network   {sizes}, {model.network.n_parameters:,} parameters")
     print(f"training  {len(history)} epochs in {seconds:.2f} s{compiled}, last cost {history.cost[-1]:.4g}")
-
-
-def _predict(options: argparse.Namespace) -> None:
-    if options.output:
-        files.check_target(options.output)
-    model = _load(options.model)
-    n_inputs = model.network.n_inputs
-    X = _digits()[0] if options.data == "digits" else read_inputs(options.data, n_inputs)
-    outputs = model.predict(X)
-    if model.network.output == "softmax" and not options.raw:
-        outputs = np.argmax(outputs, axis=1)[:, None]
-    if options.output:
-        files.replace(options.output, tables.as_bytes(outputs, options.output.suffix))
-    else:
-        tables.write_text(sys.stdout, outputs)
-
-
-def _load(path: str) -> Model:
-    try:
-        return Model.load(path)
-    except LookupError as error:  # the user's functions are not in the file
-        raise UsageError(f"{path} can be loaded in Python only: {error}") from None
-
-
-def _info(options: argparse.Namespace) -> None:
-    if options.model:
-        model = _load(options.model)
-        print(model)
-        print(f"{model.network.n_parameters:,} parameters, {os.path.getsize(options.model):,} bytes on disk")
-        return
-    import llvmlite
-    import numba
-
-    print(f"fastbp    {fastbp.__version__} ({Path(fastbp.__file__).parent})")
-    print(f"python    {platform.python_version()} on {platform.platform()}")
-    print(f"packages  numpy {np.__version__}, numba {numba.__version__}, llvmlite {llvmlite.__version__}")
-    print(f"cpu       {_cpu()}")
-    print(f"cache     {cache_directory() or 'no folder is writable: kernels are compiled in every process'}")
-
-
-def _cpu() -> str:
-    from llvmlite import binding
-
-    flags = binding.get_host_cpu_features()
-    lanes = next((name for name in ("avx512f", "avx2", "avx", "neon") if flags.get(name)), "no wide vectors")
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{binding.get_host_cpu_name()} with {lanes}, {available} cores"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

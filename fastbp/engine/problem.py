@@ -1,0 +1,132 @@
+"""Problem: what a model computes and minimizes, apart from its parameters; converts and checks examples for it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastbp.activations import AnyActivation
+from fastbp.core import workspace
+from fastbp.engine import inference
+from fastbp.engine.job import Examples, Job
+from fastbp.engine.network_table import Objective, training_table
+from fastbp.engine.team import run_once, workers_for
+from fastbp.inputs.arrays import as_inputs, as_weights, as_whole_inputs
+from fastbp.inputs.checks import choice, floating_dtype, fractions, nonnegative_float, nonnegative_int
+from fastbp.inputs.targets import as_targets, smoothed
+from fastbp.losses import AnyLoss, as_loss, as_smoothing, own_output
+from fastbp.network import Network
+
+Array = NDArray[Any]
+REDUCTIONS = ("mean", "sum")
+
+
+class Problem(NamedTuple):
+    """A network with its loss and regularization; the fields are the arguments of `Model`, checked."""
+
+    network: Network
+    dtype: np.dtype[Any]
+    loss: AnyLoss
+    reduction: str
+    seed: int
+    l1: float
+    l2: float
+    dropout: tuple[float, ...]
+    label_smoothing: float
+
+    @property
+    def mean(self) -> bool:
+        """Whether a cost is the average over its examples, not the sum."""
+        return self.reduction == "mean"
+
+    def flops(self, batch: int) -> float:
+        """Floating-point operations of a training step."""
+        return float(batch * self.network.flops)
+
+    # --- examples ---------------------------------------------------------------------------------------------------
+
+    def examples(
+        self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None, prefix: str = "", whole: bool = False
+    ) -> Examples:
+        """Checked examples, each array C-contiguous and of the problem's dtype; errors call it `prefix` and its name.
+
+        whole: X becomes an array of whatever size, for a single mini-batch, and the weights of a sum may be negative.
+        """
+        inputs = (as_whole_inputs if whole else as_inputs)(X, self.network.n_inputs, self.dtype, f"{prefix}X")
+        targets = as_targets(y, len(inputs), self.loss, self.network.n_outputs, self.dtype, f"{prefix}y")
+        signed = whole and not self.mean
+        checked = as_weights(weights, len(inputs), self.dtype, f"{prefix}sample_weight", signed=signed)
+        return Examples(inputs, targets, checked)
+
+    def smoothed(self, examples: Examples) -> Examples:
+        """The examples with smoothed labels, of which gradients are taken."""
+        if self.label_smoothing == 0:
+            return examples
+        return replace(examples, y=smoothed(examples.y, self.loss, self.label_smoothing, self.network.n_outputs))
+
+    def one_example(self) -> Examples:
+        """One example of zeros, for calls that read only its shape."""
+        classes = self.loss == "cross_entropy"
+        targets = np.zeros(1 if classes else (1, self.objective(classes).targets(self.network)), self.dtype)
+        return Examples(np.zeros((1, self.network.n_inputs), self.dtype), targets)
+
+    # --- what is computed -------------------------------------------------------------------------------------------
+
+    def objective(self, classes: bool) -> Objective:
+        """What training minimizes; classes: whether y holds class indices."""
+        return Objective(self.loss, classes, self.mean, self.l1, self.l2)
+
+    def net(self, examples: Examples, batch: int = 0, dropout: bool = False) -> NDArray[np.int64]:
+        """The network table for mini-batches of `batch` examples; 0: to evaluate. dropout: drop units, if any."""
+        few = 0 < batch <= workspace.FEW
+        dropped = self.dropout if dropout and any(self.dropout) else ()
+        return training_table(self.network, self.dtype.itemsize, self.objective(examples.y.ndim == 1), few, dropped)
+
+    def cost(self, theta: Array, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
+        """The cost over the examples, without penalties. NaN if `job` is stopped meanwhile."""
+        total = inference.total_cost(self.net(examples), theta, examples, job)
+        return total / examples.total_weight if self.mean else total
+
+    def value_and_gradient(self, theta: Array, examples: Examples) -> tuple[float, Array]:
+        """The cost over the examples, penalties included, and its gradient, ordered like theta."""
+        learned, gradient = self.smoothed(examples), np.empty_like(theta)
+        rows, flops = len(learned), self.flops(len(learned))
+        workers = workers_for(flops)
+        job = Job(self.net(learned, rows), theta, gradient, learned, rows, workers)
+        job.prepare(0, 1)
+        run_once(job.slots, job, workers, self.dtype.itemsize, flops)
+        return float(job.costs[0]), gradient
+
+
+def problem_of(
+    sizes: Sequence[int],
+    hidden: AnyActivation | Sequence[AnyActivation],
+    output: AnyActivation | None,
+    loss: AnyLoss | None,
+    bias: bool,
+    dtype: DTypeLike,
+    seed: int,
+    reduction: str,
+    l1: float,
+    l2: float,
+    dropout: float | Sequence[float],
+    label_smoothing: float,
+) -> Problem:
+    """The problem of these arguments of `Model`. ValueError or TypeError name the argument that is wrong."""
+    network = Network(sizes, hidden, own_output(loss) if output is None else output, bias)
+    fractions_dropped = fractions("dropout", dropout, len(network.hidden))
+    dtype = floating_dtype(dtype)
+    checked_loss = as_loss(loss, network.output, network.n_outputs, dtype)
+    return Problem(
+        network=network,
+        dtype=dtype,
+        loss=checked_loss,
+        reduction=choice("reduction", reduction, REDUCTIONS),
+        label_smoothing=as_smoothing(label_smoothing, checked_loss),
+        seed=nonnegative_int("seed", seed),
+        l1=nonnegative_float("l1", l1),
+        l2=nonnegative_float("l2", l2),
+        dropout=fractions_dropped,
+    )
