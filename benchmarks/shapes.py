@@ -1,4 +1,4 @@
-"""The table of shapes, with how many times faster than the best rival fastbp is to be."""
+"""The table of shapes, with how many times faster than the best other library fastbp should be."""
 
 from dataclasses import replace
 

@@ -1,6 +1,6 @@
 """What is compared: a network and a task, with data and initial parameters that are the same for every library.
 
-Imports NumPy only, so that a process of a rival holds nothing else of ours.
+Imports NumPy only, so that other libraries' processes load nothing else of fastbp.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Case:
     compiled loop), bulk, row or compiled_row (predict).
 
     steps: mini-batches in an epoch; epochs: in one round. Of predictions, steps counts calls and batch their rows.
-    goal: how many times faster than the best rival fastbp is to be; None where nothing was set.
+    goal: how many times faster than the best other library fastbp should be; None without a goal.
     """
 
     name: str

@@ -28,7 +28,7 @@ def cell(result: Measured | None, own: Measured | None) -> str:
 
 
 def lead(chosen: dict[str, Measured]) -> float | None:
-    """How many times faster than the best rival: the median ratio."""
+    """How many times faster than the best other library: the median ratio."""
     ratios = [result.ratio_to(chosen[OWN]) for name, result in chosen.items() if name != OWN and OWN in chosen]
     return min(ratios, default=None)
 
