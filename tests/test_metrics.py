@@ -140,7 +140,7 @@ def test_a_metric_may_not_be_called_as_a_column_of_the_history():
     def seconds(y_true, y_pred):
         return 0.0
 
-    with pytest.raises(ValueError, match="must have distinct names other than cost.* got 'seconds'"):
+    with pytest.raises(ValueError, match=r"must have distinct names other than cost.* got 'seconds'"):
         fitted(REAL, [seconds])
 
 
