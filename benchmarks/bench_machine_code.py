@@ -66,7 +66,7 @@ class MachineCode:
     timeout = 600
 
     def setup_cache(self) -> Figures:
-        """Every kernel is compiled anew, once for all three figures."""
+        """Every kernel is compiled again, once for all three figures."""
         if platform.machine() != "x86_64":
             return {}
         return {
