@@ -57,7 +57,7 @@ def counted(kernel: Kernel, size: int) -> dict[str, int]:
 
 
 class MachineCode:
-    """0 calls and 0 scalars are how it should be, but for memset, memcpy, sines of large numbers, and the few
+    """0 calls and 0 scalars are expected, except for memset, memcpy, sines of large numbers, and the few
     coefficients of an update.
     """
 

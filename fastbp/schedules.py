@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.inputs.checks import choice, nonnegative_float, nonnegative_int, number_in, positive_float, positive_int
-from fastbp.inputs.synonyms import meant
+from fastbp.inputs.synonyms import equivalent
 
 Floats = NDArray[np.float64]
 MOST = float(np.finfo(np.float64).max)
@@ -225,7 +225,7 @@ def as_schedule(learning_rate: object) -> Schedule:
     if isinstance(learning_rate, Schedule):
         return learning_rate
     if isinstance(learning_rate, str):
-        row = meant("schedule", learning_rate, SCHEDULES)
+        row = equivalent("schedule", learning_rate, SCHEDULES)
         hint = "" if row is None or row.name is None else f": try fastbp.schedules.{SCHEDULES[row.name].__name__}"
         raise TypeError(f"learning_rate must be a number or a schedule{hint}, got {learning_rate!r}")
     return Constant(positive_float("learning_rate", learning_rate))

@@ -36,7 +36,7 @@ def compare(cases: list[Case], options: argparse.Namespace) -> tuple[report.Rows
 
 
 def print_tables(rows: report.Rows, names: list[str]) -> None:
-    """Times, costs, and what a library was not able to do."""
+    """Prints times, costs, and the cases that a library could not run."""
     for table in (report.times, report.costs):
         print("", table.__doc__, table(rows, names), sep="\n")
     if failures := report.failures(rows):

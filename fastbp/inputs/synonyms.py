@@ -194,25 +194,25 @@ TABLES = {
 """By the argument's name."""
 
 
-def plain(name: str) -> str:
+def normalized(name: str) -> str:
     """The name without case and punctuation: "torch.nn.LeakyReLU" and "leaky-relu" are both "leakyrelu"."""
     return "".join(letter for letter in name.rpartition(".")[2].lower() if letter.isalnum())
 
 
-def meant(argument: str, value: str, valid: Collection[str]) -> Row | None:
+def equivalent(argument: str, value: str, valid: Collection[str]) -> Row | None:
     """The row for another library's name, or for a valid name in another spelling; None if unknown."""
     rows = [Row(name, "", name) for name in valid]
     rows += [row for row in TABLES.get(argument.lstrip("-"), ()) if row.name is None or row.name in valid]
-    for spelled in (plain(value), plain(value).removesuffix("loss")):
+    for spelled in (normalized(value), normalized(value).removesuffix("loss")):
         for row in reversed(rows):  # rows of the tables take precedence over bare spellings
-            if spelled in map(plain, row.elsewhere.split()):
+            if spelled in map(normalized, row.elsewhere.split()):
                 return row
     return None
 
 
 def advice(argument: str, value: str, valid: Collection[str]) -> str:
     """The end of an error that says "got `value`": the equivalent name, else the nearest spelling, if any."""
-    row = meant(argument, value, valid)
+    row = equivalent(argument, value, valid)
     if row is None:
         import difflib  # costs 2 ms, and only an error needs it
 
