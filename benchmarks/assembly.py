@@ -1,4 +1,4 @@
-"""Figures of the machine code, which noise cannot move: what `Kernel.inspect()` shows, counted (x86-64)."""
+"""Figures of the machine code, without noise: counts in the output of `Kernel.inspect()` (x86-64)."""
 
 import functools
 import re

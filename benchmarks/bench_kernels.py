@@ -23,7 +23,7 @@ class Kernels:
 
 
 class Peak:
-    """What the machine gave at that time: compare with it before you blame a commit."""
+    """The machine's speed at that time: compare it before attributing a change to a commit."""
 
     params = list(kernels.DTYPES)
     param_names = ("dtype",)

@@ -57,7 +57,7 @@ def counted(kernel: Kernel, size: int) -> dict[str, int]:
 
 
 class MachineCode:
-    """0 calls and 0 scalars are how it should be, but for memset, memcpy, sines of large numbers, and the few
+    """0 calls and 0 scalars are expected, except for memset, memcpy, sines of large numbers, and the few
     coefficients of an update.
     """
 
@@ -66,7 +66,7 @@ class MachineCode:
     timeout = 600
 
     def setup_cache(self) -> Figures:
-        """Every kernel is compiled anew, once for all three figures."""
+        """Every kernel is compiled again, once for all three figures."""
         if platform.machine() != "x86_64":
             return {}
         return {

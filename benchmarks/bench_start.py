@@ -45,12 +45,12 @@ class Processes:
         subprocess.run([sys.executable, "-c", PROGRAMS[name]], check=True)
 
     def timeraw_process(self, name: str) -> str:
-        """Code that asv runs in a process of its own; the start of Python itself is not counted."""
+        """Code that asv runs in a separate process; the start of Python itself is not counted."""
         return PROGRAMS[name]
 
 
 class Cold:
-    """The first fit of all: everything is compiled, in an empty cache of its own."""
+    """The first fit with an empty cache: compiles everything."""
 
     number = 1
     repeat = (1, 3, 60.0)

@@ -42,7 +42,7 @@ class Fit:
         return self.model.fit(self.X, self.y, count, self.case.batch, n_threads=self.threads)
 
     def microseconds(self) -> float:
-        """Of a step in the fastest of some epochs, each in a call of its own: one call divides its time evenly."""
+        """Microseconds per step in the fastest epoch, each in a separate call: one call divides its time evenly."""
         seconds = [self.epochs(1).seconds[0] for _ in range(FEWEST_EPOCHS)]
         while sum(seconds) < SECONDS:
             seconds.append(self.epochs(1).seconds[0])

@@ -16,7 +16,7 @@ from fastbp.bench.compare import compare
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
-    add("--shapes", help="rows of the table, as in A,D, or sizes and batch of your own, as in 30-50-3:64")
+    add("--shapes", help="rows of the table, as in A,D, or your own sizes and batch, as in 30-50-3:64")
     add_conditions(parser, threads="1,2")
     add("--plot", metavar="FILE.png", help="draw the table (needs matplotlib)")
     options = parser.parse_args(arguments)

@@ -56,7 +56,7 @@ SPEED: dict[str, Callable[[], tuple[Any, Any, str]]] = {
 
 
 def seconds(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """How long it took, and what it returned; after a pause, as idle threads of a library spin on for a while."""
+    """Seconds of the call and its result; after a pause, as idle threads of a library spin for a while."""
     time.sleep(SETTLE)
     start = time.perf_counter()
     result = work(*arguments)

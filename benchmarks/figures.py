@@ -107,7 +107,7 @@ def looped() -> Callable[..., None]:
 
 @register_jitable
 def check_without_stamp(net, theta):
-    """`embed.check_table` but for the process."""
+    """`embedded.check_table` without the check of the process."""
     if net.size <= slots.NET_PROCESS or net[slots.NET_VERSION] != slots.VERSION or net[slots.NET_LENGTH] != net.size:
         raise ValueError("net")
     if net[slots.NET_SIZE] != theta.itemsize:

@@ -46,7 +46,7 @@ class Work:
     arrays: Any = None
 
     def seconds(self, at_least: float = 1e-3) -> tuple[float, float]:
-        """(wall, CPU) of one call, the average of as many as take about `at_least` seconds."""
+        """(wall, CPU) of one call, the average over about `at_least` seconds."""
         times = 1
         while True:
             start = time.perf_counter(), time.process_time()
@@ -59,7 +59,7 @@ class Work:
 
 @numba.njit
 def repeat(times, address, arguments):
-    """Call the C function at the address so many times; pointers are given as integers."""
+    """Call the C function at the address `times` times; pointers are integers."""
     for _ in range(times):
         call(address, *arguments)
 

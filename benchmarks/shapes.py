@@ -1,4 +1,4 @@
-"""The table of shapes, with how many times faster than the best rival fastbp is to be."""
+"""The table of shapes, with how many times faster than the best other library fastbp should be."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ SHAPES = [
     Case("F", (784, 512, 512, 10), 128, goal=1.2),
     Case("G", (20, 256, 256, 256, 2), 256, goal=1.4),
 ]
-SPECIAL = [  # with a loss, a dtype or an optimizer of their own
+SPECIAL = [  # with another loss, dtype or optimizer
     Case("H", (4, 32, 16, 4), 10_000, loss="squared_error", steps=1, epochs=400, goal=4),
     Case("I", (24, 8, 2), 200, "gradient", "squared_error", "float64", "sgd", steps=20_000, goal=3),
     Case("J", (40, 100, 100, 10), 1, optimizer="sgd", steps=2000, epochs=10),

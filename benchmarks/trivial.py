@@ -1,4 +1,4 @@
-"""The least that a process which uses numba does: one cached function."""
+"""The minimum of a process that uses numba: one cached function."""
 
 import numba
 

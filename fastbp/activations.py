@@ -1,4 +1,4 @@
-"""An activation of the user's own: scalar Python functions, compiled once, whose derivatives are checked."""
+"""User-defined activations: scalar Python functions, compiled once, whose derivatives are checked at construction."""
 
 import inspect
 from collections.abc import Callable, Collection, Sequence
@@ -17,7 +17,7 @@ Function = Callable[[float], float]
 
 HALF = np.geomspace(0.0312, 9.73, 20)
 POINTS = np.concatenate([-HALF[::-1], HALF])
-"""z where a derivative is compared with central differences; a kink is hardly ever at one of these."""
+"""The z where derivatives are compared with central differences; kinks are unlikely to be there."""
 
 STEP = 6e-6  # about the cube root of float64's precision
 TOLERANCE = 1e-5  # relative to the slope
@@ -28,13 +28,13 @@ ROUNDING = 1e-8  # relative to the value that is differentiated
 class Activation:
     """An activation made of Python functions of one number: a_j = value(z_j), for hidden layers and the output.
 
-    value(z) -> σ(z); derivative(z) -> σ'(z); second(z) -> σ''(z), if it is known; name: under which it is saved (None:
-    that of the function `value`, "custom" of a lambda). Numba compiles them, in each process once for each dtype, for z
-    of the model's: they may use math, numpy and functions under numba.njit, must be defined for every z, should raise
-    nothing, and keep the global variables of now.
+    value(z) -> σ(z); derivative(z) -> σ'(z); second(z) -> σ''(z), if known; name: the name in files (None: that of the
+    function `value`, "custom" for a lambda). Numba compiles them, once in each process for each dtype of z: they may
+    use math, numpy and functions under numba.njit, must be defined for every z, should raise nothing, and keep the
+    present values of global variables.
 
-    TypeError or ValueError if one cannot be compiled, or is not the slope of the one before at one of 40 points z from
-    -9.73 to 9.73, or not finite there.
+    TypeError or ValueError if one cannot be compiled, or at one of 40 points z from -9.73 to 9.73 is not finite or not
+    the slope of the previous one.
     """
 
     value: Function
@@ -58,7 +58,7 @@ class Activation:
 
 
 def name_for(kind: str, value: object, name: object, taken: Collection[str]) -> str:
-    """Under which an activation or loss (the kind) of the function `value` is saved. TypeError or ValueError."""
+    """The name in files of an activation or loss (the kind) with the function `value`. TypeError or ValueError."""
     if name is None:
         name = getattr(value, "__name__", "<lambda>")
         name = "custom" if name == "<lambda>" else name
@@ -84,7 +84,7 @@ def named(kind: type[Custom], name: str, custom: Sequence[object]) -> Custom:
 
 def on_points(argument: str, function: object) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     """The compiled function of a vector; TypeError or ValueError name the argument."""
-    if not inspect.isfunction(getattr(function, "py_func", function)):  # py_func: of what numba has compiled
+    if not inspect.isfunction(getattr(function, "py_func", function)):  # py_func: of a numba dispatcher
         raise TypeError(f"{argument} must be a Python function of one number z, got {function!r}")
     kernel = custom_activation.forward(function, 8)
     try:
@@ -126,7 +126,7 @@ AnyActivation = str | Activation
 
 
 def as_activation(argument: str, value: object, names: Collection[str]) -> AnyActivation:
-    """A name out of `names`, or an Activation; ValueError or TypeError name the argument."""
+    """A name in `names`, or an Activation; ValueError or TypeError name the argument."""
     return value if isinstance(value, Activation) else choice(argument, value, names)
 
 
@@ -136,5 +136,5 @@ def to_data(activation: AnyActivation) -> str | dict[str, str]:
 
 
 def from_data(data: str | dict[str, str], custom: Sequence[object] = ()) -> AnyActivation:
-    """What `to_data` gave; a custom activation is the one of that name in `custom`."""
+    """The activation from the data of `to_data`; a custom activation is the one of that name in `custom`."""
     return data if isinstance(data, str) else named(Activation, data["custom"], custom)

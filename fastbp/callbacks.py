@@ -1,4 +1,4 @@
-"""Callbacks: what the user wants to be told while fit trains, and early stopping, which is one of them."""
+"""Callbacks of fit, and early stopping, which is one of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from fastbp.metrics import NAMES
 
 @dataclass(frozen=True)
 class State:
-    """What a callback sees: where fit is.
+    """What a callback receives: the state of fit.
 
     epoch: the number of completed epochs, counted from the model's first; steps: mini-batches of this call; cost: of
-    the epoch under way so far, or that just completed; validation_cost and metrics: after the last epoch, None and
+    the current epoch so far, or of the one just completed; validation_cost and metrics: after the last epoch, None and
     empty before the first and without them; learning_rate: of the last step; seconds: of training in this call,
     without validation; model: the `fastbp.Model`, as it is now.
     """
@@ -32,35 +32,35 @@ class State:
 
 
 class Callback:
-    """Is told how fit goes; a subclass overrides what it needs.
+    """Base class: fit calls the methods at its stages; a subclass overrides those it needs.
 
-    `after_epoch` and `after_slice` stop the training when they return True. A slice is about 0.1 seconds of training
-    and ends at the latest with its epoch if any callback has `after_epoch`; otherwise short epochs share one. At the
-    end of an epoch come first all callbacks' `after_epoch`, then all `after_slice`. An exception ends fit and
-    leaves the model as it was after the last step.
+    `after_epoch` and `after_slice` stop the training when they return True. A slice is about 0.1 seconds of training.
+    It ends with its epoch at the latest if any callback has `after_epoch`; otherwise it may hold many short epochs.
+    At the end of an epoch fit calls first all callbacks' `after_epoch`, then all `after_slice`. An exception ends fit
+    and leaves the model as it was after the last step.
 
-    A checkpoint keeps what `state_dict` gives: plain data and arrays of real numbers, by name. `load_state` gets it
-    back, with lists for tuples.
+    A checkpoint stores what `state_dict` returns: plain data and arrays of real numbers, by name. `load_state` receives
+    it, with lists instead of tuples.
     """
 
     def before_fit(self, columns: Mapping[str, bool | None]) -> None:
-        """Fit begins; columns: what each epoch records, and whether higher is better (None: not known)."""
+        """Before the first epoch; columns: what each epoch records -> whether higher is better (None: unknown)."""
 
     def after_slice(self, state: State) -> bool | None:
-        """A slice of training is done."""
+        """After a slice of training."""
 
     def after_epoch(self, state: State) -> bool | None:
-        """An epoch is done, with its validation."""
+        """After an epoch and its validation."""
 
     def after_fit(self, state: State) -> None:
-        """All epochs are done, or a callback has stopped the training; not after an exception or Ctrl-C."""
+        """After the last epoch or when a callback has stopped the training; not after an exception or Ctrl-C."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the callback knows of this fit."""
+        """The callback's state in this fit."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on with what `state_dict` gave, after `before_fit`."""
+        """Restore what `state_dict` returned; called after `before_fit`."""
 
 
 class EachEpoch(Callback):
@@ -77,10 +77,10 @@ class EachEpoch(Callback):
 class EarlyStopping(Callback):
     """Stops when `patience` epochs in a row have not improved the monitored value (Prechelt, Neural Networks 1998).
 
-    monitor: "validation_cost", "cost" or the name of a metric. An epoch improves it that is better than the best so
-    far by more than min_delta >= 0. restore_best: when training ends, stopped or not, the parameters become those
-    after the best epoch (the optimizer's state and the counts of steps stay). higher_is_better has to be said for
-    metrics of one's own. Afterwards `best` and `best_epoch` tell what was best and when.
+    monitor: "validation_cost", "cost" or the name of a metric. An epoch improves it by being better than the best so
+    far by more than min_delta >= 0. restore_best: when training ends, stopped or not, the parameters become those after
+    the best epoch (the optimizer's state and the counts of steps stay). Metrics that are functions need
+    higher_is_better. After fit, `best` and `best_epoch` are the best value and its epoch.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class EarlyStopping(Callback):
             raise TypeError(f"monitor must be the name of a cost or metric, got {monitor!r}")
         self.monitor = monitor
         self.higher_is_better = None if higher_is_better is None else boolean("higher_is_better", higher_is_better)
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.best: float | None = None
         self.best_epoch = self._waited = 0
         self._parameters: Any = None
@@ -116,8 +116,8 @@ class EarlyStopping(Callback):
         known = columns[self.monitor]
         higher = known if self.higher_is_better is None else self.higher_is_better
         if higher is None:
-            raise ValueError(f"EarlyStopping needs higher_is_better to be said for monitor={self.monitor!r}")
-        self._forget()
+            raise ValueError(f"EarlyStopping needs higher_is_better for monitor={self.monitor!r}")
+        self._reset()
         self._sign = 1.0 if higher else -1.0
 
     def after_epoch(self, state: State) -> bool:
@@ -154,7 +154,7 @@ class EarlyStopping(Callback):
 
 
 def as_callbacks(callbacks: object, early_stopping: object) -> tuple[Callback, ...]:
-    """Callbacks from objects and functions, early stopping as the last. TypeError for anything else."""
+    """Callback objects from objects and functions, early stopping last. TypeError for anything else."""
     if isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
         raise TypeError(f"callbacks must be a sequence of functions or Callback objects, got {callbacks!r}")
     found = tuple(_as_callback(callback) for callback in callbacks)

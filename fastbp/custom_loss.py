@@ -1,4 +1,4 @@
-"""A loss of the user's own: two scalar Python functions, compiled once, whose derivative is checked at construction."""
+"""User-defined losses: scalar Python functions, compiled once, whose derivatives are checked at construction."""
 
 import inspect
 import math
@@ -25,13 +25,13 @@ ROUNDING = 1e-9  # relative to the largest value
 class Loss:
     """A loss made of Python functions of two numbers: C_n = Σ_j value(a_j, y_j) over the outputs j.
 
-    value(a, y) -> c; derivative(a, y) -> ∂c/∂a; second(a, y) -> ∂²c/∂a², if it is known; name: under which it is saved
-    (None: that of the function `value`, "custom" of a lambda). Numba compiles them, once in a process, for float64
+    value(a, y) -> c; derivative(a, y) -> ∂c/∂a; second(a, y) -> ∂²c/∂a², if known; name: the name in files (None: that
+    of the function `value`, "custom" for a lambda). Numba compiles them, once in a process, for float64
     numbers (of float32 models as well): they may use math, numpy and functions under numba.njit, should raise nothing,
-    and keep the global variables of now. Of a model's y they take every finite number.
+    and keep the present values of global variables. y may hold any finite number.
 
-    TypeError or ValueError if one cannot be compiled, or is not the slope of the one before at one of 48 points (a, y)
-    where central differences of that are finite.
+    TypeError or ValueError if one cannot be compiled, or is not the slope of the previous one at one of 48 points
+    (a, y) where central differences are finite.
     """
 
     value: Function
@@ -56,7 +56,7 @@ class Loss:
 
 def compiled(argument: str, function: object) -> Function:
     """The function for float64 numbers; TypeError or ValueError name the argument."""
-    if not inspect.isfunction(getattr(function, "py_func", function)):  # py_func: of what numba has compiled
+    if not inspect.isfunction(getattr(function, "py_func", function)):  # py_func: of a numba dispatcher
         raise TypeError(f"{argument} must be a Python function of two numbers (a, y), got {function!r}")
     try:
         result: Function = of_two_numbers(function)

@@ -1,4 +1,4 @@
-"""History: what one call of fit recorded, epoch by epoch."""
+"""History: what one call of fit records, epoch by epoch."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 COLUMNS = ("cost", "validation_cost", "learning_rate", "seconds")
-"""Recorded in every run; the names of metrics are others."""
+"""Recorded in every run; metrics have other names."""
 
 
 def empty() -> Floats:
@@ -18,13 +18,13 @@ def empty() -> Floats:
 
 @dataclass(frozen=True)
 class History:
-    """What happened in one call of fit, one element per completed epoch.
+    """The record of one call of fit: arrays with one element per completed epoch.
 
     cost: over the epoch's examples, each at the parameters of its step and, with dropout, of the network without the
     units dropped for it; validation_cost: after the epoch (empty without validation data); metrics: by name, after the
     epoch, on the validation data if there are any and on the training data if not; learning_rate: of the epoch's last
-    step; seconds: of training, without validation; examples_per_second: trained in them; epoch: its number, counted
-    from 1 at the model's first.
+    step; seconds: of training, without validation; examples_per_second: in training; epoch: its number, counted from 1
+    over the model's life.
     """
 
     cost: Floats = field(default_factory=empty)
@@ -61,6 +61,6 @@ class History:
 
         ImportError without matplotlib.
         """
-        from fastbp import plots  # no fit has to import it
+        from fastbp import plots  # imported only for drawing
 
         return plots.learning_curve(self.epoch, {"training": self.cost, "held out": self.validation_cost}, axes)

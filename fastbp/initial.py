@@ -1,7 +1,7 @@
-"""Initial parameters: seeded draws by the usual formulas, zeros, or arrays that the user brings.
+"""Initial parameters: seeded draws by the usual formulas, zeros, or the user's arrays.
 
 Everything is drawn in float64 with one generator, layer after layer, and then rounded to the dtype, so
-that the float32 and the float64 model of one seed start from the same numbers.
+that float32 and float64 models with the same seed start from the same numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ DRAWS: dict[str, Draw] = {
     "zeros": zeros,
 }
 NAMES = ("auto", *DRAWS)
-HALF_OPEN = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish")  # about z above 0 and little below
+HALF_OPEN = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish")  # about z above 0 and small below
 AUTO: dict[object, str] = dict.fromkeys(HALF_OPEN, "he_uniform")  # by activation; all others: glorot_uniform
 
 
@@ -97,7 +97,7 @@ def _drawn(
     seed: int,
     dtype: np.dtype[Any],
 ) -> Array:
-    """theta by one row of the table, or by the row that suits each layer's activation ("auto")."""
+    """theta by one row of the table, or by the row for each layer's activation ("auto")."""
     rng = np.random.default_rng(nonnegative_int("seed", seed))
     theta = np.zeros(sum((n_in + bias) * n_out for n_in, n_out in layers), dtype)
     at = 0

@@ -49,7 +49,7 @@ class Quantile:
 AnyLoss = str | Huber | Quantile | Loss
 PARAMETRIC: dict[str, type[Huber] | type[Quantile]] = {kind.name: kind for kind in (Huber, Quantile)}
 SMOOTHED = ("cross_entropy", "binary_cross_entropy")
-"""Losses whose targets `label_smoothing` is for."""
+"""Losses that take `label_smoothing`."""
 
 DEFAULT: dict[object, str] = {output: loss for loss, output in reversed(OWN_OUTPUT.items())}
 """The loss that suits an output: of those with a stable form for it, the first in the table."""
@@ -61,7 +61,7 @@ FITTING = {
     "binary_cross_entropy": ("(0, 1)", ("sigmoid", "softmax")),
     "poisson": ("(0, ∞)", ("exponential", "softplus", "sigmoid", "softmax", "gaussian")),
 }
-"""Of a loss with a logarithm: where every a_j must lie, and the outputs whose values do, the loss's own first."""
+"""For a loss with a logarithm: the interval of every a_j, and the outputs with such values, the loss's own first."""
 
 
 def own_output(loss: object) -> str:
@@ -72,7 +72,7 @@ def own_output(loss: object) -> str:
 def as_loss(loss: object, output: object, n_outputs: int, dtype: DTypeLike) -> AnyLoss:
     """A loss, or its name, or None for the one that suits the output; ValueError or TypeError otherwise.
 
-    ValueError, too, for a loss with a logarithm and an output of the table whose values may lie where it has none.
+    ValueError also for a loss with a logarithm and a named output whose values may be outside its domain.
     """
     if loss is None:
         return DEFAULT.get(output, "squared_error")
@@ -102,7 +102,7 @@ def as_loss(loss: object, output: object, n_outputs: int, dtype: DTypeLike) -> A
 
 
 def as_smoothing(share: object, loss: AnyLoss) -> float:
-    """The label smoothing ε in [0, 1), for a loss that has one, or 0."""
+    """The label smoothing ε in [0, 1); 0 for a loss without label smoothing."""
     result = fraction("label_smoothing", share)
     if result and name_of(loss) not in SMOOTHED:
         raise ValueError(f"label_smoothing is for the losses {' and '.join(SMOOTHED)}, got loss {name_of(loss)!r}")
@@ -110,12 +110,12 @@ def as_smoothing(share: object, loss: AnyLoss) -> float:
 
 
 def name_of(loss: AnyLoss) -> str:
-    """What the loss is called."""
+    """The loss's name."""
     return loss if isinstance(loss, str) else loss.name
 
 
 def parameters_of(loss: AnyLoss) -> tuple[float, ...]:
-    """The numbers behind (a, y) in the loss's formula."""
+    """The parameters that follow (a, y) in the loss's formula."""
     return astuple(loss) if isinstance(loss, (Huber, Quantile)) else ()
 
 
@@ -125,7 +125,7 @@ def outputs_of(loss: AnyLoss) -> int:
 
 
 def kernel_of(loss: AnyLoss, output: object, width: int, classes: bool, size: int, fused: bool) -> tuple[Any, bool]:
-    """(kernel, whether it is fused) of the core, see its `loss_kernel`."""
+    """(kernel, whether it is fused), see `loss_kernel` in core/layers/loss.py."""
     if isinstance(loss, Loss):
         return custom_loss.of_functions(loss.value, loss.derivative, size), False
     made: tuple[Any, bool] = loss_kernel(name_of(loss), output, width, classes, size, fused, parameters_of(loss))
@@ -140,7 +140,7 @@ def to_data(loss: AnyLoss) -> str | dict[str, Any]:
 
 
 def from_data(data: str | dict[str, Any], custom: Sequence[object] = ()) -> AnyLoss:
-    """What `to_data` gave; a custom loss is the one of that name in `custom`."""
+    """The loss from the data of `to_data`; a custom loss is the one of that name in `custom`."""
     if isinstance(data, str):
         return data
     data = dict(data)

@@ -1,4 +1,4 @@
-"""Metrics: what tells how good predictions are, beside the cost. Each is weighted by the examples' weights."""
+"""Metrics of predictions, in addition to the cost. Each is weighted by the examples' weights."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -25,14 +25,14 @@ class Metric:
 
     name: str
     value: Callable[[Array, Array, Array | None], float]
-    higher_is_better: bool | None  # None: only its author knows
+    higher_is_better: bool | None  # None: unknown
 
 
 def hits(network: Network, loss: AnyLoss, y: Array, outputs: Array) -> Array | None:
-    """Which examples are classified right, (n,); None where the outputs are not classes.
+    """Which examples are classified correctly, (n,); None where the outputs are not classes.
 
     softmax: the largest output; sigmoid with binary_cross_entropy: every output on its target's side of 0.5; hinge:
-    every output of its target's sign. An example with an output that is NaN is not right.
+    every output of its target's sign. An example with an output that is NaN is not correct.
     """
     known = ~np.isnan(outputs).any(axis=1)
     if network.output == "softmax" and outputs_of(loss) == 1:
@@ -45,7 +45,7 @@ def hits(network: Network, loss: AnyLoss, y: Array, outputs: Array) -> Array | N
 
 
 def has_classes(network: Network, loss: AnyLoss) -> bool:
-    """Whether the outputs are classes, which are right or wrong."""
+    """Whether the outputs are classes, so that there is an accuracy."""
     return hits(network, loss, np.empty((0, 1)), np.empty((0, network.n_outputs))) is not None
 
 
@@ -57,7 +57,7 @@ def mean_absolute_error(y: Array, outputs: Array, weights: Array | None) -> floa
 
 @IGNORE
 def r2(y: Array, outputs: Array, weights: Array | None) -> float:
-    """1 - Σ_n (y - ŷ)² / Σ_n (y - ȳ)², the mean over outputs; of constant targets 1 if they are met, else 0."""
+    """1 - Σ_n (y - ŷ)² / Σ_n (y - ȳ)², the mean over outputs; for constant targets 1 if predicted exactly, else 0."""
     y = y.astype(np.float64)
     residual = np.average((y - outputs) ** 2, axis=0, weights=weights)
     variance = np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
@@ -71,14 +71,14 @@ NAMES = ("accuracy", *REGRESSION)
 
 
 def as_metrics(metrics: Sequence[str | Function], network: Network, loss: AnyLoss, y: Array) -> tuple[Metric, ...]:
-    """The metrics of names and functions, for targets like y. ValueError or TypeError if one makes no sense there."""
+    """Metrics from names and functions, for targets like y. ValueError or TypeError if one does not apply to them."""
     if isinstance(metrics, str) or not isinstance(metrics, Sequence):
         raise TypeError(f'metrics must be a sequence like ("accuracy",), got {metrics!r}')
     found = tuple(_metric(metric, network, loss, y) for metric in metrics)
     names = [*COLUMNS, *(metric.name for metric in found)]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"metrics must have names of their own, got {name!r} twice or one of {', '.join(COLUMNS)}")
+            raise ValueError(f"metrics must have distinct names other than {', '.join(COLUMNS)}, got {name!r} again")
     return found
 
 
@@ -98,17 +98,17 @@ def _metric(metric: object, network: Network, loss: AnyLoss, y: Array) -> Metric
 
         return Metric(name, accuracy, True)
     if y.shape[1:] != (network.n_outputs,):
-        came = "class numbers" if y.ndim == 1 else f"shape {y.shape}"
-        raise ValueError(f"metrics: {name} needs targets of shape (n, {network.n_outputs}), got {came}")
+        got = "class indices" if y.ndim == 1 else f"shape {y.shape}"
+        raise ValueError(f"metrics: {name} needs targets of shape (n, {network.n_outputs}), got {got}")
     return Metric(name, *REGRESSION[name])
 
 
 def _of_function(function: Callable[..., Any]) -> Metric:
-    """Of (y_true, y_pred) -> float; sample_weight goes to a function that has a parameter of this name."""
+    """A metric from (y_true, y_pred) -> float, which gets sample_weight if it has a parameter of this name."""
     name = getattr(function, "__name__", type(function).__name__)
     try:
         weighted = "sample_weight" in inspect.signature(function).parameters
-    except ValueError:  # of some functions written in C
+    except ValueError:  # some functions in C have no signature
         weighted = False
 
     def value(y: Array, outputs: Array, weights: Array | None) -> float:

@@ -1,4 +1,4 @@
-"""Network: the frozen description of a fully-connected network, and its place in theta."""
+"""Network: the frozen specification of a fully connected network, and the place of its parameters in theta."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from fastbp.inputs.checks import positive_int
 Array = NDArray[Any]
 
 MOST_PARAMETERS = 1 << 58
-"""Of which a process could name the bytes."""
+"""The most whose bytes have addresses of 63 bits."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A fully-connected network: layer sizes, input first; activations; biases or none.
+    """A fully connected network: layer sizes, input first; activations; with or without biases.
 
     hidden is one activation (a name or a `fastbp.Activation`) for all hidden layers or one for each; output may also be
     "softmax". Parameters are one flat vector theta in the order w(1), b(1), …, w(L), b(L); element k * n_out + j of a
@@ -127,5 +127,5 @@ class Network:
         return tuple(theta[end - n_out : end] for end, n_out in zip(ends, self.sizes[1:], strict=True))
 
     def initial(self, initial: Initial = "auto", seed: int = 0, dtype: DTypeLike = "float32") -> Array:
-        """A fresh theta: drawn by a named formula, or the user's arrays; see `fastbp.initial`."""
+        """A new theta: drawn by a named formula, or the user's arrays; see `fastbp.initial`."""
         return initial_parameters(self.sizes, self.activations, self.bias, initial, seed, dtype)

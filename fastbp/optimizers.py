@@ -1,4 +1,4 @@
-"""Optimizers: frozen specs whose numbers go to the update rules of the core.
+"""Optimizers: frozen specifications, whose numbers the update rules of the core read.
 
 t counts an optimizer's updates from 1. η is its learning rate at that update, w are the weights among the parameters
 θ, g is the gradient.
@@ -44,7 +44,7 @@ class Optimizer:
         return self.name
 
     def numbers(self, t: Steps) -> tuple[float | Floats, ...]:
-        """What the rule reads beside the learning rate, of each update t, or of all."""
+        """The numbers that the rule reads after the learning rate: one for each update t, or one for all."""
         raise NotImplementedError
 
 
@@ -74,7 +74,7 @@ class SGD(Optimizer):
 
 
 def vanishing(beta: float) -> int:
-    """A t from which on 1 - β^t is 1: for larger ones β^t need not be taken, which is slow where it underflows."""
+    """The t from which 1 - β^t is 1 in float64: beyond it β^t is not computed, which is slow where it underflows."""
     return math.ceil(math.log(1e-17) / math.log(beta)) if beta > 0 else 1
 
 
@@ -147,7 +147,7 @@ class NAdam(Adam):
         return np.asarray(self.beta_1 * (1 - 0.5 * 0.96 ** (self.momentum_decay * t)), np.float64)
 
     def _products(self, t: Steps) -> Floats:
-        """Π_t. From some t on it is so small that 1 - Π_t is 1; all before are taken from the first on."""
+        """Π_t, as a cumulative product up to the t from which 1 - Π_t is 1."""
         count = min(vanishing(self.beta_1), 1 << int(t.max()).bit_length())
         return np.asarray(np.cumprod(self._mu(np.arange(1, count + 1)))[np.minimum(t, count) - 1], np.float64)
 
@@ -193,12 +193,12 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True)
 class Rprop(Optimizer):
-    """θ ← θ - Δ sign(g), each parameter with a Δ of its own, which is learning_rate at first. Where g has the sign of
-    the g before, Δ ← min(η+ Δ, Δmax); where it has changed, Δ ← max(η- Δ, Δmin) and g ← 0, also for the next step.
+    """θ ← θ - Δ sign(g), each parameter with its own Δ, initially learning_rate. Where g has the sign of the
+    previous g, Δ ← min(η+ Δ, Δmax); where it has changed, Δ ← max(η- Δ, Δmin) and g ← 0, also for the next step.
 
     For full batches. η- = shrink in (0, 1], η+ = grow >= 1, 0 < Δmin = least <= learning_rate <= Δmax = most (iRprop-:
-    Riedmiller and Braun, ICNN 1993, without going back, as improved by Igel and Hüsken, NC 2000; it is also PyTorch's).
-    The learning rate is a number here, and clipping the gradient changes no sign.
+    Riedmiller and Braun, ICNN 1993, without backtracking, as improved by Igel and Hüsken, NC 2000; also PyTorch's).
+    The learning rate must be a number; clipping the gradient has no effect, as it changes no sign.
     """
 
     name: ClassVar[str] = "rprop"
@@ -236,7 +236,7 @@ def as_optimizer(optimizer: object) -> Optimizer:
 
 
 def checked_batch(optimizer: Optimizer, batch_size: int, rows: int) -> int:
-    """batch_size, at most all rows; ValueError if the optimizer needs them all and it is smaller."""
+    """batch_size, at most all rows; ValueError if it is smaller and the optimizer needs full batches."""
     if optimizer.full_batch and batch_size < rows:
         raise ValueError(
             f"batch_size must be {rows} or more, all rows, for {type(optimizer).__name__}, got {batch_size}"
@@ -245,18 +245,18 @@ def checked_batch(optimizer: Optimizer, batch_size: int, rows: int) -> int:
 
 
 def n_moments(optimizer: Optimizer) -> int:
-    """Vectors like theta that the optimizer's rule keeps from step to step."""
+    """The number of vectors like theta that the optimizer's rule keeps from step to step."""
     return int(RULES[optimizer.rule].moments)
 
 
 def to_dict(optimizer: Optimizer) -> dict[str, Any]:
-    """The spec as plain data, with its name."""
+    """The optimizer as plain data, with its name."""
     learning_rate = schedules.to_plain(optimizer.learning_rate)
     return {"name": optimizer.name, **asdict(optimizer), "learning_rate": learning_rate}
 
 
 def from_dict(data: dict[str, Any]) -> Optimizer:
-    """What `to_dict` gave, or gave before optimizers had a clip_norm."""
+    """The optimizer from the data of `to_dict`, of this version or of one without clip_norm."""
     arguments = {"clip_norm": None, **data}
     kind = OPTIMIZERS[choice("optimizer", arguments.pop("name"), OPTIMIZERS)]
     if arguments.keys() != {field.name for field in fields(kind)}:
@@ -266,14 +266,14 @@ def from_dict(data: dict[str, Any]) -> Optimizer:
 
 
 class Course:
-    """An optimizer on its way: what it has been given, and how far its learning rate's schedule is."""
+    """An optimizer with the state of its learning rate's schedule."""
 
     def __init__(self, optimizer: Optimizer, progress: Progress) -> None:
         self.optimizer, self.progress = optimizer, progress
         self.schedule = as_schedule(optimizer.learning_rate)
 
     def settings(self, before: int, steps: int) -> Floats:
-        """What the rule reads: a row for each of so many steps after the updates made before."""
+        """The numbers that the rule reads, one row for each of `steps` steps after `before` updates."""
         t = np.arange(before, before + steps)
         with np.errstate(over="ignore", under="ignore"):  # 1 / infinity is the limit
             rates = self.schedule.rates(t - self.progress.begun, self.progress)

@@ -1,6 +1,6 @@
 """Learning rate schedules: frozen specs that give the learning rate η(t) of each step t = 0, 1, 2, … of training.
 
-A schedule stands in the place of an optimizer's learning rate: `Adam(learning_rate=Cosine(0.01, steps=1000))`. Its
+A schedule takes the place of an optimizer's learning rate: `Adam(learning_rate=Cosine(0.01, steps=1000))`. Its
 steps are counted over all calls of fit and step until the optimizer gets another learning rate.
 
 Every schedule has warm_up, in steps: η(t) is multiplied by min(1, (t + 1) / warm_up) (Goyal et al., 2017).
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.inputs.checks import choice, nonnegative_float, nonnegative_int, number_in, positive_float, positive_int
-from fastbp.inputs.synonyms import meant
+from fastbp.inputs.synonyms import equivalent
 
 Floats = NDArray[np.float64]
 MOST = float(np.finfo(np.float64).max)
@@ -22,10 +22,10 @@ MOST = float(np.finfo(np.float64).max)
 
 @dataclass(frozen=True)
 class Progress:
-    """What training must remember of a schedule beside the number of updates: plain numbers.
+    """The state of a schedule in addition to the number of updates: plain numbers.
 
-    begun: updates made before its first step. Of OnPlateau, best: the lowest cost so far; waited: epochs since
-    then; reductions: how often the rate was reduced.
+    begun: updates made before its first step. For OnPlateau, best: the lowest cost so far; waited: epochs since
+    then; reductions: the number of reductions of the rate.
     """
 
     begun: int = 0
@@ -45,11 +45,11 @@ START = Progress()
 
 @dataclass(frozen=True)
 class Schedule:
-    """rate: η > 0, which the schedule starts from or rises to; warm_up: see the module."""
+    """rate: η > 0, the rate at which the schedule starts or to which it rises; warm_up: see the module."""
 
     name: ClassVar[str]
     each_epoch: ClassVar[bool] = False
-    """Whether it looks at the cost after every epoch."""
+    """Whether it depends on the cost of every epoch."""
 
     rate: float
     warm_up: int = field(default=0, kw_only=True)
@@ -68,7 +68,7 @@ class Schedule:
         raise NotImplementedError
 
     def after_epoch(self, progress: Progress, cost: float) -> Progress:
-        """What to remember after an epoch with this validation cost, or without validation this cost."""
+        """The state after an epoch with this validation cost; without validation, this cost."""
         return progress
 
 
@@ -84,7 +84,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """η(t) = rate · factor^⌊t / every⌋: it falls by the factor after every so many steps. 0 <= factor <= 1."""
+    """η(t) = rate · factor^⌊t / every⌋: multiplied by the factor after each `every` steps. 0 <= factor <= 1."""
 
     name: ClassVar[str] = "step"
     every: int = 1000
@@ -101,7 +101,7 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Step):
-    """η(t) = rate · factor^(t / every): as Step, but smoothly. 0 <= factor <= 1."""
+    """η(t) = rate · factor^(t / every): as Step, but continuous. 0 <= factor <= 1."""
 
     name: ClassVar[str] = "exponential"
 
@@ -179,7 +179,7 @@ class OnPlateau(Schedule):
     """η(t) = max(rate · factor^r, least) with r reductions so far.
 
     An epoch is better than the best before if its validation cost (without validation data, its cost) is lower by
-    more than min_delta; after `patience` epochs in a row that are not, the rate is reduced and they are counted anew.
+    more than min_delta; after `patience` consecutive epochs that are not, the rate is reduced and the count restarts.
     0 <= factor <= 1, 0 <= least <= rate.
     """
 
@@ -201,7 +201,7 @@ class OnPlateau(Schedule):
         return np.full_like(t, max(self.rate * self.factor**progress.reductions, self.least))
 
     def after_epoch(self, progress: Progress, cost: float) -> Progress:
-        if not math.isfinite(cost):  # of a validation that was interrupted
+        if not math.isfinite(cost):  # an interrupted validation
             return progress
         if progress.best is None or cost < progress.best - self.min_delta:
             return replace(progress, best=cost, waited=0)
@@ -221,25 +221,25 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 
 def as_schedule(learning_rate: object) -> Schedule:
-    """A number as a constant schedule, a schedule as it is; ValueError or TypeError otherwise."""
+    """A number as a constant schedule, a schedule unchanged; ValueError or TypeError otherwise."""
     if isinstance(learning_rate, Schedule):
         return learning_rate
     if isinstance(learning_rate, str):
-        row = meant("schedule", learning_rate, SCHEDULES)
+        row = equivalent("schedule", learning_rate, SCHEDULES)
         hint = "" if row is None or row.name is None else f": try fastbp.schedules.{SCHEDULES[row.name].__name__}"
         raise TypeError(f"learning_rate must be a number or a schedule{hint}, got {learning_rate!r}")
     return Constant(positive_float("learning_rate", learning_rate))
 
 
 def to_plain(learning_rate: float | Schedule) -> float | dict[str, Any]:
-    """A number as it is, a schedule as plain data with its name."""
+    """A number unchanged, a schedule as plain data with its name."""
     if isinstance(learning_rate, Schedule):
         return {"name": learning_rate.name, **asdict(learning_rate)}
     return learning_rate
 
 
 def from_plain(data: Any) -> Any:
-    """What `to_plain` gave; anything that is no dict as it is."""
+    """The schedule from the data of `to_plain`; anything but a dict unchanged."""
     if not isinstance(data, dict):
         return data
     arguments = dict(data)

@@ -1,4 +1,4 @@
-"""For programs that must be without helper threads for a moment, as before a fork of their own making."""
+"""`end_helpers`, for programs that must have no helper threads for a moment, as before a fork in C."""
 
 from fastbp.engine.helpers import end_helpers
 

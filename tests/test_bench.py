@@ -52,7 +52,7 @@ def bench(capsys, monkeypatch):
         ("30-50-3 --batch many", "'many'"),
         ("30-50-3 --rounds 0", "--rounds"),
         ("30-50-3 --threads 1,0", "--threads"),
-        ("30-50-3 --rivals torch,tensorflow", "there is no rival 'tensorflow', only torch, jax, scikit-learn"),
+        ("30-50-3 --backends torch,tensorflow", "expected some of torch, jax, scikit-learn, got 'tensorflow'"),
         ("30-50-3 --loss hinge", "hinge"),
         ("30-50-3 --dtype float16", "float16"),
         ("30-50-3 --optimizer adamm", "adamm"),
@@ -71,7 +71,7 @@ def test_bad_usage(capsys, arguments, words):
 
 
 def test_fastbp_alone(bench):
-    out = bench(*TINY, "--rivals", "", "--json", "file")
+    out = bench(*TINY, "--backends", "", "--json", "file")
     assert f"fastbp {fastbp.__version__}\n" in out
     assert "not installed" not in out
     assert "goal" not in out
@@ -89,7 +89,7 @@ def test_fastbp_alone(bench):
 def test_predictions_of_several_networks_under_other_conditions(bench, monkeypatch):
     monkeypatch.setattr(cases, "PREDICTIONS", {"bulk": (10, 2), "row": (1, 2), "compiled_row": (1, 2)})
     conditions = ("--loss", "squared_error", "--dtype", "float64", "--optimizer", "momentum")
-    out = bench("4-1", *TINY, *conditions, "--predict", "--rivals", "")
+    out = bench("4-1", *TINY, *conditions, "--predict", "--backends", "")
     assert "float64, squared_error, momentum" in out
     for network in ("4-1", "3-4-2"):
         for what in ("10, bulk", "1, row", "1, compiled row"):
@@ -97,7 +97,7 @@ def test_predictions_of_several_networks_under_other_conditions(bench, monkeypat
 
 
 def test_steps_one_by_one(bench):
-    out = bench(*TINY, "--single", "--rivals", "")
+    out = bench(*TINY, "--single", "--backends", "")
     assert re.search(r"3-4-2, 8, step +[\d.]+ \(", out)
     assert cli.main(["bench", *TINY, "--single", "--predict"]) == 2
 
@@ -116,23 +116,23 @@ def test_what_is_not_installed_is_named(bench, monkeypatch):
 def test_what_is_broken_is_left_out():
     Path("sklearn").mkdir()
     Path("sklearn/__init__.py").write_text("raise RuntimeError('only half of it is here')")
-    rival = measure.Contender("scikit-learn", 1)
-    rival.close()
-    assert rival.left_out == "scikit-learn is left out: RuntimeError: only half of it is here"
+    backend = measure.Backend("scikit-learn", 1)
+    backend.close()
+    assert backend.left_out == "scikit-learn is left out: RuntimeError: only half of it is here"
 
 
-def test_a_rival_holds_nothing_of_numba():
-    """What stands in for a rival's library says which modules its process has."""
+def test_a_backend_loads_nothing_of_numba():
+    """What stands in for a backend's library says which modules its process has."""
     Path("sklearn").mkdir()
     Path("sklearn/__init__.py").write_text("import sys; __version__ = ' '.join(sys.modules)")
-    rival = measure.Contender("scikit-learn", 1)
-    rival.close()
-    modules = rival.greeting["version"].split()
+    backend = measure.Backend("scikit-learn", 1)
+    backend.close()
+    modules = backend.greeting["version"].split()
     assert "numpy" in modules
     assert not {"numba", "llvmlite", "fastbp.model"} & set(modules)
 
 
-def test_a_table_with_a_rival():
+def test_a_table_with_another_library():
     """Ratios, threads, lead and goal, of given times; the better number of threads counts."""
     case = cases.Case("Z", (3, 4, 2), 8, goal=1.5)
     results = [

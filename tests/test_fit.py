@@ -284,7 +284,7 @@ def test_early_stopping_that_cannot_be_is_refused():
     for options, words in [
         ({}, "monitor must be one of cost in this fit, got 'validation_cost'; fit has no validation data"),
         ({"monitor": "r2"}, "monitor must be one of cost, own in this fit, got 'r2'"),
-        ({"monitor": "own"}, "needs higher_is_better to be said for monitor='own'"),
+        ({"monitor": "own"}, "needs higher_is_better for monitor='own'"),
     ]:
         with pytest.raises(ValueError, match=words):
             fit(model, early_stopping=EarlyStopping(**options), metrics=[own] if options else [], optimizer=SGD())

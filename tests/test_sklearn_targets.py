@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
 
 from fastbp.sklearn import MLPClassifier, MLPRegressor, from_sklearn
-from fastbp.sklearn.networks import drawn
+from fastbp.sklearn.networks import initial_theta
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -110,7 +110,7 @@ def test_the_classes_of_several_labels_are_their_columns(form, classes):
 def test_other_classes_of_several_labels_are_refused_at_once(classes):
     estimator = MLPClassifier(**SMALL)
     before = dict(vars(estimator))
-    with pytest.raises(ValueError, match=r"classes must be np\.arange\(3\), the numbers of y's columns"):
+    with pytest.raises(ValueError, match=r"classes must be np\.arange\(3\), the column indices of y"):
         estimator.partial_fit(X, LABELS, classes=classes)
     assert vars(estimator) == before
 
@@ -166,7 +166,7 @@ def test_rows_held_out_count_neither_for_classes_nor_by_them(scoring, sample_wei
     whole = MLPClassifier(**parameters).fit(X, RARE, sample_weight)
     rows = np.arange(90)
     rng = np.random.RandomState(0)
-    drawn([3, 6, 1], ["relu"], rng, float)  # the initial weights come first
+    initial_theta([3, 6, 1], ["relu"], rng, float)  # the initial weights come first
     train, held_out = train_test_split(rows, test_size=0.1, stratify=RARE, random_state=rng)
     weights = [None, None] if sample_weight is None else [sample_weight[train], sample_weight[held_out]]
     score = {

@@ -11,7 +11,7 @@ from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.core.formulas.losses import LOSSES
 from fastbp.core.layers.activation_kernels import OUTPUT_ONLY
 from fastbp.inputs.checks import choice
-from fastbp.inputs.synonyms import TABLES, plain
+from fastbp.inputs.synonyms import TABLES, normalized
 from fastbp.model import REDUCTIONS
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.schedules import SCHEDULES
@@ -41,9 +41,9 @@ def answer(argument: str, value: str) -> str:
 
 @pytest.mark.parametrize("argument", TABLES)
 def test_every_row_names_what_there_is_and_every_name_leads_to_its_row(argument: str) -> None:
-    elsewhere = [plain(name) for row in TABLES[argument] for name in row.elsewhere.split()]
+    elsewhere = [normalized(name) for row in TABLES[argument] for name in row.elsewhere.split()]
     assert len(set(elsewhere)) == len(elsewhere)
-    assert not {plain(name) for name in VALID[argument]} & set(elsewhere), "a valid name is not another one"
+    assert not {normalized(name) for name in VALID[argument]} & set(elsewhere), "a valid name is not another one"
     for row in TABLES[argument]:
         assert row.name in VALID[argument] or (row.name is None and row.note)
         for name in row.elsewhere.split():

@@ -1,12 +1,12 @@
-"""One library in a process of its own, that `fastbp.bench.measure` starts with NAME [--threads N].
+"""One library in a separate process, which `fastbp.bench.measure` starts with NAME [--threads N].
 
-It answers each line of JSON on its standard input by one on its standard output:
+It answers each line of JSON on standard input with one on standard output:
 
     {"prepare": case}    {"ready": true}, or {"unable": why}: makes data and network
     {"run": true}        {"seconds": s}: one round
     {"cost": true}       {"cost": c}: over all data, at the parameters reached
 
-What fails is answered by {"unable": why}, too. The first answer, before anything is asked, is {"version": …},
+A failure is answered with {"unable": why}, too. The first line, before any question, is {"version": …},
 {"missing": package} or {"unable": why}.
 """
 

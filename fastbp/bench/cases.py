@@ -1,6 +1,6 @@
 """What is compared: a network and a task, with data and initial parameters that are the same for every library.
 
-Imports NumPy only, so that a process of a rival holds nothing else of ours.
+Imports NumPy only, so that other libraries' processes load nothing else of fastbp.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Layers = list[tuple[Array, Array]]
 
 MOST_STEPS, MOST_FLOPS = 1000, 24e9  # of an epoch
 MOST_BYTES = 16e6  # of its inputs
-ROUND_STEPS, ROUND_FLOPS = 10_000, 72e9  # so many that what a call costs once, and a core that wakes up, count little
+ROUND_STEPS, ROUND_FLOPS = 10_000, 72e9  # so that the fixed cost of a call and the wake-up of a core are negligible
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Case:
     compiled loop), bulk, row or compiled_row (predict).
 
     steps: mini-batches in an epoch; epochs: in one round. Of predictions, steps counts calls and batch their rows.
-    goal: how many times faster than the best rival fastbp is to be; None where nothing was set.
+    goal: how many times faster than the best other library fastbp should be; None without a goal.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Case:
         return self.batch * (6 * products - 2 * self.sizes[0] * self.sizes[1])
 
     def with_steps(self) -> "Case":
-        """As many steps in an epoch as fit into the neighbourhood of the caches, and epochs worth a measurement."""
+        """With steps and epochs for one round: inputs of about the size of the caches, and enough work to measure."""
         a_batch = self.batch * self.sizes[0] * np.dtype(self.dtype).itemsize
         steps = max(1, int(min(MOST_STEPS, MOST_BYTES / a_batch, MOST_FLOPS / self.flops)))
         epochs = max(1, int(min(ROUND_STEPS, ROUND_FLOPS / self.flops) / steps))
@@ -83,29 +83,29 @@ PREDICTIONS = {"bulk": (10_000, 20), "row": (1, 1000), "compiled_row": (1, 20_00
 
 
 def own(sizes: tuple[int, ...], batch: int, loss: str, dtype: str, optimizer: str) -> Case:
-    """A training step of the user's own network."""
+    """A training step of the user's network."""
     return Case("", sizes, batch, "fit", loss, dtype, optimizer).with_steps()
 
 
 def single_steps(case: Case) -> Case:
-    """Of a network: a call from Python for each mini-batch, which is over, and its cost known, before the next."""
+    """For a network: a call from Python for each mini-batch, which ends and returns its cost before the next."""
     case = replace(case, task="step", goal=None).with_steps()
     return replace(case, epochs=max(1, min(MOST_STEPS // case.steps, case.epochs)))
 
 
 def begins_of_steps(case: Case) -> Iterator[int]:
-    """The first rows of a round's mini-batches, one after the other."""
+    """The first row of each mini-batch of a round."""
     return (n for _ in range(case.epochs) for n in range(0, case.rows, case.batch))
 
 
 def predictions(case: Case) -> list[Case]:
-    """Of a network: throughput of many rows, latency of one row from Python and from compiled code."""
+    """For a network: throughput of many rows, latency of one row from Python and from compiled code."""
     return [replace(case, task=task, batch=rows, steps=calls, epochs=1, goal=None)
             for task, (rows, calls) in PREDICTIONS.items()]  # fmt: skip
 
 
 def data(case: Case) -> tuple[Array, Array]:
-    """Inputs, and targets that a random linear map gives: int64 classes, or numbers between -1 and 1."""
+    """Inputs, and targets from a random linear map: int64 classes, or numbers between -1 and 1."""
     rng = np.random.default_rng(len(case.sizes))
     X = rng.uniform(-1, 1, (case.rows, case.sizes[0])).astype(case.dtype)
     scores = X @ rng.standard_normal((case.sizes[0], case.sizes[-1])).astype(case.dtype)
@@ -130,7 +130,7 @@ def case_limit(gain: float, n_in: int, dtype: str) -> Any:
 
 
 def cost(case: Case, outputs: Array, y: Array) -> float:
-    """The cost of softmax's probabilities or of the outputs, from one formula for all libraries."""
+    """The cost of softmax's probabilities or of the outputs, by the same formula for all libraries."""
     if case.loss == "cross_entropy":
         return float(-np.log(np.maximum(outputs[np.arange(len(y)), y], 1e-30), dtype=np.float64).mean())
     return float(((outputs - y) ** 2).sum(axis=1).mean(dtype=np.float64))

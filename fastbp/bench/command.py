@@ -1,4 +1,4 @@
-"""The command `fastbp bench`: its arguments, and what it does with them."""
+"""The command `fastbp bench`: arguments and execution."""
 
 import argparse
 from pathlib import Path
@@ -10,9 +10,9 @@ from fastbp.bench.measure import OWN
 from fastbp.engine.thread_limit import threads_here
 from fastbp.storage.files import check_target
 
-RIVALS = [name for name in NAMES if name != OWN]
-DESCRIPTION = """Measure a training step of your network on this machine: fastbp and every rival that is installed, in
-interleaved rounds, each in a process of its own. Run it on an idle machine."""
+BACKENDS = [name for name in NAMES if name != OWN]
+DESCRIPTION = """Measure a training step of your network on this machine: fastbp and every other library that is
+installed, in interleaved rounds, each in a separate process. Run it on an idle machine."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,10 @@ def add_conditions(parser: argparse.ArgumentParser, threads: str) -> None:
     add("--dtype", choices=("float32", "float64"), default="float32", help="(%(default)s)")
     add("--optimizer", choices=("adam", "sgd", "momentum"), default="adam", help="(%(default)s)")
     add("--threads", type=counts, default=threads, metavar="N,N",
-        help="of the rivals, the best counts; fastbp chooses, or gets one if this is 1 (%(default)s)")  # fmt: skip
+        help="of the other libraries, the best counts; fastbp chooses unless this is 1 (%(default)s)")  # fmt: skip
     add("--rounds", type=positive, default=9, metavar="N", help="(%(default)s)")
-    add("--rivals", type=rivals, default=",".join(RIVALS), metavar="NAMES", help='(%(default)s), or "" for none')
+    add("--backends", type=backends, default=",".join(BACKENDS), metavar="NAMES",
+        help='the other libraries (%(default)s), or "" for none')  # fmt: skip
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--predict", action="store_true",
         help="predictions instead of training: many rows, and one row at a time")  # fmt: skip
@@ -63,11 +64,11 @@ def counts(text: str) -> list[int]:
     return [positive(part) for part in text.split(",")]
 
 
-def rivals(text: str) -> list[str]:
+def backends(text: str) -> list[str]:
     """Names of libraries: "torch,jax" -> ["torch", "jax"]."""
     names = [name for name in text.split(",") if name]
-    if unknown := [name for name in names if name not in RIVALS]:
-        raise argparse.ArgumentTypeError(f"there is no rival {unknown[0]!r}, only {', '.join(RIVALS)}")
+    if unknown := [name for name in names if name not in BACKENDS]:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(BACKENDS)}, got {unknown[0]!r}")
     return names
 
 
@@ -77,7 +78,7 @@ def worthwhile_threads(cores: int) -> list[int]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Refuses what can be refused before anything is measured, then measures and prints."""
+    """Validates all arguments, then measures and prints."""
     if options.json:
         check_target(options.json)
     if options.loss == "cross_entropy" and any(sizes[-1] < 2 for sizes in options.networks):
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def tasks(rows: list[cases.Case], options: argparse.Namespace) -> list[cases.Case]:
-    """What --predict or --single makes of training steps."""
+    """The cases to measure: training steps, or what --predict or --single turn them into."""
     if options.predict:
         return [prediction for case in rows for prediction in cases.predictions(case)]
     return [cases.single_steps(case) for case in rows] if options.single else rows

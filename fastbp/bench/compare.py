@@ -1,9 +1,9 @@
-"""fastbp beside the rivals that are installed, measured now and printed.
+"""Measures and prints fastbp beside the other libraries that are installed.
 
-Every library works in a process of its own, on the same mini-batches, from the same initial parameters, in interleaved
+Every library works in a separate process, on the same mini-batches, from the same initial parameters, in interleaved
 rounds after a warm-up. Printed are microseconds per step, median (minimum) of the rounds, the median over the rounds of
-the ratio to fastbp, and then the costs reached, which show that all learn the same. Rivals run with each number of
-threads, and the better one counts; fastbp chooses for itself.
+the ratio to fastbp, and then the costs reached, which show that all learn the same. The other libraries run with
+each number of threads, and the best one counts; fastbp chooses its own.
 """
 
 import argparse
@@ -15,19 +15,19 @@ from fastbp.storage import files
 
 def compare(cases: list[Case], options: argparse.Namespace) -> tuple[report.Rows, list[str], str]:
     """Measures and prints, and writes options.json; returns the rows, the libraries and the title."""
-    processes, left_out = measure.contenders(options.rivals, options.threads)
-    versions = {contender.name: contender.greeting["version"] for contender in processes}
+    processes, left_out = measure.start_backends(options.backends, options.threads)
+    versions = {backend.name: backend.greeting["version"] for backend in processes}
     title = f"{options.dtype}, {options.loss}, {options.optimizer}; {report.machine()}"
     print(*left_out, ", ".join(f"{name} {version}" for name, version in versions.items()), title, sep="\n", flush=True)
     rows: report.Rows = []
     try:
         for case in cases:
             rows.append((case, measure.measure(case, processes, options.rounds)))
-            if len(cases) > 1:  # so that one sees that it goes on
+            if len(cases) > 1:  # shows progress
                 print("  ".join(report.line_of_times(*rows[-1], list(versions))), flush=True)
     finally:
-        for contender in processes:
-            contender.close()
+        for backend in processes:
+            backend.close()
     print_tables(rows, list(versions))
     if options.json:
         about = {"versions": versions, "left_out": left_out, "conditions": title, "rounds": options.rounds}
@@ -36,7 +36,7 @@ def compare(cases: list[Case], options: argparse.Namespace) -> tuple[report.Rows
 
 
 def print_tables(rows: report.Rows, names: list[str]) -> None:
-    """Times, costs, and what a library was not able to do."""
+    """Prints times, costs, and the cases that a library could not run."""
     for table in (report.times, report.costs):
         print("", table.__doc__, table(rows, names), sep="\n")
     if failures := report.failures(rows):

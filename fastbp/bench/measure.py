@@ -1,4 +1,4 @@
-"""Interleaved rounds of several libraries, each in a process of its own; `fastbp.bench.backend` is what runs there."""
+"""Interleaved rounds of several libraries, each in a separate process that runs `fastbp.bench.backend`."""
 
 import contextlib
 import json
@@ -24,16 +24,16 @@ if name != "fastbp":
     fastbp.__path__ = [folder]
 importlib.import_module("fastbp.bench.backend").main(sys.argv[2:])
 """
-"""A rival gets an empty fastbp that holds nothing but the folder: numba and our kernels stay out of its process."""
+"""Another library's process gets an empty fastbp package with the path alone: no numba, and none of our kernels."""
 WARM_UPS = 2
-SETTLE = 0.25  # seconds before a turn: idle threads of the library before go on spinning for up to 0.2
-HOPELESS = 3  # times as long as the same library with another number of threads
+SETTLE = 0.25  # seconds before a turn: idle threads of the previous library spin for up to 0.2
+TOO_SLOW = 3  # times as long as the same library with another number of threads
 THREADS_OF_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass
 class Measured:
-    """Of one library, at one number of threads, on one case: microseconds per step in each round, and the cost."""
+    """One library with one number of threads on one case: microseconds per step in each round, and the cost."""
 
     name: str
     threads: int | None
@@ -50,8 +50,8 @@ class Measured:
         return median(a / b for a, b in zip(self.microseconds, other.microseconds, strict=True))
 
 
-class Contender:
-    """A library's process."""
+class Backend:
+    """A library in its process."""
 
     def __init__(self, name: str, threads: int | None) -> None:
         self.name, self.threads = name, threads
@@ -74,7 +74,7 @@ class Contender:
 
     @property
     def left_out(self) -> str | None:
-        """Why nothing can be measured, if so."""
+        """Why this library cannot be measured; None if it can."""
         if "missing" in self.greeting:
             return f"{self.name} is not installed"
         return f"{self.name} is left out: {self.greeting['unable']}" if "unable" in self.greeting else None
@@ -89,67 +89,67 @@ class Contender:
         return self.answer()
 
     def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):  # a question that nobody read
+        with contextlib.suppress(BrokenPipeError):  # the process has ended
             self.questions.close()
         self.process.wait()
         self.answers.close()
 
 
-def contenders(names: Iterable[str], threads: Iterable[int]) -> tuple[list[Contender], list[str]]:
-    """One process for fastbp, one for each rival and number of threads; and why there is none of a rival.
+def start_backends(names: Iterable[str], threads: Iterable[int]) -> tuple[list[Backend], list[str]]:
+    """One process for fastbp, one for each other library and number of threads; and why a library is left out.
 
-    fastbp chooses its number of threads for itself, unless the only number is 1.
+    fastbp chooses its number of threads, unless the only number is 1.
     """
-    started, left_out = [Contender(OWN, 1 if list(threads) == [1] else None)], []
+    started, left_out = [Backend(OWN, 1 if list(threads) == [1] else None)], []
     if started[0].left_out:
         raise ImportError(started[0].left_out)
     for name in names:
         for count in threads:
-            contender = Contender(name, count)
-            if contender.left_out:
-                left_out.append(contender.left_out)
-                contender.close()
+            backend = Backend(name, count)
+            if backend.left_out:
+                left_out.append(backend.left_out)
+                backend.close()
                 break
-            started.append(contender)
+            started.append(backend)
     return started, left_out
 
 
-def measure(case: Case, processes: list[Contender], rounds: int) -> list[Measured]:
-    """All contenders in turns, each round beginning with another one; without those whose warm-up was hopeless."""
-    results = [Measured(contender.name, contender.threads) for contender in processes]
+def measure(case: Case, processes: list[Backend], rounds: int) -> list[Measured]:
+    """All backends in turns, each round starting with another one; without those whose warm-up was too slow."""
+    results = [Measured(backend.name, backend.threads) for backend in processes]
     seconds = [warm_up(*pair, case) for pair in zip(processes, results, strict=True)]
     fastest = {result.name: math.inf for result in results}
     for result, last in zip(results, seconds, strict=True):
         fastest[result.name] = min(fastest[result.name], last)
     running = [
-        (contender, result)
-        for contender, result, last in zip(processes, results, seconds, strict=True)
-        if last < math.inf and last <= HOPELESS * fastest[result.name]
+        (backend, result)
+        for backend, result, last in zip(processes, results, seconds, strict=True)
+        if last < math.inf and last <= TOO_SLOW * fastest[result.name]
     ]
     for i in range(rounds if running else 0):
         first = i % len(running)
-        for contender, result in running[first:] + running[:first]:
+        for backend, result in running[first:] + running[:first]:
             time.sleep(SETTLE)
-            elapsed = contender.ask("run").get("seconds", math.nan)
+            elapsed = backend.ask("run").get("seconds", math.nan)
             result.microseconds.append(elapsed / (case.steps * case.epochs) * 1e6)
-    for contender, result in running:
-        result.cost = contender.ask("cost").get("cost")
+    for backend, result in running:
+        result.cost = backend.ask("cost").get("cost")
     return results
 
 
-def warm_up(contender: Contender, result: Measured, case: Case) -> float:
+def warm_up(backend: Backend, result: Measured, case: Case) -> float:
     """Prepare the case and run it; seconds of the last run, infinite if there is none."""
-    answer = contender.ask("prepare", asdict(case))
+    answer = backend.ask("prepare", asdict(case))
     for _ in range(WARM_UPS):
         if "unable" not in answer:
             time.sleep(SETTLE)
-            answer = contender.ask("run")
+            answer = backend.ask("run")
     result.unable = answer.get("unable")
     return float(answer.get("seconds", math.inf))
 
 
 def best(results: list[Measured]) -> dict[str, Measured]:
-    """Of each library, the number of threads that was faster."""
+    """For each library, the result with the fastest number of threads."""
     chosen: dict[str, Measured] = {}
     for result in results:
         if result.microseconds:

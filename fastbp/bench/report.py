@@ -13,7 +13,7 @@ Rows = list[tuple[Case, list[Measured]]]
 
 
 def number(value: float) -> str:
-    """Three digits."""
+    """The value with three digits."""
     return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f}"
 
 
@@ -28,13 +28,13 @@ def cell(result: Measured | None, own: Measured | None) -> str:
 
 
 def lead(chosen: dict[str, Measured]) -> float | None:
-    """How many times faster than the best rival: the median ratio."""
+    """How many times faster than the best other library: the median ratio."""
     ratios = [result.ratio_to(chosen[OWN]) for name, result in chosen.items() if name != OWN and OWN in chosen]
     return min(ratios, default=None)
 
 
 def columns(lines: list[list[str]]) -> str:
-    """Aligned: the first two to the left, the others to the right."""
+    """Lines with aligned columns: the first two to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
@@ -80,7 +80,7 @@ def costs(rows: Rows, names: list[str]) -> str:
 
 
 def failures(rows: Rows) -> str:
-    """What a library was not able to do."""
+    """Cases that a library could not run."""
     failed = [(case, result) for case, results in rows for result in results if result.unable]
     return "\n".join(
         sorted({f"{case.name} {case}: {result.name}: {result.unable}".lstrip() for case, result in failed})

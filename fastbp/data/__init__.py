@@ -1,4 +1,4 @@
-"""Data to try things on: handwritten digits, and reading and splitting tables of one's own.
+"""Example data: handwritten digits; reading and splitting tables of the user's.
 
 digits.npz holds the 1,797 images of the test set of E. Alpaydin and C. Kaynak, Optical Recognition of
 Handwritten Digits, UCI Machine Learning Repository, 1998, CC BY 4.0 (README.md in this folder says more).
@@ -19,15 +19,15 @@ Array = np.ndarray[Any, Any]
 
 def load_digits() -> tuple[Array, Array]:
     """The handwritten digits: X float32 (1797, 64), pixels from 0 to 16, and y int64 (1797,), from 0 to 9."""
-    data = files(__name__).joinpath("digits.npz")  # also within an archive
+    data = files(__name__).joinpath("digits.npz")  # also inside a zip archive
     with data.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         return file["images"].astype(np.float32), file["labels"].astype(np.int64)
 
 
 def stratified_split(y: Array, test_size: float = 0.2, seed: int = 0) -> tuple[Array, Array]:
-    """Row numbers for training and for the test, (train, test), every class shared out in proportion.
+    """Row numbers for training and for the test, (train, test), every class in proportion.
 
-    `y` (n,) holds the classes; one with m rows gives round(m * test_size) of them, but not all, to the test.
+    `y` (n,) holds the classes; a class with m rows gives round(m * test_size) of them, but not all, to the test.
     Both results ascend; the same `seed` gives the same split. Raises ValueError unless 0 < test_size < 1 and
     the test gets a row.
     """

@@ -21,8 +21,8 @@ def read_examples(path: str | os.PathLike[str]) -> tuple[Array, Array]:
     """Reads (X, y): X (n, columns), y (n,) or (n, targets), of the file's dtype or, from a .csv, float64.
 
     A .npz file has the arrays X and y; the last column of a .csv file is y, and a first line without any
-    number is taken as names. Raises OSError as it comes and for what is no regular file, and ValueError that names the
-    file and the fault.
+    number holds names. Raises OSError for a file that cannot be read or is not regular, and ValueError that names
+    the file and the fault.
     """
     if _suffix(path) == ".npz":
         X, y = _from_npz(path)
@@ -73,19 +73,19 @@ def _from_npz(path: str | os.PathLike[str]) -> tuple[Array, Array | None]:
 
 
 def _arrays(stream: BinaryIO, names: Sequence[str]) -> dict[str, Array]:
-    """Those of these names that are in a .npz file."""
+    """The arrays with these names in a .npz file, if present."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about headers that NumPy can read all the same
+        warnings.simplefilter("ignore")  # about headers that NumPy can read
         with np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names if name in file}
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what is no array
-            raise ValueError(f"{name} is no array")
+        if not isinstance(array, np.ndarray):  # NumPy returns other members as bytes
+            raise ValueError(f"{name} is not an array")
     return arrays
 
 
 def _from_csv(path: str | os.PathLike[str]) -> Array:
-    """The numbers (n, columns), float64, of a comma-separated file in UTF-8; empty lines do not count."""
+    """The numbers (n, columns), float64, of a comma-separated file in UTF-8; empty lines are skipped."""
     check_regular(path)
     lines = _lines(path)
     number, fields = next(lines, (0, []))
@@ -101,7 +101,7 @@ def _from_csv(path: str | os.PathLike[str]) -> Array:
 
 
 def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
-    """The lines that are not empty: their numbers, from 1, and fields."""
+    """(line number from 1, fields) of the lines that are not empty."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
@@ -111,7 +111,7 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _first_fault(path: str | os.PathLike[str], header: bool) -> str | None:
-    """Where and why NumPy could not read the table: its own message counts lines from another start."""
+    """Where and why NumPy could not read the table; its own message counts lines differently."""
     columns = 0
     for i, (number, fields) in enumerate(_lines(path)):
         columns = columns or len(fields)
@@ -137,7 +137,7 @@ COMPRESSED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2":
 
 
 def as_bytes(outputs: Array, suffix: str) -> bytes:
-    """Of a file with this suffix: a .npy array, or text, which may be compressed."""
+    """The content of a file with this suffix: a .npy array, or text, possibly compressed."""
     stream = io.BytesIO()
     if suffix == ".npy":
         np.save(stream, outputs[:, 0] if outputs.shape[1] == 1 else outputs, allow_pickle=False)
@@ -148,5 +148,5 @@ def as_bytes(outputs: Array, suffix: str) -> bytes:
 
 def write_text(stream: Any, outputs: Array) -> None:
     """A line for each row, its numbers separated by commas."""
-    digits = {"f4": "%.9g", "f8": "%.17g"}.get(outputs.dtype.str[1:], "%d")  # all that the number has
+    digits = {"f4": "%.9g", "f8": "%.17g"}.get(outputs.dtype.str[1:], "%d")  # enough to read back the same number
     np.savetxt(stream, outputs, fmt=digits, delimiter=",")

@@ -1,7 +1,7 @@
-"""Where the threads of a run stay: on separate cores.
+"""CPU affinity: each thread of a run on a separate core.
 
-Linux may start a thread on the core of the thread that made it, and move one of them 10 ms later: longer than many
-runs. Does nothing elsewhere. It asks the C library, whose calls raise nothing where they are not permitted.
+Linux may start a thread on the core of the thread that created it, and move one of them 10 ms later: longer than many
+runs. On other systems these functions do nothing. They call the C library, which raises nothing if not permitted.
 """
 
 import _thread
@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 CORES = 1 << 13
-"""The most that a mask names."""
+"""The number of cores in an affinity mask."""
 
 Mask = ctypes.c_ulong * (CORES // (8 * ctypes.sizeof(ctypes.c_ulong)))
 
 
 class Places:
-    """The cores that the caller may use: each worker of a run keeps one for itself, as long as there are any."""
+    """The cores that the caller may use: each worker of a run takes one exclusively while there are free ones."""
 
     def __init__(self, allowed: set[int]) -> None:
         self._allowed, self._free = allowed, set(allowed)
         self._lock = _thread.allocate_lock()
 
     def take(self, alone: bool = False) -> None:
-        """The calling thread stays on a free core; on all that the caller may use if it is alone or none is free."""
+        """Pin the calling thread to a free core; to all that the caller may use if it is alone or none is free."""
         where = current_core()
         if where is None:
             return
@@ -39,12 +39,12 @@ class Places:
 
 
 def cores_of_caller() -> set[int]:
-    """The cores that the calling thread may use; none where that is not known."""
+    """The cores that the calling thread may use; none if unknown."""
     return set() if current_core() is None else os.sched_getaffinity(0)
 
 
 def stay_on(cores: Iterable[int]) -> None:
-    """Let the calling thread run on these cores only, if that is permitted; none: changes nothing."""
+    """Pin the calling thread to these cores, if permitted; without any, changes nothing."""
     mask, bits = Mask(), 8 * ctypes.sizeof(ctypes.c_ulong)
     for core in cores:
         mask[core // bits] |= 1 << core % bits
@@ -53,14 +53,14 @@ def stay_on(cores: Iterable[int]) -> None:
 
 
 def stay_off(core: int, allowed: set[int]) -> None:
-    """Let the calling thread run on the allowed cores, but not on this one if there are others."""
+    """Pin the calling thread to the allowed cores except this one, if there are others."""
     others = allowed - {core} or allowed
     if others and os.sched_getaffinity(0) != others:
         stay_on(others)
 
 
 def way_back() -> Callable[[], object]:
-    """A call of C that lets the calling thread run where it may run now."""
+    """A C call that restores the present affinity of the calling thread."""
     mask = Mask()
     if current_core() is None or c_library().sched_getaffinity(0, ctypes.sizeof(mask), mask) < 0:
         return int  # does nothing
@@ -69,13 +69,13 @@ def way_back() -> Callable[[], object]:
 
 @functools.cache
 def current_core() -> Callable[[], int] | None:
-    """The C library's sched_getcpu; None where there is none."""
+    """The C library's sched_getcpu; None if there is none."""
     return getattr(c_library(), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 @functools.cache
 def usleep_address() -> int:
-    """Of the C library's usleep, with which a waiting worker sleeps. Linux and macOS."""
+    """The address of the C library's usleep, by which a waiting worker sleeps. Linux and macOS."""
     return ctypes.cast(c_library().usleep, ctypes.c_void_p).value or 0
 
 

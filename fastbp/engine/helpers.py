@@ -1,9 +1,8 @@
-"""Helpers: threads that wait until a call has something for them to do.
+"""Helpers: a pool of threads that wait for tasks.
 
-Python runs signal handlers in the main thread, and they may raise: behind any call, at the start of any function and at
-each turn of a loop. So what must happen together here is at most one call, of C, and what must happen in the end is the
-first call of a `finally`. The locks of `threading`, and queues built on its conditions, stay locked after such an
-exception: they are not used.
+Python runs signal handlers in the main thread, and they may raise: after any call, at the start of any function and in
+each iteration of a loop. So each atomic step here is at most one C call, and each cleanup is the first call of a
+`finally`. Locks of `threading`, and queues built on its conditions, stay locked after such an exception: not used.
 """
 
 import _thread
@@ -17,38 +16,38 @@ from queue import SimpleQueue
 Task = Callable[[], object]
 
 POLL_SECONDS = 0.05
-"""How often a waiting caller looks up: a signal that another thread has received does not wake it."""
+"""The polling interval: a signal received by another thread does not wake a waiting caller."""
 
 PATIENCE = 0.01
-"""Seconds for which a fork waits for helpers at work: a run of another thread may take longer."""
+"""Seconds that a fork waits for helpers at work: a run of another thread may take longer."""
 
 idle: list["Helper"] = []
-"""Helpers that wait, at most one a core. To wake one takes 20 to 70 us, to start one 300."""
+"""Helpers that wait, at most one per core. Waking one takes 20 to 70 us, starting one 300."""
 
 busy: set["Helper"] = set()
 """Helpers at work."""
 
 exiting: list[None] = []
-"""Not empty once the interpreter exits: no helper starts any more."""
+"""Not empty once the interpreter exits: no more helpers start."""
 
 
 class NoThread(RuntimeError):
-    """No thread can start: at a limit of the process, or because the interpreter exits."""
+    """No thread can start: the process is at a limit, or the interpreter exits."""
 
 
 class Helper:
-    """One thread, in which it is made."""
+    """One thread of the pool, constructed in it."""
 
     def __init__(self) -> None:
         self.tasks = SimpleQueue[Task | None]()
         self.thread = threading.get_native_id()
 
     def serve(self, task: Task | None) -> None:
-        """Run one task after the other, until there is None."""
+        """Run tasks until the next one is None."""
         while task is not None:
             busy.add(self)
             task()
-            task, stays = None, len(idle) < (os.cpu_count() or 1)  # None keeps nothing of the caller's alive
+            task, stays = None, len(idle) < (os.cpu_count() or 1)  # drops the reference to the caller's objects
             if stays:
                 idle.append(self)
             busy.discard(self)
@@ -56,15 +55,15 @@ class Helper:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread has not ended; Linux tells."""
+        """Whether its thread has not ended, as /proc says on Linux."""
         return os.path.exists(f"/proc/self/task/{self.thread}")
 
 
 def call(task: Task) -> None:
-    """A helper runs the task: a function without arguments that raises nothing. NoThread if none can start."""
+    """Run the task, a function without arguments that raises nothing, in a helper. NoThread if none can start."""
     if idle:
         tasks = idle[-1].tasks
-        del idle[-1]  # no call comes between: the helper gets the task or stays idle
+        del idle[-1]  # no call in between: the helper gets the task or stays idle
         tasks.put(task)
         return
     if exiting:
@@ -75,7 +74,7 @@ def call(task: Task) -> None:
         trace = error.__traceback__
         if trace is not None and trace.tb_next is None:
             raise NoThread(str(error)) from None
-        raise  # a signal handler's, whose traceback goes on
+        raise  # a signal handler's: its traceback has more frames
 
 
 def begin(task: Task) -> None:
@@ -83,7 +82,7 @@ def begin(task: Task) -> None:
 
 
 def end_helpers() -> None:
-    """Wait until no helper is left, or one takes too long: a fork would leave the child without their threads."""
+    """End all helpers but those that take too long: a fork would leave the child without their threads."""
     end = time.monotonic() + PATIENCE
     while busy and time.monotonic() < end:
         time.sleep(1e-5)
@@ -99,7 +98,7 @@ def end_helpers() -> None:
 
 
 def end_all() -> None:
-    """The interpreter exits: no helper may be in the midst of machine code."""
+    """At exit of the interpreter: no helper may still run machine code."""
     exiting.append(None)
     while busy:
         time.sleep(1e-4)
@@ -107,7 +106,7 @@ def end_all() -> None:
 
 
 def forget() -> None:
-    """In the child of a fork, which has one thread."""
+    """In the child of a fork, which has one thread: empty the pool."""
     idle.clear()
     busy.clear()
 

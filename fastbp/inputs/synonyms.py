@@ -1,7 +1,7 @@
-"""What other libraries' names are called here: a table for each argument that takes a name.
+"""Other libraries' names and fastbp's names for them: a table for each argument that takes a name.
 
-None of them is understood, as another library's loss may be defined otherwise: the error names the one that is meant.
-The names are those of PyTorch, Keras, scikit-learn, JAX with Optax, and MATLAB, without case, dots, lines and spaces.
+No argument accepts them, as another library's definition may differ: the error suggests fastbp's name. The names are
+those of PyTorch, Keras, scikit-learn, JAX with Optax, and MATLAB, without case, dots, dashes, underscores and spaces.
 """
 
 from collections.abc import Collection
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """The name here (None: there is nothing like it), what is to be said besides, and the names elsewhere."""
+    """fastbp's name (None: no equivalent), a note for the error message, and the names elsewhere."""
 
     name: str | None
     note: str
@@ -30,7 +30,7 @@ LOSS = (
     Row("absolute_error", 'the sum over the examples is reduction="sum"', "sae sum_absolute_error"),
     Row(
         "cross_entropy",
-        'with output="softmax" it is computed from z; y holds class numbers, or probabilities in rows',
+        'with output="softmax" it is computed from z; y holds class indices, or probabilities in rows',
         "cross_entropy_loss ce xent categorical_crossentropy sparse_categorical_crossentropy softmax_cross_entropy "
         "softmax_cross_entropy_with_logits softmax_cross_entropy_with_integer_labels nll negative_log_likelihood "
         "multinomial softmax",
@@ -152,7 +152,7 @@ METRIC = (
     Row("accuracy", "", "acc accuracy_score categorical_accuracy sparse_categorical_accuracy binary_accuracy"),
     Row("r2", "", "r2_score r_squared coefficient_of_determination"),
     Row("mean_absolute_error", "", "mae l1 absolute_error neg_mean_absolute_error"),
-    Row(None, "the costs are recorded in any case", "cost loss validation_cost val_loss"),
+    Row(None, "costs are always recorded", "cost loss validation_cost val_loss"),
     Row(
         None,
         "a metric may be a function (y_true, y_pred) -> float, as those of sklearn.metrics are",
@@ -194,25 +194,25 @@ TABLES = {
 """By the argument's name."""
 
 
-def plain(name: str) -> str:
-    """The name without what spellings differ in: "torch.nn.LeakyReLU" and "leaky-relu" are both "leakyrelu"."""
+def normalized(name: str) -> str:
+    """The name without case and punctuation: "torch.nn.LeakyReLU" and "leaky-relu" are both "leakyrelu"."""
     return "".join(letter for letter in name.rpartition(".")[2].lower() if letter.isalnum())
 
 
-def meant(argument: str, value: str, valid: Collection[str]) -> Row | None:
-    """The row for a name from elsewhere, or for a valid name in another spelling; None if it is not known."""
+def equivalent(argument: str, value: str, valid: Collection[str]) -> Row | None:
+    """The row for another library's name, or for a valid name in another spelling; None if unknown."""
     rows = [Row(name, "", name) for name in valid]
     rows += [row for row in TABLES.get(argument.lstrip("-"), ()) if row.name is None or row.name in valid]
-    for spelled in (plain(value), plain(value).removesuffix("loss")):
-        for row in reversed(rows):  # what is said of a name in a table goes before its bare spelling
-            if spelled in map(plain, row.elsewhere.split()):
+    for spelled in (normalized(value), normalized(value).removesuffix("loss")):
+        for row in reversed(rows):  # rows of the tables take precedence over bare spellings
+            if spelled in map(normalized, row.elsewhere.split()):
                 return row
     return None
 
 
 def advice(argument: str, value: str, valid: Collection[str]) -> str:
-    """What an error adds that says "got `value`": the name meant, else the one with the nearest spelling, if any."""
-    row = meant(argument, value, valid)
+    """The end of an error that says "got `value`": the equivalent name, else the nearest spelling, if any."""
+    row = equivalent(argument, value, valid)
     if row is None:
         import difflib  # costs 2 ms, and only an error needs it
 

@@ -1,4 +1,4 @@
-"""What both estimators are: parameters, fitting whole or not at all, a Model inside, its weights as scikit-learn's."""
+"""The common part of both estimators: parameters, fitting, the Model inside, and its weights in scikit-learn's form."""
 
 import functools
 from collections.abc import Callable
@@ -43,7 +43,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "solver": [StrOptions({"lbfgs", *OPTIMIZERS}), Optimizer],
     "alpha": [Interval(Real, 0, None, closed="left")],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "learning_rate": [StrOptions({*solvers.ADJUSTED, *SCHEDULES}), Schedule],
+    "learning_rate": [StrOptions({*solvers.SKLEARN_RATES, *SCHEDULES}), Schedule],
     "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
     "power_t": [Interval(Real, 0, None, closed="left")],
     "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -70,8 +70,8 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-def whole_or_not_at_all(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method; what it has changed on the estimator is undone if it raises."""
+def undone_on_error(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method; if it raises, the estimator's attributes are restored."""
 
     @functools.wraps(method)
     def guarded(self: Any, *args: Any, **keywords: Any) -> Any:
@@ -87,14 +87,14 @@ def whole_or_not_at_all(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Perceptron(CallbackSupportMixin, BaseEstimator):
-    """The common part of MLPClassifier and MLPRegressor; not to be used itself."""
+    """The common part of MLPClassifier and MLPRegressor; not to be used directly."""
 
     n_outputs_: int
     _parameter_constraints = CONSTRAINTS
     _y_checks: ClassVar[dict[str, Any]] = {}
 
-    def _keep(self, arguments: dict[str, Any]) -> None:
-        """The constructor's arguments, each as the attribute of its name: that is what scikit-learn wants."""
+    def _set_parameters(self, arguments: dict[str, Any]) -> None:
+        """Set each of the constructor's arguments as an attribute of the same name, as scikit-learn requires."""
         for name, value in arguments.items():
             if name not in ("self", "__class__"):
                 setattr(self, name, value)
@@ -109,7 +109,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         validation: tuple[Any, Any, Any],
         incremental: bool = False,
     ) -> Any:
-        """Train on X and y: one epoch if incremental, else to the end. validation: X, y and sample_weight, or None."""
+        """Train on X and y, for one epoch if incremental. validation: X, y and sample_weight, or None."""
         if self.early_stopping and incremental and validation[0] is None:
             raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
         if self.solver == "lbfgs" and np.any(self.dropout):
@@ -124,14 +124,14 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         sizes = [rows.X.shape[1], *hidden, self.n_outputs_]
         held_out = None if validation[0] is None else self._rows(*validation, incremental=None, reset=False)
         rng = self._random_state = check_random_state(self.random_state)
-        going_on = incremental and hasattr(self, "_optimizer")
-        model = self._model_to_train(sizes, rows.X.dtype, rng, first, going_on)
+        continues = incremental and hasattr(self, "_optimizer")
+        model = self._model_to_train(sizes, rows.X.dtype, rng, first, continues)
         if self.early_stopping and held_out is None and self._is_stochastic():
             rows, held_out = split(self, rows, rng)
         rows = self._weighted(rows, incremental)
-        if not going_on:
-            model.seed = int(rng.randint(networks.MOST))
-        self._use(model)
+        if not continues:
+            model.seed = int(rng.randint(networks.SEED_LIMIT))
+        self._set_model(model)
         if self._is_stochastic():
             limited(self.n_threads, Epochs(self, model, rows, held_out, first, incremental).run)
         else:
@@ -139,7 +139,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool | None, reset: bool) -> Rows:
-        """Checked examples, in the form that the Model wants. incremental None: a validation set."""
+        """Checked examples as `Model.fit` takes them. incremental=None: a validation set."""
         X, y = validate_data(
             self, X, y, accept_sparse="csr", multi_output=True, dtype=self._dtypes(), reset=reset, **self._y_checks
         )
@@ -150,7 +150,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         return Rows(X, targets, as_weights(sample_weight, X.shape[0], X.dtype, name), labels)
 
     def _weighted(self, rows: Rows, incremental: bool) -> Rows:
-        """The rows to train on, weighted by their classes, too."""
+        """The training rows, with class weights applied."""
         return rows
 
     def _dtypes(self) -> Any:
@@ -166,7 +166,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             )
         return True
 
-    def _model_to_train(self, sizes: list[int], dtype: Any, rng: Any, first: bool, going_on: bool) -> Model:
+    def _model_to_train(self, sizes: list[int], dtype: Any, rng: Any, first: bool, continues: bool) -> Model:
         if first:
             self.n_layers_, self.out_activation_ = len(sizes), self._output()
             return networks.new_model(self, sizes, dtype, rng)
@@ -174,32 +174,32 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         if trained.network.sizes != tuple(sizes):
             raise ValueError(
                 f"the layers have the sizes {trained.network.sizes}, and the parameters and data now ask for "
-                f"{tuple(sizes)}: fit anew with warm_start=False"
+                f"{tuple(sizes)}: fit again with warm_start=False"
             )
-        if going_on:
-            return networks.copied(trained)  # the old one stays as it is, should this call fail
+        if continues:
+            return networks.copy_of(trained)  # so that the old one is intact if this call fails
         return networks.model_of(self, sizes, trained.parameters, trained.dtype)
 
     # --- the weights --------------------------------------------------------------------------------------------
 
-    def _use(self, model: Model) -> None:
-        """Make this the fitted Model: coefs_ and intercepts_ are live views of its parameters."""
+    def _set_model(self, model: Model) -> None:
+        """Set the fitted Model; coefs_ and intercepts_ become live views of its parameters."""
         self.model_ = model
         self.coefs_, self.intercepts_ = networks.views(model)
 
     def _model(self) -> Model:
-        """The fitted Model with coefs_ and intercepts_ as they now are: they may have been assigned."""
+        """The fitted Model with the current coefs_ and intercepts_, which the user may have assigned."""
         model = vars(self).get("model_")
         arrays = [*self.coefs_, *self.intercepts_]
         if model is not None and networks.same_memory(arrays, [*(w.T for w in model.weights), *model.biases]):
             return model
         sizes = [np.shape(self.coefs_[0])[0], *(np.shape(b)[0] for b in self.intercepts_)]
         dtype = np.result_type(*arrays) if model is None else model.dtype
-        theta = networks.joined(self.coefs_, self.intercepts_, sizes, dtype)
+        theta = networks.theta_of(self.coefs_, self.intercepts_, sizes, dtype)
         if model is None or model.network.sizes != tuple(sizes):
             model = networks.model_of(self, sizes, theta, dtype)
         model.parameters = theta
-        self._use(model)
+        self._set_model(model)
         return model
 
     def __getstate__(self) -> dict[str, Any]:
@@ -212,7 +212,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "model_" in state:
-            self._use(self.model_)
+            self._set_model(self.model_)
 
     # --- what the network computes ------------------------------------------------------------------------------
 

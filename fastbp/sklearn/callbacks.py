@@ -1,4 +1,4 @@
-"""Who is told how fit goes: the estimator's callbacks, and those of scikit-learn's own interface (1.9 and newer)."""
+"""Callback dispatch: the estimator's callbacks, and those of scikit-learn's interface (1.9 and newer)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,11 @@ from fastbp.sklearn import networks
 from fastbp.sklearn.rows import Rows
 
 COLUMNS = {"cost": False, "validation_cost": False, "score": True}
-"""What callbacks may monitor, and whether higher is better."""
+"""The values that callbacks may monitor, and whether higher is better."""
 
 
-class Told:
-    """The callbacks of one call of fit. For scikit-learn's it is a task, with one in it for each epoch or iteration."""
+class CallbackDispatch:
+    """Calls the callbacks of one fit. scikit-learn's see fit as a task, with a subtask for each epoch or iteration."""
 
     def __init__(self, estimator: Any, rows: Rows, steps: int) -> None:
         self.estimator = estimator
@@ -30,33 +30,33 @@ class Told:
     def __bool__(self) -> bool:
         return self.context is not None or bool(self.callbacks)
 
-    def begin(self, name: str = "epoch") -> None:
-        """An epoch or iteration begins."""
+    def begin_epoch(self, name: str = "epoch") -> None:
+        """To call before each epoch or iteration."""
         if self.context is not None:
             self._step = self.context.subcontext(task_name=name).call_on_fit_task_begin(**self._data)
 
-    def end(self, state: Callable[[], State]) -> bool:
-        """It is done; whether any callback wants to stop."""
-        stop = self._end(self._step)
+    def end_epoch(self, state: Callable[[], State]) -> bool:
+        """To call after each epoch or iteration; returns whether a callback stops the training."""
+        stop = self._end_task(self._step)
         for callback in self.callbacks:
-            now = state()
-            stop |= callback.after_epoch(now) is True
-            stop |= callback.after_slice(now) is True
+            current = state()
+            stop |= callback.after_epoch(current) is True
+            stop |= callback.after_slice(current) is True
         return stop
 
-    def close(self, state: Callable[[], State]) -> None:
-        """Fit is done."""
+    def end_fit(self, state: Callable[[], State]) -> None:
+        """To call after the last epoch."""
         for callback in self.callbacks:
             callback.after_fit(state())
-        self._end(self.context)
+        self._end_task(self.context)
 
-    def _end(self, context: Any) -> bool:
+    def _end_task(self, context: Any) -> bool:
         if context is None:
             return False
-        return bool(context.call_on_fit_task_end(**self._data, reconstruction_attributes=self._now))
+        return bool(context.call_on_fit_task_end(**self._data, reconstruction_attributes=self._fitted_attributes))
 
-    def _now(self) -> dict[str, Any]:
-        """What makes a copy of the estimator one that was fitted up to now."""
-        model = networks.copied(self.estimator.model_)
+    def _fitted_attributes(self) -> dict[str, Any]:
+        """The attributes that turn a copy of the estimator into one fitted up to now."""
+        model = networks.copy_of(self.estimator.model_)
         coefs, intercepts = networks.views(model)
         return {"model_": model, "coefs_": coefs, "intercepts_": intercepts}

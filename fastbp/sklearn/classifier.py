@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastbp.inputs.arrays import as_weights
-from fastbp.sklearn.base import CONSTRAINTS, Perceptron, whole_or_not_at_all
+from fastbp.sklearn.base import CONSTRAINTS, Perceptron, undone_on_error
 from fastbp.sklearn.convert import to_sklearn
 from fastbp.sklearn.labels import ClassWeights, Labels, dense
 from fastbp.sklearn.rows import Rows
@@ -24,20 +24,20 @@ Array = NDArray[Any]
 class MLPClassifier(ClassifierMixin, Perceptron):
     """A classifier by a fully connected network: scikit-learn's MLPClassifier, trained by fastbp.
 
-    All parameters, methods and attributes of scikit-learn's, with the same defaults and meaning, and besides:
+    All parameters, methods and attributes of scikit-learn's, with the same defaults and meaning, and in addition:
 
     activation: any activation of fastbp, or a list of one for each hidden layer. solver: any optimizer of fastbp by its
     name (at learning_rate_init, otherwise with its own defaults) or as an object (with its own learning rate).
     learning_rate: any schedule of fastbp, too, by its name (from learning_rate_init, over max_iter epochs) or as an
-    object, for any solver by name but lbfgs. dropout: the share of hidden units that each example leaves out in
-    training, or one share for each hidden layer. class_weight: "balanced", a dict {class: weight}, or a list of dicts
+    object, for any solver by name but lbfgs. dropout: the fraction of hidden units that are dropped in training, or
+    one fraction for each hidden layer. class_weight: "balanced", a dict {class: weight}, or a list of dicts
     for several labels; as in `fastbp.Model.fit`, it multiplies the sample_weight of the rows trained on, never that of
     validation data; "balanced" counts the rows trained on, with partial_fit those of all calls. scoring: what early
-    stopping looks at: None for accuracy, "loss", or any scorer of scikit-learn, which gets the classes of the training
+    stopping monitors: None for accuracy, "loss", or any scorer of scikit-learn, which gets the classes of the training
     data if its function takes `labels`. initial: a name of fastbp's initial weights, or (coefs, intercepts) in the
-    shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64. n_threads: None for what pays,
+    shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64. n_threads: None to choose,
     within joblib's share. callbacks: functions of a `fastbp.State`, called after each epoch, or `fastbp.Callback`
-    objects; one that returns True stops the training; scikit-learn's own go through set_callbacks. verbose="progress":
+    objects; one that returns True stops the training; scikit-learn's are set by set_callbacks. verbose="progress":
     a bar instead of lines.
 
     After fit, model_ is the fastbp Model, of whose parameters coefs_ and intercepts_ are live views. With a
@@ -84,9 +84,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         n_threads: int | None = None,
         callbacks: Any = None,
     ) -> None:
-        self._keep(locals())
+        self._set_parameters(locals())
 
-    @whole_or_not_at_all
+    @undone_on_error
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
@@ -101,15 +101,15 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """Train on X (n, n_features), dense or CSR, and y: (n,) classes, or (n, labels) of 0 and 1; returns self.
 
         A sparse y means the same as a dense one, but predict is sparse then, too, as in scikit-learn.
-        X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True sets
-        validation_fraction aside, with its sample_weight. best_validation_score_ is score(X_val, y_val,
-        sample_weight_val) of the best epoch: class_weight counts for the rows trained on alone.
+        X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True holds
+        out validation_fraction, with its sample_weight. best_validation_score_ is score(X_val, y_val,
+        sample_weight_val) of the best epoch: class_weight applies to the training rows only.
         """
         fitted: MLPClassifier = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return fitted
 
     @available_if(lambda self: self._check_solver())
-    @whole_or_not_at_all
+    @undone_on_error
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
@@ -122,11 +122,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
     ) -> "MLPClassifier":
-        """One epoch on X and y, from the state that the calls before have left; returns self.
+        """One epoch on X and y, from the state after the previous calls; returns self.
 
-        classes: all that will ever come, needed in the first call; for several labels np.arange(labels), the numbers
-        of y's columns. With early_stopping=True each call is judged on X_val, y_val, and stopped_ tells whether
-        n_iter_no_change calls have brought nothing; the best weights are back then.
+        classes: all classes of all calls, required in the first call; for several labels np.arange(labels), the column
+        indices of y. With early_stopping=True each call is scored on X_val, y_val; stopped_ becomes True after
+        n_iter_no_change calls without improvement, and the best weights are restored.
         """
         if hasattr(self, "classes_"):
             if classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
@@ -136,10 +136,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         elif classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         elif "multilabel" not in type_of_target(y):
-            self._set_labels(Labels.named(unique_labels(classes)))
+            self._set_labels(Labels.from_classes(unique_labels(classes)))
         elif not np.array_equal(unique_labels(classes), np.arange(columns := np.shape(y)[1])):
             raise ValueError(
-                f"classes must be np.arange({columns}), the numbers of y's columns, for several labels, got {classes!r}"
+                f"classes must be np.arange({columns}), the column indices of y, for several labels, got {classes!r}"
             )
         fitted: MLPClassifier = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
         return fitted
@@ -148,17 +148,17 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def _set_labels(self, labels: Labels, sparse: bool = False) -> None:
         self._labels, self.classes_ = labels, labels.classes
-        self._sparse_y, self._class_weights = sparse and labels.several, None
+        self._sparse_y, self._class_weights = sparse and labels.is_multilabel, None
         self.n_outputs_ = labels.n_outputs
 
     def _targets(self, y: Any, incremental: bool | None) -> tuple[Array, Array]:
-        """(y for the Model, y): classes are found, or compared with those that are known.
+        """(y for the Model, y). Sets the classes, or checks them against the known ones.
 
-        incremental None: a validation set, which need not have them all.
+        incremental=None: a validation set, which may lack some.
         """
         sparse, y = issparse(y), dense(y)
         if not hasattr(self, "classes_") or (incremental is False and not self.warm_start):
-            self._set_labels(Labels.of(y), sparse)
+            self._set_labels(Labels.from_targets(y), sparse)
         else:
             classes = unique_labels(y)
             if self.warm_start and incremental is not None and set(classes) != set(self.classes_):
@@ -176,11 +176,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _weighted(self, rows: Rows, incremental: bool) -> Rows:
         if self.class_weight is None:
             return rows
-        before, known = ClassWeights.none_seen(self.class_weight, self._labels), self._class_weights
+        before, known = ClassWeights.empty(self.class_weight, self._labels), self._class_weights
         if incremental and known is not None:
             before = replace(before, counts=known.counts)
-        self._class_weights = before.after(rows.y)
-        weights = self._class_weights.of(rows.y) * (1 if rows.weights is None else rows.weights)
+        self._class_weights = before.counting(rows.y)
+        weights = self._class_weights.example_weights(rows.y) * (1 if rows.weights is None else rows.weights)
         return replace(rows, weights=as_weights(weights, len(rows), rows.X.dtype, "sample_weight by class_weight"))
 
     def _output(self) -> str:
@@ -190,18 +190,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return "cross_entropy" if self.out_activation_ == "softmax" else "binary_cross_entropy"
 
     def _score_of(self, y: Array, outputs: Array, weights: Array | None) -> float:
-        """The accuracy, as `score` has it, without all the checks."""
-        hits = self._meant(outputs) == y
+        """The accuracy, as `score`, without its checks."""
+        hits = self._decoded(outputs) == y
         return float(np.average(hits.all(axis=1) if hits.ndim == 2 else hits, weights=weights))
 
-    def _meant(self, outputs: Array) -> Array:
+    def _decoded(self, outputs: Array) -> Array:
         return self._labels.decode(outputs)
 
     # --- predictions --------------------------------------------------------------------------------------------
 
     def predict(self, X: Any) -> Any:
         """The classes of X: (n,), or (n, labels) of 0 and 1, a csr_matrix if y was sparse in fit."""
-        labels = self._meant(self._outputs(self._inputs(X)))
+        labels = self._decoded(self._outputs(self._inputs(X)))
         return csr_matrix(labels) if self._sparse_y else labels
 
     def predict_proba(self, X: Any) -> Array:
@@ -218,11 +218,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def decision_function(self, X: Any) -> Array:
         """The outputs z before their activation: (n,) for two classes, else (n, classes or labels).
 
-        Two classes: log p / (1 - p) of classes_[1], positive where predict gives it; each of several labels likewise.
-        More classes: log p up to a number for each row, so that a column does not order the rows as its p does.
-        scikit-learn's own MLPClassifier has no decision_function. Where there is one CalibratedClassifierCV and the
-        scorers roc_auc, average_precision and top_k_accuracy take it, not predict_proba; a subclass with
-        `decision_function = None` lets them take predict_proba.
+        Two classes: log p / (1 - p) of classes_[1], positive where predict returns it; each of several labels likewise.
+        More classes: log p plus a number that depends on the row, so that a column does not rank the rows as p does.
+        scikit-learn's own MLPClassifier has no decision_function. CalibratedClassifierCV and the scorers roc_auc,
+        average_precision and top_k_accuracy prefer it to predict_proba; for a subclass with `decision_function = None`
+        they use predict_proba.
         """
         z = self._outputs(self._inputs(X), raw=True)
         return z.ravel() if self.n_outputs_ == 1 else z

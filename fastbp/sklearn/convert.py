@@ -13,28 +13,28 @@ FITTED = (
     "loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "t_", "n_iter_", "n_layers_",
     "n_outputs_", "out_activation_", "classes_", "n_features_in_", "feature_names_in_", "_no_improvement_count",
 )  # fmt: skip
-"""What both have after fit, beside the weights."""
+"""Fitted attributes of both, other than the weights."""
 
-THEIRS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
-"""fastbp's activations that scikit-learn has, by its names."""
+SKLEARN_ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+"""fastbp's name of an activation -> scikit-learn's."""
 
-KNOWN = {
+SKLEARN_VALUES = {
     "solver": ("lbfgs", "sgd", "adam"),
     "learning_rate": ("constant", "invscaling", "adaptive"),
     "loss": ("squared_error", "poisson"),
 }
-"""Parameters of which scikit-learn knows some values only."""
+"""Parameters for which scikit-learn has some of the values only."""
 
 
 def from_sklearn(estimator: Any, kind: Any) -> Any:
     """fastbp's estimator of this kind, with the parameters of scikit-learn's, and its weights if it is fitted."""
     converted = kind(**estimator.get_params(deep=False))
     if hasattr(estimator, "coefs_"):
-        take(converted, estimator)
+        copy_fitted(converted, estimator)
         if hasattr(converted, "classes_"):
             several = converted.out_activation_ == "logistic" and converted.n_outputs_ > 1
             classes = converted.classes_
-            labels = Labels("multilabel-indicator", classes) if several else Labels.named(classes)
+            labels = Labels("multilabel-indicator", classes) if several else Labels.from_classes(classes)
             converted._set_labels(labels, estimator._label_binarizer.sparse_input_)
         converted._model()
     return converted
@@ -49,20 +49,19 @@ def to_sklearn(estimator: Any, kind: type) -> Any:
     parameters = {
         name: value
         for name, value in estimator.get_params(deep=False).items()
-        if name in valid and (name not in KNOWN or value in KNOWN[name])
+        if name in valid and (name not in SKLEARN_VALUES or value in SKLEARN_VALUES[name])
     }
     used = set(networks.hidden_activations(estimator, len(networks.hidden_sizes(estimator))))
-    if len(used) > 1 or not used <= THEIRS.keys():
-        raise ValueError(
-            f"scikit-learn has one activation of {', '.join(THEIRS.values())}, got {estimator.activation!r}"
-        )
-    parameters["activation"] = THEIRS[used.pop()] if used else "identity"
+    if len(used) > 1 or not used <= SKLEARN_ACTIVATIONS.keys():
+        names = ", ".join(SKLEARN_ACTIVATIONS.values())
+        raise ValueError(f"scikit-learn has one activation of {names}, got {estimator.activation!r}")
+    parameters["activation"] = SKLEARN_ACTIVATIONS[used.pop()] if used else "identity"
     converted = kind(**parameters)
     if hasattr(estimator, "coefs_"):
         estimator._model()
-        take(converted, estimator)
+        copy_fitted(converted, estimator)
         if hasattr(estimator, "classes_"):
-            several = estimator._labels.several
+            several = estimator._labels.is_multilabel
             converted._label_binarizer = LabelBinarizer().fit(
                 np.eye(len(estimator.classes_), dtype=int) if several else estimator.classes_
             )
@@ -70,7 +69,7 @@ def to_sklearn(estimator: Any, kind: type) -> Any:
     return converted
 
 
-def take(converted: Any, estimator: Any) -> None:
+def copy_fitted(converted: Any, estimator: Any) -> None:
     """Copy the weights and the other fitted attributes."""
     for name in (*FITTED, "coefs_", "intercepts_"):
         if hasattr(estimator, name):

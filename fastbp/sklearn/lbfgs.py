@@ -14,30 +14,30 @@ from threadpoolctl import threadpool_limits
 from fastbp import Model
 from fastbp.callbacks import State
 from fastbp.sklearn import networks, solvers
-from fastbp.sklearn.callbacks import Told
+from fastbp.sklearn.callbacks import CallbackDispatch
 from fastbp.sklearn.rows import Rows
-from fastbp.sklearn.validation_score import Judge
+from fastbp.sklearn.validation_score import ValidationSet
 
 Array = NDArray[Any]
 
 STOPPED_BY_CALLBACK = 99
-"""SciPy's status for it."""
+"""SciPy's status after StopIteration."""
 
 PIECE_BYTES = 16 << 20
-"""Of sparse rows that are dense at the same time."""
+"""Size of a dense piece of sparse rows."""
 
 
 class Cost:
     """The penalised cost over all rows and its gradient, in float64.
 
-    Whatever the dtype of the rows: the line search compares costs more exactly than float32 can tell them.
+    Independent of the dtype of the rows: the line search compares costs that differ by less than float32 resolves.
     """
 
     def __init__(self, estimator: Any, model: Model, rows: Rows) -> None:
         sizes, theta = model.network.sizes, model.parameters.astype(np.float64)
         self.model = networks.model_of(estimator, sizes, theta, np.float64, model.seed)
         self.alpha = estimator.alpha / rows.total_weight
-        self.loss_of = solvers.LossInSklearnTerms(estimator, rows)
+        self.loss_of = solvers.SklearnLoss(estimator, rows)
         self.pieces = pieces(rows)
         self.total_weight = rows.total_weight
         is_weight = np.zeros_like(theta)
@@ -52,9 +52,9 @@ class Cost:
             X = rows.X.toarray() if issparse(rows.X) else rows.X
             share = rows.total_weight / self.total_weight
             if share:
-                value, its_gradient = self.model.value_and_gradient(X, rows.y, rows.weights, theta)
+                value, piece_gradient = self.model.value_and_gradient(X, rows.y, rows.weights, theta)
                 cost += share * value
-                gradient += share * its_gradient
+                gradient += share * piece_gradient
         return (cost, gradient) if np.isfinite(cost) else (np.inf, np.zeros_like(theta))
 
     def penalty(self, theta: Array) -> float:
@@ -62,13 +62,13 @@ class Cost:
         return float(0.5 * self.alpha * np.dot(self.is_weight * theta, theta))
 
     def loss(self, theta: Array, cost: float) -> float:
-        """This cost as scikit-learn reports it."""
+        """The cost as scikit-learn reports it."""
         penalty = self.penalty(theta)
         return self.loss_of(cost - penalty, penalty)
 
 
 def pieces(rows: Rows) -> list[Rows]:
-    """Dense rows at once, in float64; sparse ones in parts that may be dense for a while."""
+    """Dense rows as one piece, in float64; sparse rows in pieces that are small enough to make dense."""
     if not issparse(rows.X):
         return [Rows(rows.X.astype(np.float64, copy=False), rows.y, rows.weights, rows.labels)]
     step = max(1, PIECE_BYTES // (8 * rows.X.shape[1]))
@@ -76,38 +76,39 @@ def pieces(rows: Rows) -> list[Rows]:
 
 
 class Iterations:
-    """What happens after each iteration, and what the estimator then knows of it."""
+    """SciPy's callback: updates the estimator's attributes and calls its callbacks after each iteration."""
 
     def __init__(self, estimator: Any, model: Model, rows: Rows, held_out: Rows | None, cost: Cost) -> None:
         self.estimator, self.model, self.cost = estimator, model, cost
-        self.judge = None if held_out is None else Judge(estimator, held_out)
+        self.validation = None if held_out is None else ValidationSet(estimator, held_out)
         self.rows = len(rows)
         estimator.validation_loss_curve_ = None if held_out is None else []
         estimator.n_iter_ = estimator.t_ = 0
-        self.told = Told(estimator, rows, estimator.max_iter)
-        self.begun = time.perf_counter()
+        self.callbacks = CallbackDispatch(estimator, rows, estimator.max_iter)
+        self.start = time.perf_counter()
 
     def __call__(self, intermediate_result: scipy.optimize.OptimizeResult) -> None:
-        """SciPy's callback: StopIteration stops."""
+        """After an iteration; raises StopIteration to stop."""
         e = self.estimator
         e.n_iter_ += 1
-        self.take(intermediate_result)
+        self.update(intermediate_result)
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
-        if self.judge is not None:
-            e.validation_loss_curve_.append(self.judge.loss_of(self.model.evaluate(*self.judge.data)["cost"]))
-        self.told.begin("lbfgs-iter")
-        if self.told.end(self.state):
+        if self.validation is not None:
+            cost = self.model.evaluate(*self.validation.data)["cost"]
+            e.validation_loss_curve_.append(self.validation.loss_of(cost))
+        self.callbacks.begin_epoch("lbfgs-iter")
+        if self.callbacks.end_epoch(self.state):
             raise StopIteration
 
-    def take(self, result: scipy.optimize.OptimizeResult) -> None:
-        """These are the parameters now."""
+    def update(self, result: scipy.optimize.OptimizeResult) -> None:
+        """Copy parameters and loss of the result to the model and the estimator."""
         self.estimator.t_ = self.estimator.n_iter_ * self.rows
         self.estimator.loss_ = self.cost.loss(result.x, result.fun)
         self.model.parameters = result.x
 
     def state(self) -> State:
-        """For callbacks; an iteration has no learning rate."""
+        """The state that callbacks receive; an iteration has no learning rate."""
         e = self.estimator
         return State(
             epoch=e.n_iter_,
@@ -116,16 +117,16 @@ class Iterations:
             validation_cost=e.validation_loss_curve_[-1] if e.validation_loss_curve_ else None,
             metrics={},
             learning_rate=np.nan,
-            seconds=time.perf_counter() - self.begun,
+            seconds=time.perf_counter() - self.start,
             model=self.model,
         )
 
 
 def minimise(estimator: Any, model: Model, rows: Rows, held_out: Rows | None) -> None:
-    """Set the model's parameters to what L-BFGS finds from them; n_iter_, loss_ and t_ on the estimator."""
+    """Minimise the cost by L-BFGS. Changes the model's parameters, and n_iter_, loss_ and t_ of the estimator."""
     e, cost = estimator, Cost(estimator, model, rows)
     after_iteration = Iterations(estimator, model, rows, held_out, cost)
-    with threadpool_limits(1, "blas"):  # its idle threads would keep our workers from the cores
+    with threadpool_limits(1, "blas"):  # idle BLAS threads would spin on the cores of our workers
         result = scipy.optimize.minimize(
             cost,
             cost.model.parameters.copy(),
@@ -137,8 +138,8 @@ def minimise(estimator: Any, model: Model, rows: Rows, held_out: Rows | None) ->
     if not np.isfinite(result.x).all():
         raise ValueError(solvers.NOT_FINITE)
     e.n_iter_ = min(result.nit, e.max_iter)
-    after_iteration.take(result)
-    after_iteration.told.close(after_iteration.state)
+    after_iteration.update(result)
+    after_iteration.callbacks.end_fit(after_iteration.state)
     if result.status not in (0, STOPPED_BY_CALLBACK):
         more = f"\nIncrease the number of iterations to improve the convergence (max_iter={e.max_iter})."
         warnings.warn(

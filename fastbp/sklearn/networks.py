@@ -14,11 +14,11 @@ from fastbp.inputs.checks import choice
 
 Array = NDArray[Any]
 
-FASTBP = {"logistic": "sigmoid", "exp": "exponential"}
-"""scikit-learn's names of activations, where fastbp has another."""
+FASTBP_ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}
+"""scikit-learn's names of activations, where fastbp's differ."""
 
-MOST = np.iinfo(np.int32).max
-"""Seeds below it are drawn."""
+SEED_LIMIT = np.iinfo(np.int32).max
+"""Seeds are drawn below it."""
 
 HIDDEN = ("logistic", *ACTIVATIONS)
 
@@ -42,27 +42,29 @@ def hidden_activations(estimator: Any, layers: int) -> tuple[Any, ...]:
             )
     else:
         given = (given,) * layers
-    return tuple(FASTBP.get(choice("activation", a, HIDDEN), a) if isinstance(a, str) else a for a in given)
+    names = (choice("activation", a, HIDDEN) if isinstance(a, str) else a for a in given)
+    return tuple(FASTBP_ACTIVATIONS.get(a, a) for a in names)
 
 
 def new_model(estimator: Any, sizes: Sequence[int], dtype: Any, rng: np.random.RandomState) -> Model:
-    """A model with the initial weights of the estimator's parameters; rng is drawn from as scikit-learn does."""
+    """A model with the initial weights of the estimator's parameters; draws from rng as scikit-learn does."""
     hidden = hidden_activations(estimator, len(sizes) - 2)
     initial = estimator.initial
     if initial is None:
-        initial = drawn(sizes, hidden, rng, dtype)
+        initial = initial_theta(sizes, hidden, rng, dtype)
     elif not isinstance(initial, str):
         coefs, intercepts = initial
-        initial = joined(coefs, intercepts, sizes, dtype)
-    return model_of(estimator, sizes, initial, dtype, seed=int(rng.randint(MOST)) if isinstance(initial, str) else 0)
+        initial = theta_of(coefs, intercepts, sizes, dtype)
+    seed = int(rng.randint(SEED_LIMIT)) if isinstance(initial, str) else 0
+    return model_of(estimator, sizes, initial, dtype, seed)
 
 
 def model_of(estimator: Any, sizes: Sequence[int], initial: Any, dtype: Any, seed: int = 0) -> Model:
-    """A model of these sizes from these parameters, for what the estimator learns."""
+    """A model of these sizes with these parameters, for the estimator's loss and output."""
     return Model(
         tuple(int(size) for size in sizes),
         hidden=hidden_activations(estimator, len(sizes) - 2),
-        output=FASTBP.get(estimator.out_activation_, estimator.out_activation_),
+        output=FASTBP_ACTIVATIONS.get(estimator.out_activation_, estimator.out_activation_),
         loss=estimator._loss(),
         dtype=dtype,
         seed=seed,
@@ -71,7 +73,7 @@ def model_of(estimator: Any, sizes: Sequence[int], initial: Any, dtype: Any, see
     )
 
 
-def drawn(sizes: Sequence[int], hidden: Sequence[Any], rng: np.random.RandomState, dtype: Any) -> Array:
+def initial_theta(sizes: Sequence[int], hidden: Sequence[Any], rng: np.random.RandomState, dtype: Any) -> Array:
     """theta: w and b uniform in ±√(f / (n_in + n_out)), f = 2 before a logistic function, else 6.
 
     Glorot and Bengio, AISTATS 2010. With one activation for all layers these are the numbers that scikit-learn draws.
@@ -83,7 +85,7 @@ def drawn(sizes: Sequence[int], hidden: Sequence[Any], rng: np.random.RandomStat
     return np.concatenate(blocks).astype(dtype)
 
 
-def joined(coefs: Sequence[Any], intercepts: Sequence[Any], sizes: Sequence[int], dtype: Any) -> Array:
+def theta_of(coefs: Sequence[Any], intercepts: Sequence[Any], sizes: Sequence[int], dtype: Any) -> Array:
     """theta from arrays shaped like coefs_, (n_in, n_out) each, and intercepts_, (n_out,) each."""
     layers = list(pairwise(sizes))
     if len(coefs) != len(layers) or len(intercepts) != len(layers):
@@ -98,11 +100,11 @@ def joined(coefs: Sequence[Any], intercepts: Sequence[Any], sizes: Sequence[int]
     return np.concatenate(blocks)
 
 
-def copied(model: Model) -> Model:
-    """Another model with the same parameters and state: as copy.deepcopy, but quicker."""
-    twin = Model.__new__(Model)
-    twin.__setstate__(model.__getstate__())
-    return twin
+def copy_of(model: Model) -> Model:
+    """Another model with the same parameters and state: as copy.deepcopy, but faster."""
+    copy = Model.__new__(Model)
+    copy.__setstate__(model.__getstate__())
+    return copy
 
 
 def views(model: Model) -> tuple[list[Array], list[Array]]:

@@ -10,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 
 from fastbp import Huber, Loss, Quantile
 from fastbp.metrics import r2
-from fastbp.sklearn.base import CONSTRAINTS, Perceptron, whole_or_not_at_all
+from fastbp.sklearn.base import CONSTRAINTS, Perceptron, undone_on_error
 from fastbp.sklearn.convert import to_sklearn
 from fastbp.sklearn.labels import dense
 
@@ -23,13 +23,13 @@ LOSSES = {
     "huber": ("huber", "identity"),
     "quantile": ("quantile", "identity"),
 }
-"""A loss: fastbp's name of it, and scikit-learn's of the output activation."""
+"""loss -> (fastbp's name of the loss, scikit-learn's name of the output activation)."""
 
 
 class MLPRegressor(RegressorMixin, Perceptron):
     """A regressor by a fully connected network: scikit-learn's MLPRegressor, trained by fastbp.
 
-    All parameters, methods and attributes of scikit-learn's, with the same defaults and meaning; besides, the
+    All parameters, methods and attributes of scikit-learn's, with the same defaults and meaning; in addition, the
     activations, solvers, learning rates, dropout, scoring (None for R²), initial, dtype, n_threads, callbacks and
     verbose of `MLPClassifier`. loss: "absolute_error", "huber" and "quantile" (the median), too, fastbp.Huber(delta),
     fastbp.Quantile(q) or a fastbp.Loss.
@@ -75,9 +75,9 @@ class MLPRegressor(RegressorMixin, Perceptron):
         n_threads: int | None = None,
         callbacks: Any = None,
     ) -> None:
-        self._keep(locals())
+        self._set_parameters(locals())
 
-    @whole_or_not_at_all
+    @undone_on_error
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
@@ -91,15 +91,15 @@ class MLPRegressor(RegressorMixin, Perceptron):
     ) -> "MLPRegressor":
         """Train on X (n, n_features), dense or CSR, and y, (n,) or (n, n_outputs), dense or sparse; returns self.
 
-        X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True sets
-        validation_fraction aside, with its sample_weight. best_validation_score_ is score(X_val, y_val,
+        X_val, y_val: a validation set for early stopping and validation_loss_curve_; None: early_stopping=True holds
+        out validation_fraction, with its sample_weight. best_validation_score_ is score(X_val, y_val,
         sample_weight_val) of the best epoch.
         """
         fitted: MLPRegressor = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return fitted
 
     @available_if(lambda self: self._check_solver())
-    @whole_or_not_at_all
+    @undone_on_error
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
@@ -111,16 +111,16 @@ class MLPRegressor(RegressorMixin, Perceptron):
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
     ) -> "MLPRegressor":
-        """One epoch on X and y, from the state that the calls before have left; returns self.
+        """One epoch on X and y, from the state after the previous calls; returns self.
 
-        With early_stopping=True each call is judged on X_val, y_val, and stopped_ tells whether n_iter_no_change calls
-        have brought nothing; the best weights are back then.
+        With early_stopping=True each call is scored on X_val, y_val; stopped_ becomes True after n_iter_no_change calls
+        without improvement, and the best weights are restored.
         """
         fitted: MLPRegressor = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
         return fitted
 
     def _targets(self, y: Any, incremental: bool | None) -> tuple[Array, Array]:
-        """(y for the Model, y). incremental None: a validation set."""
+        """(y for the Model, y). incremental=None: a validation set."""
         y = dense(y)
         if isinstance(self.loss, str) and self.loss == "poisson" and (y < 0).any():
             raise ValueError("y must not be negative with loss='poisson', got negative values")
@@ -138,17 +138,17 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     def predict(self, X: Any) -> Array:
         """The outputs for X: (n,), or (n, n_outputs), of the weights' dtype."""
-        return self._meant(self._outputs(self._inputs(X)))
+        return self._decoded(self._outputs(self._inputs(X)))
 
     def _score_of(self, y: Array, outputs: Array, weights: Array | None) -> float:
-        """R², as `score` has it, without all the checks."""
+        """R², as `score`, without its checks."""
         y = y.reshape(outputs.shape)
         if weights is not None and not weights.all():  # an absent example's outputs may be infinite
             present = weights > 0
             y, outputs, weights = y[present], outputs[present], weights[present]
         return r2(y, outputs, weights)
 
-    def _meant(self, outputs: Array) -> Array:
+    def _decoded(self, outputs: Array) -> Array:
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def to_sklearn(self) -> neural_network.MLPRegressor:

@@ -1,4 +1,4 @@
-"""Rows of data, and setting some aside for validation as scikit-learn does."""
+"""Rows of data, and holding out some for validation as scikit-learn does."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Rows:
-    """Checked examples: X dense or CSR, y as the Model wants it, weights or None, labels as the user gave them."""
+    """Checked examples: X dense or CSR, y as `Model.fit` takes it, weights or None, labels as the user gave them."""
 
     X: Any
     y: Array

@@ -1,4 +1,4 @@
-"""How an estimator trains its Model: which solver, which optimizer, and what the loss is in scikit-learn's terms."""
+"""From the estimator's parameters to optimizer, learning rate and batch size; the loss as scikit-learn has it."""
 
 from dataclasses import replace
 from typing import Any, cast
@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 LARGEST_MOMENTUM = float(np.nextafter(1, 0))  # scikit-learn allows 1
 
-ADJUSTED = ("constant", "invscaling", "adaptive")
+SKLEARN_RATES = ("constant", "invscaling", "adaptive")
 """scikit-learn's names of learning rates."""
 
 NOT_FINITE = (
@@ -38,41 +38,41 @@ def optimizer_of(estimator: Any, steps_an_epoch: int) -> Optimizer:
 
 
 def rate_of(estimator: Any, steps_an_epoch: int) -> float | Schedule:
-    """learning_rate_init, or the schedule that learning_rate is or names; scikit-learn's own are left to Epochs."""
+    """learning_rate_init, or the schedule that learning_rate is or names; `Epochs` adjusts scikit-learn's own."""
     given, initial = estimator.learning_rate, float(estimator.learning_rate_init)
     if isinstance(given, Schedule):
         return given
-    if given in ADJUSTED:
+    if given in SKLEARN_RATES:
         return initial
     kind = SCHEDULES[given]
     lengths = {"steps": estimator.max_iter * steps_an_epoch} if "steps" in kind.__dataclass_fields__ else {}
     return kind(initial, **lengths)
 
 
-def is_adjusted(estimator: Any, how: str) -> bool:
+def adjusts_rate(estimator: Any, how: str) -> bool:
     """Whether the learning rate is adjusted after epochs, "invscaling" or "adaptive": as in scikit-learn with sgd."""
     return bool(estimator.solver == "sgd" and estimator.learning_rate == how)
 
 
 def with_rate(optimizer: Optimizer, rate: float, model: Model) -> Optimizer:
-    """The optimizer at a new learning rate; steps already in its velocity keep their length, as in scikit-learn."""
+    """The optimizer at a new learning rate; its velocity keeps its length, as in scikit-learn."""
     if optimizer.rule == "momentum":
         model._state.moments *= cast(float, optimizer.learning_rate) / rate
     return replace(optimizer, learning_rate=rate)
 
 
 def batch_size_of(estimator: Any, n: int) -> int:
-    """Examples of a mini-batch; "auto" means all for an optimizer that needs them all."""
+    """Examples of a mini-batch; "auto" means all for an optimizer that needs full batches."""
     kind = estimator.solver
     if estimator.batch_size == "auto" and (OPTIMIZERS[kind] if isinstance(kind, str) else kind).full_batch:
         return n
     return min(200, n) if estimator.batch_size == "auto" else min(int(estimator.batch_size), n)
 
 
-class LossInSklearnTerms:
-    """The loss that scikit-learn would report, from the cost that the Model has.
+class SklearnLoss:
+    """The loss that scikit-learn reports, from the Model's cost.
 
-    Squared error is a mean over the outputs there, and the Poisson loss has a part of y alone: of xlogy(y, y) - y.
+    There, squared error is a mean over the outputs, and the Poisson loss has a term of y alone: xlogy(y, y) - y.
     """
 
     def __init__(self, estimator: Any, rows: Rows) -> None:
@@ -88,5 +88,5 @@ class LossInSklearnTerms:
 
 
 def penalty_of(model: Model) -> float:
-    """½ l2 Σ w², which is a part of a training cost."""
+    """½ l2 Σ w², a term of the training cost."""
     return 0.5 * model.l2 * sum(float(np.vdot(w, w)) for w in model.weights)

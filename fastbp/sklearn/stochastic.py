@@ -12,35 +12,35 @@ from sklearn.exceptions import ConvergenceWarning
 from fastbp import Model
 from fastbp.callbacks import State
 from fastbp.sklearn import solvers
-from fastbp.sklearn.callbacks import Told
+from fastbp.sklearn.callbacks import CallbackDispatch
 from fastbp.sklearn.rows import Rows
-from fastbp.sklearn.validation_score import Judge
+from fastbp.sklearn.validation_score import ValidationSet
 from fastbp.training.progress_bar import Progress
 
 Array = NDArray[Any]
 
 MOST_EPOCHS = 100
-"""In one call of the Model's fit, whose costs are lost when Ctrl-C comes."""
+"""The most epochs in one call of `Model.fit`: Ctrl-C loses the costs of the call."""
 
-AT_FIRST = {
+INITIAL_ATTRIBUTES = {
     "t_": 0, "loss_": np.nan, "loss_curve_": (), "_no_improvement_count": 0, "best_loss_": None,
     "validation_scores_": None, "best_validation_score_": None, "validation_loss_curve_": None,
 }  # fmt: skip
-"""Attributes of an estimator that has not learned yet."""
+"""Attributes of an estimator before its first epoch."""
 
 SMALLEST_RATE = 1e-6
-"""At which the learning rate "adaptive" gives up."""
+"""The learning rate below which "adaptive" stops."""
 
 
 class Epochs:
-    """One call of fit (or of partial_fit: once) under way. It writes loss_curve_ and its like onto the estimator."""
+    """One call of fit, or of partial_fit (once=True). Sets loss_curve_ and the like on the estimator."""
 
     def __init__(
         self, estimator: Any, model: Model, rows: Rows, held_out: Rows | None, first: bool, once: bool
     ) -> None:
         self.estimator, self.model, self.rows, self.once = estimator, model, rows, once
-        self.judge = None if held_out is None else Judge(estimator, held_out)
-        self.loss_of = solvers.LossInSklearnTerms(estimator, rows)
+        self.validation = None if held_out is None else ValidationSet(estimator, held_out)
+        self.loss_of = solvers.SklearnLoss(estimator, rows)
         self.batch_size = solvers.batch_size_of(estimator, len(rows))
         if estimator.batch_size != "auto" and estimator.batch_size > len(rows):
             warnings.warn(
@@ -51,15 +51,15 @@ class Epochs:
         if not once or not hasattr(estimator, "_optimizer"):
             estimator._optimizer = solvers.optimizer_of(estimator, -(-len(rows) // self.batch_size))
         self.learning_rate = np.nan  # of the last step
-        self.seconds = self.seconds_before = 0.0  # of training; and before the Model's present call
+        self.seconds = self.seconds_before = 0.0  # of training: in all, and before the current Model.fit
         self.bar: Progress | None = None
-        self.told = Told(estimator, rows, 1 if once else estimator.max_iter)
-        self.diverged = False  # from then on nothing would be finite
+        self.callbacks = CallbackDispatch(estimator, rows, 1 if once else estimator.max_iter)
+        self.diverged = False  # parameters and losses are no longer finite
 
     def _begin(self, first: bool) -> None:
-        """Attributes of a new estimator, or those of the last call: copies, as this one may fail."""
+        """Set the attributes to their initial values, or to copies of those of the last call, as this call may fail."""
         e = self.estimator
-        for name, value in AT_FIRST.items():
+        for name, value in INITIAL_ATTRIBUTES.items():
             if first or not hasattr(e, name):
                 setattr(e, name, value)
         if first or not hasattr(e, "_best_parameters"):
@@ -68,9 +68,9 @@ class Epochs:
             e.best_loss_ = np.inf
         if e.early_stopping and e.validation_scores_ is None:
             e.validation_scores_, e.best_validation_score_ = [], -np.inf
-        if self.judge is not None and e.validation_loss_curve_ is None:
+        if self.validation is not None and e.validation_loss_curve_ is None:
             e.validation_loss_curve_ = []
-            self.judge.check()
+            self.validation.check()
         for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
             value = getattr(e, name)
             setattr(e, name, None if value is None else list(value))
@@ -79,7 +79,7 @@ class Epochs:
     # --- the loop -----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Train until nothing improves any more, or for max_iter epochs."""
+        """Train until there is no more improvement, or for max_iter epochs."""
         e = self.estimator
         try:
             with self._progress() as self.bar:
@@ -102,27 +102,28 @@ class Epochs:
                     f"scoring={e.scoring!r} must be finite after some epoch, got {e.validation_scores_[-1]}"
                 )
             self.model.parameters = e._best_parameters
-        self.told.close(self._state)
+        self.callbacks.end_fit(self._state)
 
     def _progress(self) -> AbstractContextManager[Progress | None]:
         e = self.estimator
         return Progress(1 if self.once else e.max_iter) if e.verbose == "progress" else nullcontext()
 
     def _train(self) -> None:
-        """Epochs until something changes, in one call of the Model's fit."""
-        e, rows, judge = self.estimator, self.rows, self.judge
-        each = bool(self.told or e.early_stopping or e.verbose or solvers.is_adjusted(e, "invscaling"))
+        """Train with one call of `Model.fit`, up to the next change of optimizer or the end."""
+        e, rows, validation = self.estimator, self.rows, self.validation
+        each = bool(self.callbacks or e.early_stopping or e.verbose or solvers.adjusts_rate(e, "invscaling"))
         try:
-            self.told.begin()
+            self.callbacks.begin_epoch()
             history = self.model.fit(
                 rows.X, rows.y, epochs=self._epochs(each), batch_size=self.batch_size, optimizer=e._optimizer,
                 sample_weight=rows.weights, shuffle=e.shuffle, n_threads=e.n_threads,
-                validation_data=None if judge is None else judge.data, callbacks=[self._after_epoch] if each else (),
+                validation_data=None if validation is None else validation.data,
+                callbacks=[self._after_epoch] if each else (),
             )  # fmt: skip
         except FloatingPointError:
             self.diverged = True
             self._end_epoch(np.nan, np.nan)
-            self.told.end(self._state)
+            self.callbacks.end_epoch(self._state)
             return
         self.seconds_before += float(history.seconds.sum())
         if not each:
@@ -130,30 +131,30 @@ class Epochs:
                 self._end_epoch(float(cost), validation_cost)
 
     def _epochs(self, each: bool) -> int:
-        """The most that one call may have; if not each is looked at, those before the first that may be the last."""
+        """The most epochs for one call of `Model.fit`; unless each=True, none after the first that may be the last."""
         e = self.estimator
         if self.once:
             return 1
-        left = e.max_iter - e.n_iter_
+        remaining = e.max_iter - e.n_iter_
         decision = e.n_iter_no_change - e._no_improvement_count + 1
-        return int(left if each else max(1, min(MOST_EPOCHS, left, decision)))
+        return int(remaining if each else max(1, min(MOST_EPOCHS, remaining, decision)))
 
     def _after_epoch(self, state: State) -> bool:
-        """The Model's callback: whether its call must end, for good or for another optimizer."""
+        """Callback of `Model.fit`: returns whether the call must end, as training stops or the optimizer changes."""
         e, optimizer = self.estimator, self.estimator._optimizer
         self._end_epoch(state.cost, state.validation_cost)
         self.learning_rate, self.seconds = state.learning_rate, self.seconds_before + state.seconds
-        e.stopped_ |= self.told.end(self._state)
+        e.stopped_ |= self.callbacks.end_epoch(self._state)
         if self.bar is not None:
             self.bar.show(e.n_iter_, self._state())
         if e.stopped_ or e._optimizer is not optimizer:
             return True
         if e.n_iter_ < e.max_iter and not self.once:
-            self.told.begin()
+            self.callbacks.begin_epoch()
         return False
 
     def _state(self) -> State:
-        """For callbacks."""
+        """The state that callbacks receive."""
         e = self.estimator
         return State(
             epoch=len(e.loss_curve_),
@@ -176,55 +177,55 @@ class Epochs:
         e.t_ += len(self.rows)
         e.loss_ = loss
         e.loss_curve_.append(loss)
-        self._say(f"Iteration {e.n_iter_}, loss = {loss:.8f}")
+        self._print(f"Iteration {e.n_iter_}, loss = {loss:.8f}")
         if not e.early_stopping:
-            self._count(better=loss <= e.best_loss_ - e.tol)
-            e.best_loss_ = min(e.best_loss_, loss)  # a NaN changes nothing
-        if self.judge is not None and validation_cost is not None:
-            self._judge(self.judge, self.judge.loss_of(validation_cost))
-        self._decide()
+            self._count_epoch(better=loss <= e.best_loss_ - e.tol)
+            e.best_loss_ = min(e.best_loss_, loss)  # a NaN is ignored
+        if self.validation is not None and validation_cost is not None:
+            self._score_epoch(self.validation, self.validation.loss_of(validation_cost))
+        self._adjust_rate_or_stop()
 
-    def _judge(self, judge: Judge, loss: float) -> None:
+    def _score_epoch(self, validation: ValidationSet, loss: float) -> None:
         e = self.estimator
         e.validation_loss_curve_.append(loss)
         if not e.early_stopping:
             return
-        score = judge.score(loss)
+        score = validation.score(loss)
         e.validation_scores_.append(score)
-        self._say(f"Validation score: {score:f}")
-        self._count(better=score >= e.best_validation_score_ + e.tol)  # a NaN is not
+        self._print(f"Validation score: {score:f}")
+        self._count_epoch(better=score >= e.best_validation_score_ + e.tol)  # a NaN is not
         if score > e.best_validation_score_:
             e.best_validation_score_ = score
             e._best_parameters = self.model.parameters.copy()
 
-    def _count(self, better: bool) -> None:
+    def _count_epoch(self, better: bool) -> None:
         self.estimator._no_improvement_count = 0 if better else self.estimator._no_improvement_count + 1
 
-    def _decide(self) -> None:
-        """The learning rate of the next epoch, or whether there is one."""
+    def _adjust_rate_or_stop(self) -> None:
+        """Set the learning rate of the next epoch, or stop."""
         e = self.estimator
-        if solvers.is_adjusted(e, "invscaling"):
+        if solvers.adjusts_rate(e, "invscaling"):
             rate = e.learning_rate_init / (e.t_ + 1) ** e.power_t
             e._optimizer = solvers.with_rate(e._optimizer, rate, self.model)
         if e._no_improvement_count > e.n_iter_no_change:
-            self._no_more_progress()
+            self._stop_or_reduce_rate()
 
-    def _no_more_progress(self) -> None:
-        """Stop, or go on with smaller steps."""
+    def _stop_or_reduce_rate(self) -> None:
+        """After n_iter_no_change epochs without improvement: stop, or reduce the learning rate."""
         e = self.estimator
         what = "Validation score" if e.early_stopping else "Training loss"
         message = f"{what} did not improve more than tol={e.tol:f} for {e.n_iter_no_change} consecutive epochs."
-        if not solvers.is_adjusted(e, "adaptive"):
+        if not solvers.adjusts_rate(e, "adaptive"):
             e.stopped_ = True
-            self._say(f"{message} Stopping.")
+            self._print(f"{message} Stopping.")
         elif e._optimizer.learning_rate <= SMALLEST_RATE:
             e.stopped_ = True
-            self._say(f"{message} Learning rate too small. Stopping.")
+            self._print(f"{message} Learning rate too small. Stopping.")
         else:
             e._optimizer = solvers.with_rate(e._optimizer, e._optimizer.learning_rate / 5, self.model)
             e._no_improvement_count = 0
-            self._say(f"{message} Setting learning rate to {e._optimizer.learning_rate:f}")
+            self._print(f"{message} Setting learning rate to {e._optimizer.learning_rate:f}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self.estimator.verbose and self.estimator.verbose != "progress":
             print(text)

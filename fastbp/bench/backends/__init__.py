@@ -1,4 +1,4 @@
-"""One module for each library that is compared. Nothing of a library is imported before it is asked for.
+"""One module for each library that is compared; none imports its library at the top.
 
 A module has `packages` (what must be installed), `set_threads(n)`, called before the library is imported, `version()`
 and `tasks`: the name of a task -> prepare(case, X, y, layers) -> Task.

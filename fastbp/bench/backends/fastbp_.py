@@ -1,4 +1,4 @@
-"""fastbp itself: rows in their own order, as for all; the number of threads is left to it."""
+"""fastbp itself: rows in the given order, as for all libraries; fastbp chooses its number of threads."""
 
 from typing import Any
 

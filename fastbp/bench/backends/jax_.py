@@ -59,7 +59,7 @@ def outputs(case: Case, forward: Any, parameters: Any, X: Array) -> Array:
 
 
 def targets_of(case: Case, y: Array) -> Array:
-    """Classes as rows of 0 and 1, made once: faster than to pick by number in each step."""
+    """Classes as rows of 0 and 1, computed once: faster than indexing in each step."""
     import numpy as np
 
     return np.eye(case.sizes[-1], dtype=case.dtype)[y] if case.loss == "cross_entropy" else y

@@ -14,7 +14,7 @@ packages = ("sklearn",)
 
 
 def set_threads(n: int | None) -> None:
-    """By the environment of the process, which whoever started it has set."""
+    """Does nothing: the parent process has set the environment variables."""
 
 
 def version() -> str:
@@ -24,7 +24,7 @@ def version() -> str:
 
 
 def estimator(case: Case, X: Array, y: Array, layers: Layers) -> Any:
-    """Fitted to one batch, which makes its arrays, and then given the initial parameters and a fresh optimizer."""
+    """Fitted to one batch, which allocates its arrays, then reset to the initial parameters and a new optimizer."""
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     settings: dict[str, Any] = {
@@ -78,7 +78,7 @@ def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
 
 
 def predict(case: Case, X: Array, y: Array, layers: Layers) -> Task:
-    """Of X as it is, for the classifier with all its classes."""
+    """Predictions for X: probabilities of all classes from a classifier."""
     train = np.resize(X, (case.sizes[-1], case.sizes[0]))
     targets = np.arange(case.sizes[-1]) if case.loss == "cross_entropy" else np.resize(y, (len(train), y.shape[1]))
     model = estimator(case, train, targets, layers)

@@ -98,7 +98,7 @@ def step(case: Case, X: Array, y: Array, layers: Layers) -> Task:
 
 
 def gradient(case: Case, X: Array, y: Array, layers: Layers) -> Task:
-    """Python's loop is the only one there is."""
+    """A loop in Python: PyTorch has no other."""
     import torch
 
     parameters, forward = network(case, layers)
