@@ -1,6 +1,6 @@
 """Formulas written in plain Python that become instructions of the kernel that calls them (`traced`).
 
-Such a function runs at compile time, on values in the making instead of numbers: `Lanes` (a vector or a mask), `Scalar`
+Such a function runs at compile time, on symbolic values instead of numbers: `Lanes` (a vector or a mask), `Scalar`
 (a float), `Integer`, `Pointer`. So it reads like the formula, is always vectorized, and costs Numba next to nothing:
 a helper of Numba's own takes ten times longer to compile. No fast-math: every operation is rounded as it stands, so
 all code that uses a formula gives the same bits.
@@ -143,6 +143,21 @@ def traced(function):
     return formula
 
 
+def procedure(function):
+    """As `traced`, of a function that returns nothing: it writes to memory."""
+
+    @intrinsic
+    def formula(typingctx, *arguments):
+        def codegen(context, builder, sig, args):
+            values = (builder.extract_value(args[0], i) for i in range(len(arguments)))
+            function(*(wrapped(builder, *pair) for pair in zip(arguments, values, strict=True)))
+            return context.get_dummy_value()
+
+        return types.void(types.StarArgTuple(arguments)), codegen
+
+    return formula
+
+
 def llvm_type(type_):
     if isinstance(type_, (Vector, Mask)):
         return type_.llvm
@@ -187,8 +202,7 @@ def numba_type(result):
 def chosen(condition, x, y):
     """x if the condition (0 or 1) holds, else y; one of them is an Integer."""
     like = x if isinstance(x, Integer) else y
-    holds = like.builder.trunc(condition.value, ir.IntType(1))
-    return Integer(like.builder, like.builder.select(holds, like.new(x).value, like.new(y).value))
+    return like.new(like.builder.select(condition.bit, like.like(x).value, like.like(y).value))
 
 
 def smaller(x, y):

@@ -23,7 +23,7 @@ from fastbp.core.ir.packed_rows import Abreast, columns_of
 from fastbp.core.ir.types import INT64, constant, float_function
 from fastbp.core.matmul.few_rows import emit_sums
 from fastbp.core.matmul.gemm import panel_signature
-from fastbp.core.matmul.microkernel import added, visitor
+from fastbp.core.matmul.microkernel import epilogue_of, sum_by_halves
 from fastbp.core.matmul.transpose import emit_transposed
 
 MOST_OUTPUTS = 8  # with more, the lanes of an ordinary panel are full enough
@@ -151,10 +151,10 @@ class Diagonals(Sums):
         for k, product in enumerate(row):
             turned = [i // c * c + (i - k) % c for i in range(self.lanes)]
             parts.append(self.abreast.picked(self.builder.load(product), turned))
-        return added(self.builder, parts)
+        return sum_by_halves([Lanes(self.builder, part) for part in parts]).value
 
 
-def all_rows(n_in, n_out, lanes, visit):
+def all_rows(n_in, n_out, lanes, epilogue):
     """The loop over all rows of C, as a function of compiled code."""
     kind = Repeated if 2 * n_in <= lanes else Diagonals
 
@@ -167,7 +167,7 @@ def all_rows(n_in, n_out, lanes, visit):
             def some_rows(m, last):
                 s, c = sums.step(S, builder.mul(m, s_row)), sums.step(C, builder.mul(m, c_row))
                 value = Lanes(builder, sums.of(sums.abreast.pointers(s, s_row, last)))
-                sums.abreast.store(visitor(visit)(value, None).value, sums.abreast.pointers(c, c_row, last))
+                sums.abreast.store(epilogue_of(epilogue)(value, None).value, sums.abreast.pointers(c, c_row, last))
 
             sums.abreast.each(M, some_rows)
             return context.get_dummy_value()
@@ -179,11 +179,11 @@ def all_rows(n_in, n_out, lanes, visit):
 
 
 @functools.cache
-def narrow_panel(size, n_in, n_out, visit="identity"):
+def narrow_panel(size, n_in, n_out, epilogue="identity"):
     """As `dense.panel`, for R = n_in and N = n_out, where i_row = 0, s_sum = 1 and V has no gaps."""
-    loop = all_rows(n_in, n_out, lanes_of(size), visit)
+    loop = all_rows(n_in, n_out, lanes_of(size), epilogue)
 
-    @kernel(panel_signature(size), size, n_in, n_out, visit)
+    @kernel(panel_signature(size), size, n_in, n_out, epilogue)
     def narrow_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         loop(C, c_row, init, S, s_row, V, M)
