@@ -5,11 +5,14 @@ z = repeat(R, lambda r, z: z + x[r], z)        # for r in range(R): z = z + x[r]
 
 from numba.core import cgutils
 
+from fastbp.core.ir.lanes import Lanes
 from fastbp.core.ir.types import INT64
 
 
 def leaves(state):
-    """The symbolic values in nested tuples and lists."""
+    """The symbolic values in nested tuples and lists, or None."""
+    if state is None:
+        return []
     return [leaf for part in state for leaf in leaves(part)] if isinstance(state, (tuple, list)) else [state]
 
 
@@ -44,8 +47,9 @@ def repeat(end, body, state=(), *, step=1):
     return variables.load()
 
 
-def repeat_while(holds, body, builder, *state):
+def repeat_while(holds, body, *state):
     """while holds(*state): state = body(*state). Returns the last state."""
+    builder = state[0].builder
     variables = Variables(builder, state)
     check, inside, after = (builder.append_basic_block() for _ in range(3))
     builder.branch(check)
@@ -65,3 +69,20 @@ def when(condition, values, otherwise):
     with builder.if_then(condition.bit):
         variables.store(values())
     return variables.load()
+
+
+class VectorArray:
+    """An array of vectors like x on the stack, read and written by index; it begins undefined."""
+
+    def __init__(self, x, count):
+        self.builder = x.builder
+        self.array = cgutils.alloca_once(x.builder, x.value.type, size=count)
+
+    def at(self, index):
+        return self.builder.gep(self.array, [index.value])
+
+    def __getitem__(self, index):
+        return Lanes(self.builder, self.builder.load(self.at(index)))
+
+    def __setitem__(self, index, x):
+        self.builder.store(x.value, self.at(index))

@@ -63,6 +63,17 @@ class Lanes:
         """The number in every lane."""
         return self.new(constant(self.value.type, number))
 
+    def lanewise(self, numbers):
+        """A constant of this one's type, lane by lane."""
+        return self.new(self.value.type(list(numbers)))
+
+    def mask(self, bits):
+        """A constant mask for this one's lanes."""
+        return self.new(Mask(self.value.type.count).llvm(list(bits)))
+
+    def __getitem__(self, lane):
+        return Scalar(self.builder.extract_element(self.value, INT32(lane)))
+
     def spread(self, scalar):
         """A scalar of the compiled code in every lane."""
         return self.new(self.like(scalar))
@@ -218,20 +229,27 @@ class Pointer:
         number = self.builder.load((self + index).value)
         return Integer(self.builder, number) if isinstance(self.type.dtype, types.Integer) else Scalar(number)
 
+    def __setitem__(self, index, number):
+        self.builder.store(number.value, (self + index).value)
+
     def filled(self, lanes, number):
         """A vector of the floats pointed to, every lane = number."""
-        return Lanes(self.builder, constant(Vector(self.type.dtype, lanes).llvm, number))
+        zero = Lanes(self.builder, constant(Vector(self.type.dtype, lanes).llvm, 0.0))
+        return zero.new(zero.like(number))
 
     def load(self, lanes, mask=None):
-        """The vector at the pointer; lanes that are off are 0 and their memory is not touched."""
-        vector, kind = Vector(self.type.dtype, lanes), Mask(lanes, full=mask is None)
-        return Lanes(self.builder, load_lanes(self.builder, self.value, vector, kind, mask and mask.value))
+        """The vector at the pointer; lanes that are off are 0 and their memory is not touched.
+
+        mask: a mask, the number of the first lanes that are on, or None for all.
+        """
+        vector = Vector(self.type.dtype, lanes)
+        return Lanes(self.builder, load_lanes(self.builder, self.value, vector, *mask_of(mask, lanes)))
 
     def store(self, x, mask=None):
-        """Overwrites the lanes that are on; other memory is not touched."""
+        """Overwrites the lanes that are on; other memory is not touched. mask: as of `load`."""
         lanes = x.value.type.count
-        vector, kind = Vector(self.type.dtype, lanes), Mask(lanes, full=mask is None)
-        store_lanes(self.builder, self.value, vector, x.value, kind, mask and mask.value)
+        vector = Vector(self.type.dtype, lanes)
+        store_lanes(self.builder, self.value, vector, x.value, *mask_of(mask, lanes))
 
     def opaque(self):
         """The same pointer, of which LLVM does not know where it comes from.
@@ -242,6 +260,24 @@ class Pointer:
         return self.new(self.builder.asm(same, "", "=r,0", [self.value], side_effect=False))
 
 
+def mask_of(mask, lanes):
+    """Its type and its LLVM value: see `Pointer.load`."""
+    if mask is None or (isinstance(mask, int) and mask >= lanes):
+        return Mask(lanes, full=True), None
+    kind = Mask(lanes)
+    return kind, kind.llvm([int(i < mask) for i in range(lanes)]) if isinstance(mask, int) else mask.value
+
+
 def leading_lanes(count, lanes):
     """The mask with the first `count` (an Integer) of `lanes` on."""
     return Lanes(count.builder, first_lanes(count.builder, count.value, lanes))
+
+
+def all_or_none(condition, lanes):
+    """The mask with all lanes on if the condition (an Integer, 0 or 1) holds, else none."""
+    return only_if(condition, Lanes(condition.builder, constant(Mask(lanes).llvm, 1)))
+
+
+def only_if(condition, mask):
+    """The mask if the condition holds, else one with all lanes off."""
+    return mask.new(mask.builder.select(condition.bit, mask.value, constant(mask.value.type, 0)))

@@ -8,7 +8,7 @@ from fastbp.core.ir.lanes import Lanes
 from fastbp.core.ir.traced import any_off, sum_lanes
 from fastbp.core.ir.types import INT32, INT64, Mask, Vector, constant, first_lanes, load_lanes, spread, store_lanes
 
-PREFETCHED = 8192  # bytes of rows in random order that are asked for before they are copied
+PREFETCHED = 8192  # bytes of rows in random order that are prefetched before they are copied
 ROWS_AHEAD = 16  # at most
 
 # --- masks ----------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def copy(typingctx, out, x, count, lanes):
 
 @intrinsic(prefer_literal=True)
 def gather(typingctx, out, o_row, x, x_row, columns, order, rows, lanes):
-    """Overwrites out (rows, columns): out[n] = x[order[n]] with rows o_row and x_row apart, asked for early."""
+    """Overwrites out (rows, columns): out[n] = x[order[n]] with rows o_row and x_row apart, prefetched."""
     vector, size = Vector(out.dtype, lanes.literal_value), out.dtype.bitwidth // 8
 
     def codegen(context, builder, sig, args):
@@ -205,6 +205,16 @@ def shift(typingctx, pointer, count):
         return builder.gep(args[0], [args[1]])
 
     return pointer(pointer, types.intp), codegen
+
+
+@intrinsic
+def data_of(typingctx, array):
+    """Pointer to the array's first element, whether the array is read-only or not."""
+
+    def codegen(context, builder, sig, args):
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
 
 
 @intrinsic

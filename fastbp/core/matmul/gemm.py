@@ -24,7 +24,7 @@ TILES = {
 
 
 ENOUGH_SUMS = 8
-"""Side by side, so that none waits for the one before: two units take four cycles for a multiply-add."""
+"""Independent accumulators, so that none waits for the one before: two units take four cycles for a multiply-add."""
 
 
 def panel_signature(size):
@@ -141,9 +141,9 @@ ROW = 8  # vectors side by side where there is one row alone, so that none waits
 def row_panel(size, n_out, epilogue):
     """As `panel`, for one row of n_out numbers."""
     width = ROW * lanes_of(size)
-    rest = (n_out - 1) % width + 1
+    remainder = (n_out - 1) % width + 1
     shape = Shape(1, ROW, lanes_of(size), full=True, epilogue=epilogue)
-    whole, last = tile_of(shape), tile_of(shape._replace(columns=-(-rest // lanes_of(size)), full=False))
+    whole, last = tile_of(shape), tile_of(shape._replace(columns=-(-remainder // lanes_of(size)), full=False))
 
     @kernel(panel_signature(size), size, n_out, epilogue)
     def row_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
@@ -176,12 +176,12 @@ def panels_for(size, widths, make=panel, *options):
 
 
 def low_rows(count):
-    """The rows of the lowest panel for so many, or 0."""
+    """The rows of the lowest panel for `count` rows, or 0."""
     return next((rows for rows in LOW if count <= rows), 0)
 
 
-def turned_panels(size, n_in, n_out):
-    """The panels of the sums of turned weights: n_out rows of n_in."""
+def transposed_panels(size, n_in, n_out):
+    """The panels of the sums of transposed weights: n_out rows of n_in."""
     rows = low_rows(n_out)
     return panels_for(size, (n_in,), low_panel, rows) if rows else panels_for(size, (n_in,))
 

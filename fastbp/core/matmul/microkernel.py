@@ -17,7 +17,7 @@ from typing import NamedTuple
 from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.core.ir.control import repeat, repeat_while, when
 from fastbp.core.ir.lanes import leading_lanes
-from fastbp.core.ir.traced import larger, multiply_add, procedure, smaller
+from fastbp.core.ir.traced import larger, multiply_add, procedure, smaller, sum_by_halves
 
 GROUP = 4  # rows of S that one pointer serves
 
@@ -50,11 +50,6 @@ def epilogue_of(name):
     return lambda total, a: row.value(total)
 
 
-def sum_by_halves(vectors):
-    half = len(vectors) // 2
-    return sum_by_halves(vectors[:half]) + sum_by_halves(vectors[half:]) if half else vectors[0]
-
-
 class Row:
     """The vectors of one row of the tile, side by side; the last may be cut by a mask."""
 
@@ -76,6 +71,14 @@ def row_indices(shape, M):
     return [smaller(m, larger(M - 1, 0)) for m in numbers] if shape.clamp_rows else numbers
 
 
+def plus_products(z, s, v):
+    """z_mn + s_m v_n, each in one operation; in the rows behind those of s, of biases, s_m is 1."""
+    sums = [
+        [multiply_add(s_m, v_n, z_mn) for v_n, z_mn in zip(v, z_m, strict=True)] for s_m, z_m in zip(s, z, strict=False)
+    ]
+    return sums + [[z_mn + v_n for v_n, z_mn in zip(v, z_m, strict=True)] for z_m in z[len(sums) :]]
+
+
 def tile(shape, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
     """Overwrites the rows of a Shape: C[m, n] = epilogue(init[m, n] + Σ_r S[m, r] V[r, n]).
 
@@ -90,12 +93,10 @@ def tile(shape, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, 
     within = [(m - rows[i // GROUP * GROUP]) * s_row for i, m in enumerate(rows)]
 
     def add_term(s, v, z):
-        """The next s and v, and z_mn + s_m v_n, where s_m is 1 in the row of biases."""
+        """The next s and v, and z_mn + s_m v_n."""
         s, v_n = [group.opaque() for group in s], row.load(v)
         s_m = (v_n[0].spread(s[i // GROUP][distance]) for i, distance in enumerate(within))
-        sums = [list(map(functools.partial(multiply_add, s_i), v_n, z_n)) for s_i, z_n in zip(s_m, z, strict=False)]
-        sums += [[z_i + v_i for z_i, v_i in zip(z_n, v_n, strict=True)] for z_n in z[len(rows) :]]
-        return [group + s_sum for group in s], v + v_row, sums
+        return [group + s_sum for group in s], v + v_row, plus_products(z, s_m, v_n)
 
     def add_terms(r, state):
         """One term to each accumulator."""
@@ -130,7 +131,7 @@ def tiles(shape, heights, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_r
     are left to it: two of these load V as often as this one and another one for what it leaves.
     """
     for height, lower in pairwise((*heights, 0)):
-        # a single row takes as long as some: its sums wait for one another
+        # a single row takes as long as a few: its sums wait for one another
         fewest = (height - 1) // lower * lower + 1 if lower > 1 else lower + 1
         one = shape._replace(rows=height, clamp_rows=fewest < height)
 
@@ -141,7 +142,7 @@ def tiles(shape, heights, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_r
             tile(one, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
             return C + c_row * one.rows, init + i_row * one.rows, S + s_row * one.rows, M - one.rows
 
-        C, init, S, M = repeat_while(fits, body, M.builder, C, init, S, M)
+        C, init, S, M = repeat_while(fits, body, C, init, S, M)
 
 
 def tile_of(shape):
