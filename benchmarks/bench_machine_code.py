@@ -27,7 +27,7 @@ def kernels(size: int) -> dict[str, Kernel]:
     found = {f"panel of {columns}": gemm.panel(size, columns, 0) for columns in COLUMNS}
     found |= {f"panel of {columns} with biases": gemm.biased_panel(size, columns, 0) for columns in COLUMNS}
     found |= {f"{rows} rows of a panel": gemm.low_panel(size, 1, 0, rows) for rows in gemm.LOW}
-    found["narrow_panel"] = few_columns.narrow_panel(size, 16, 2)
+    found["few_columns"] = few_columns.few_columns(size, 16, 2)
     for name in activation_kernels.ACTIVATIONS:
         found |= {
             name: activation_kernels.forward(name, size, 16),

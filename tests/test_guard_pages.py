@@ -196,7 +196,7 @@ def test_narrow_panels_are_a_panel_and_their_rows_have_the_same_bits_in_any_numb
 ) -> None:
     rng, plain = np.random.default_rng(R), gemm.panel(size, 1, 0, "leaky_relu")
     for N in (N for N in range(1, 9) if few_columns.fits(R, N, size)):
-        kernel = few_columns.narrow_panel(size, R, N, "leaky_relu")
+        kernel = few_columns.few_columns(size, R, N, "leaky_relu")
         for M, gap in itertools.product((1, 2, lanes_of(size), 2 * lanes_of(size) + 3), (0, 3)):
             with guarded(side) as guard:
                 C, wanted = (guard.empty((M - 1) * (N + gap) + N, DTYPES[size]) for _ in range(2))
@@ -288,7 +288,7 @@ def test_dots(size: int, side: Side) -> None:
             b = guard.copy(rng.normal(size=N), DTYPES[size], writeable=False)
             S = guard.copy(rng.normal(size=(M, R)), DTYPES[size], writeable=False)
             V = guard.copy(rng.normal(size=(N, R)), DTYPES[size], writeable=False)
-            run(few_rows.dots(size), C, N, b, 0, S, R, V, R, M, N, R)
+            run(few_rows.few_rows(size), C, N, b, 0, S, R, V, R, M, N, R)
         close(C, b + S.astype("f8") @ V.T, size)
 
 

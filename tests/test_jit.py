@@ -17,7 +17,8 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp
 from fastbp import Model, jit
-from fastbp.core import embedded, slots, workspace
+from fastbp.core import slots, workspace
+from fastbp.core.ir import process_stamp
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 TIMEOUT = 100
@@ -299,10 +300,10 @@ def test_a_table_frozen_in_a_cached_function_is_known_as_foreign_in_the_next_pro
 
 
 def test_all_copies_of_the_library_in_a_process_agree_on_its_stamp():
-    stamp = embedded.process_stamp()
+    stamp = process_stamp.process_stamp()
     assert stamp not in (0, 1)
-    embedded.process_stamp.cache_clear()
-    assert embedded.process_stamp() == stamp
+    process_stamp.process_stamp.cache_clear()
+    assert process_stamp.process_stamp() == stamp
 
 
 # theta.

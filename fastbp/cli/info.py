@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 import fastbp
 from fastbp.cli.common import load
 from fastbp.core.ir.cache import cache_directory
+from fastbp.core.ir.kernel import host_cpu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,20 +27,17 @@ def run(options: argparse.Namespace) -> None:
         print(model)
         print(f"{model.network.n_parameters:,} parameters, {os.path.getsize(options.model):,} bytes on disk")
         return
-    import llvmlite
     import numba
 
     print(f"fastbp    {fastbp.__version__} ({Path(fastbp.__file__).parent})")
     print(f"python    {platform.python_version()} on {platform.platform()}")
-    print(f"packages  numpy {np.__version__}, numba {numba.__version__}, llvmlite {llvmlite.__version__}")
+    print(f"packages  numpy {np.__version__}, numba {numba.__version__}, llvmlite {version('llvmlite')}")
     print(f"cpu       {_cpu()}")
     print(f"cache     {cache_directory() or 'no folder is writable: kernels are compiled in every process'}")
 
 
 def _cpu() -> str:
-    from llvmlite import binding
-
-    flags = binding.get_host_cpu_features()
-    lanes = next((name for name in ("avx512f", "avx2", "avx", "neon") if flags.get(name)), "no wide vectors")
+    name, features = host_cpu()
+    lanes = next((feature for feature in ("avx512f", "avx2", "avx", "neon") if feature in features), "no wide vectors")
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{binding.get_host_cpu_name()} with {lanes}, {available} cores"
+    return f"{name} with {lanes}, {available} cores"

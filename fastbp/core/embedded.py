@@ -5,11 +5,8 @@
 
 import functools
 import math
-import secrets
 
-from llvmlite import binding, ir
-from numba import types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import register_jitable
 
 from fastbp.core.ir.kernel import (
     DOUBLE,
@@ -27,6 +24,7 @@ from fastbp.core.ir.kernel import (
 from fastbp.core.ir.memory import (
     address_of,
     copy,
+    data_of,
     doubles_at,
     floats_at,
     integers_at,
@@ -36,6 +34,7 @@ from fastbp.core.ir.memory import (
     shift,
     total,
 )
+from fastbp.core.ir.process_stamp import stamp_where_loaded
 from fastbp.core.ir.traced import minimum
 from fastbp.core.layers.forward_backward import layer_of
 from fastbp.core.layers.softmax_cross_entropy import class_of
@@ -289,42 +288,6 @@ def needed(size):
         return embedded_size(net, rows)
 
     return needed
-
-
-@intrinsic
-def data_of(typingctx, array):
-    """Pointer to the array's first element, whether the array is read-only or not."""
-
-    def codegen(context, builder, sig, args):
-        return context.make_array(sig.args[0])(context, builder, args[0]).data
-
-    return types.CPointer(array.dtype)(array), codegen
-
-
-STAMP = "fastbp_process_stamp"
-"""A symbol whose address is a random number: the linker puts it into code as it is loaded, also from a cache."""
-
-
-@functools.cache
-def process_stamp():
-    """The number that tells this process and those forked from it from all others. Not 0."""
-    if not binding.address_of_symbol(STAMP):  # the process has one, however many copies of fastbp it imports
-        binding.add_symbol(STAMP, secrets.randbits(62) | 1)
-    return binding.address_of_symbol(STAMP)
-
-
-process_stamp()  # before any code that refers to it is loaded
-
-
-@intrinsic
-def stamp_where_loaded(typingctx):
-    """`process_stamp` of the process that runs the code, whichever has compiled it."""
-
-    def codegen(context, builder, sig, args):
-        symbol = builder.module.globals.get(STAMP) or ir.GlobalVariable(builder.module, ir.IntType(8), STAMP)
-        return builder.ptrtoint(symbol, ir.IntType(64))
-
-    return types.int64(), codegen
 
 
 @register_jitable

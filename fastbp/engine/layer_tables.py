@@ -82,7 +82,7 @@ def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[in
         layers[l, slots.LAYER_UNIT] = n_in + 1 if together else 1
         if not together and turned(n_in, n_out, size):
             layers[l, slots.LAYER_UNIT], layers[l, slots.LAYER_TURNED] = gemm.panel_width(size), 1
-            panels = gemm.turned_panels(size, n_in, n_out)
+            panels = gemm.transposed_panels(size, n_in, n_out)
             scratch = max(scratch, n_out * stride_of(n_in, size))
         fill_panels(layers[l], slots.LAYER_SUMS, panels)
         strip = strip_of(n_out, int(layers[l, slots.LAYER_UNIT]), size)
@@ -139,7 +139,7 @@ def fill_activations(
 def forward_panels(n_in: int, n_out: int, size: int, visit: Any) -> dict[int, Any]:
     """The panels of a layer's forward sum."""
     if few_columns.fits(n_in, n_out, size):
-        return {1: few_columns.narrow_panel(size, n_in, n_out, visit)}
+        return {1: few_columns.few_columns(size, n_in, n_out, visit)}
     panels: dict[int, Any] = gemm.panels_for(size, (n_out,), gemm.panel, visit)
     if n_out > gemm.panel_width(size):
         panels[gemm.one_row_number(size)] = gemm.row_panel(size, n_out, visit)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbp.core import embedded, slots, workspace
+from fastbp.core.ir.process_stamp import process_stamp
 from fastbp.core.layers import dropout, forward_backward
 from fastbp.core.matmul import few_rows, gemm
 from fastbp.core.step import examples, gradient_and_update, penalty, train
@@ -58,7 +59,7 @@ def embedded_table(
     net[slots.NET_TARGETS], net[slots.NET_CLASSES] = objective.targets(network), objective.classes
     if smoothing is not None:
         net.view(np.float64)[[slots.NET_KEPT, slots.NET_SPREAD]] = smoothing
-    net[slots.NET_PROCESS] = embedded.process_stamp()
+    net[slots.NET_PROCESS] = process_stamp()
     net[slots.NET_NEEDED] = embedded.needed(size).address
     net[slots.NET_PREDICT] = embedded.predict(size).address
     net[slots.NET_GRADIENT] = embedded.gradient(size).address
@@ -97,7 +98,7 @@ def training_table(
     """
     net = make_table(network, size, objective, keep=False, dropped=dropped)
     if few:
-        net[slots.NET_DOTS] = few_rows.dots(size).address
+        net[slots.NET_DOTS] = few_rows.few_rows(size).address
     return frozen(net)
 
 

@@ -72,7 +72,7 @@ source_stamp()
 
 
 def is_own(status):
-    """Whether a file or folder belongs to the process's user, and nobody else may write to it. Root trusts no other."""
+    """Whether a file or folder belongs to the process's user, and no other may write to it. Root trusts no other."""
     return status.st_uid == os.geteuid() and not status.st_mode & OTHERS_MAY_WRITE
 
 
@@ -191,7 +191,7 @@ class CachedFile:
 
 
 def contents_of_own(path):
-    """The bytes of a plain file that belongs to the user and that nobody else may write, else None."""
+    """The bytes of a plain file that belongs to the user and that no other user may write, else None."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
             status = os.fstat(file.fileno())

@@ -113,7 +113,7 @@ class Kernel:
         return self._ctypes
 
     def inspect(self):
-        """(LLVM code, machine code) as text, compiled anew: what comes from the cache cannot be looked at."""
+        """(LLVM code, machine code) as text, compiled again: what comes from the cache cannot be inspected."""
         compiled = self.uncached()
         compiled.compile()
         return compiled.inspect_llvm(), compiled._library.get_asm_str()
@@ -195,6 +195,12 @@ def registers():
         if name in assembly:
             return size, count
     return 16, 32  # NEON
+
+
+def host_cpu():
+    """(its name, the set of its features), as LLVM calls them."""
+    features = llvmlite.binding.get_host_cpu_features()
+    return llvmlite.binding.get_host_cpu_name(), {name for name, present in features.items() if present}
 
 
 def lanes_of(size):

@@ -6,9 +6,9 @@ from numba.extending import intrinsic
 
 from fastbp.core.ir.lanes import Lanes
 from fastbp.core.ir.traced import any_off, sum_lanes
-from fastbp.core.ir.types import INT32, INT64, Mask, Vector, constant, first_lanes, spread
+from fastbp.core.ir.types import INT32, INT64, Mask, Vector, constant, first_lanes, load_lanes, spread, store_lanes
 
-PREFETCHED = 8192  # bytes of rows in random order that are asked for before they are copied
+PREFETCHED = 8192  # bytes of rows in random order that are prefetched before they are copied
 ROWS_AHEAD = 16  # at most
 
 # --- masks ----------------------------------------------------------------------------------------------------------
@@ -35,37 +35,6 @@ def first(typingctx, count, lanes):
 
 
 # --- vectors --------------------------------------------------------------------------------------------------------
-
-
-def masked_function(builder, name, vector, result, arguments):
-    kind = "f32" if vector.element == ir.FloatType() else "f64"
-    function = ir.FunctionType(result, arguments)
-    return cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.{name}.v{vector.count}{kind}.p0")
-
-
-def load_lanes(builder, pointer, vector, mask_type, mask):
-    """Instructions of `load`; vector is the Numba type."""
-    align = vector.element.bitwidth // 8
-    source = builder.bitcast(pointer, vector.llvm.as_pointer())
-    if mask_type.full:
-        value = builder.load(source)
-        value.align = align
-        return value
-    arguments = [source.type, INT32, mask_type.llvm, vector.llvm]
-    fn = masked_function(builder, "load", vector.llvm, vector.llvm, arguments)
-    return builder.call(fn, [source, INT32(align), mask, ir.Constant(vector.llvm, None)])
-
-
-def store_lanes(builder, pointer, vector, value, mask_type, mask):
-    """Instructions of `store`."""
-    align = vector.element.bitwidth // 8
-    target = builder.bitcast(pointer, vector.llvm.as_pointer())
-    if mask_type.full:
-        builder.store(value, target).align = align
-        return
-    arguments = [vector.llvm, target.type, INT32, mask_type.llvm]
-    fn = masked_function(builder, "store", vector.llvm, ir.VoidType(), arguments)
-    builder.call(fn, [value, target, INT32(align), mask])
 
 
 @intrinsic
@@ -128,7 +97,7 @@ def copy(typingctx, out, x, count, lanes):
 
 @intrinsic(prefer_literal=True)
 def gather(typingctx, out, o_row, x, x_row, columns, order, rows, lanes):
-    """Overwrites out (rows, columns): out[n] = x[order[n]] with rows o_row and x_row apart, asked for early."""
+    """Overwrites out (rows, columns): out[n] = x[order[n]] with rows o_row and x_row apart, prefetched."""
     vector, size = Vector(out.dtype, lanes.literal_value), out.dtype.bitwidth // 8
 
     def codegen(context, builder, sig, args):
@@ -236,6 +205,16 @@ def shift(typingctx, pointer, count):
         return builder.gep(args[0], [args[1]])
 
     return pointer(pointer, types.intp), codegen
+
+
+@intrinsic
+def data_of(typingctx, array):
+    """Pointer to the array's first element, whether the array is read-only or not."""
+
+    def codegen(context, builder, sig, args):
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
 
 
 @intrinsic

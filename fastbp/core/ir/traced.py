@@ -1,6 +1,6 @@
 """Formulas written in plain Python that become instructions of the kernel that calls them (`traced`).
 
-Such a function runs at compile time, on values in the making instead of numbers: `Lanes` (a vector or a mask), `Scalar`
+Such a function runs at compile time, on symbolic values instead of numbers: `Lanes` (a vector or a mask), `Scalar`
 (a float), `Integer`, `Pointer`. So it reads like the formula, is always vectorized, and costs Numba next to nothing:
 a helper of Numba's own takes ten times longer to compile. No fast-math: every operation is rounded as it stands, so
 all code that uses a formula gives the same bits.
@@ -102,6 +102,11 @@ def reduce_lanes(x, combine):
     return Scalar(builder.extract_element(value, INT32(0)))
 
 
+def sum_by_halves(vectors):
+    half = len(vectors) // 2
+    return sum_by_halves(vectors[:half]) + sum_by_halves(vectors[half:]) if half else vectors[0]
+
+
 def sum_lanes(x):
     return reduce_lanes(x, lambda low, high: low + high)
 
@@ -120,27 +125,55 @@ def any_off(mask):
 # --- from formulas to compiled code ---------------------------------------------------------------------------------
 
 
-def traced(function):
-    """The function on Lanes (and scalars, and tuples of scalars) as one that compiled code can call."""
+def traced(function, literals=0):
+    """The function on Lanes (and scalars, and tuples of scalars) as one that compiled code can call.
 
-    @intrinsic
-    def formula(typingctx, *arguments):
+    The last `literals` arguments are integers that the compiler knows; the function gets them as Python's.
+    """
+
+    def result_of(arguments, known):
         trial = ir.IRBuilder(ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), []), "trial").append_basic_block())
-        result = numba_type(run(trial, arguments, [ir.Constant(llvm_type(t), ir.Undefined) for t in arguments]))
+        undefined = [ir.Constant(llvm_type(t), ir.Undefined) for t in arguments]
+        return numba_type(function(*symbolic(trial, arguments, undefined), *known))
+
+    return compiled(function, literals, result_of)
+
+
+def procedure(function, literals=0):
+    """As `traced`, of a function that returns nothing: it writes to memory."""
+    return compiled(function, literals, lambda arguments, known: types.void)
+
+
+def compiled(function, literals, result_of):
+    @intrinsic(prefer_literal=literals > 0)
+    def formula(typingctx, *arguments):
+        at = len(arguments) - literals
+        variable, last = tuple(map(types.unliteral, arguments[:at])), arguments[at:]
+        if not all(isinstance(t, types.Literal) for t in last):
+            return None  # does not fit: Numba comes again with literals
+        known = [t.literal_value for t in last]
 
         def codegen(context, builder, sig, args):
-            values = [builder.extract_value(args[0], i) for i in range(len(arguments))]
-            out = run(builder, arguments, values)
+            out = function(*symbolic(builder, variable, elements(builder, args[0])[:at]), *known)
+            if out is None:
+                return context.get_dummy_value()
             if isinstance(out, tuple):
                 return context.make_tuple(builder, sig.return_type, [part.value for part in out])
             return out.value
 
-        return result(types.StarArgTuple(arguments)), codegen
-
-    def run(builder, arguments, values):
-        return function(*(wrapped(builder, *pair) for pair in zip(arguments, values, strict=True)))
+        return result_of(variable, known)(types.StarArgTuple((*variable, *last))), codegen
 
     return formula
+
+
+def elements(builder, values):
+    """Of an LLVM tuple."""
+    return [builder.extract_value(values, i) for i in range(len(values.type.elements))]
+
+
+def symbolic(builder, arguments, values):
+    """The values as symbolic ones; `arguments` are their Numba types."""
+    return [wrapped(builder, *pair) for pair in zip(arguments, values, strict=True)]
 
 
 def llvm_type(type_):
@@ -187,8 +220,7 @@ def numba_type(result):
 def chosen(condition, x, y):
     """x if the condition (0 or 1) holds, else y; one of them is an Integer."""
     like = x if isinstance(x, Integer) else y
-    holds = like.builder.trunc(condition.value, ir.IntType(1))
-    return Integer(like.builder, like.builder.select(holds, like.new(x).value, like.new(y).value))
+    return like.new(like.builder.select(condition.bit, like.like(x).value, like.like(y).value))
 
 
 def smaller(x, y):

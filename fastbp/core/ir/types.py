@@ -64,3 +64,34 @@ def float_function(builder, name, vector, arity):
     kind = "f32" if vector.element == ir.FloatType() else "f64"
     function = ir.FunctionType(vector, [vector] * arity)
     return cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.v{vector.count}{kind}")
+
+
+def masked_function(builder, name, vector, result, arguments):
+    kind = "f32" if vector.element == ir.FloatType() else "f64"
+    function = ir.FunctionType(result, arguments)
+    return cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.{name}.v{vector.count}{kind}.p0")
+
+
+def load_lanes(builder, pointer, vector, mask_type, mask):
+    """Instructions of `memory.load`; vector is the Numba type."""
+    align = vector.element.bitwidth // 8
+    source = builder.bitcast(pointer, vector.llvm.as_pointer())
+    if mask_type.full:
+        value = builder.load(source)
+        value.align = align
+        return value
+    arguments = [source.type, INT32, mask_type.llvm, vector.llvm]
+    fn = masked_function(builder, "load", vector.llvm, vector.llvm, arguments)
+    return builder.call(fn, [source, INT32(align), mask, ir.Constant(vector.llvm, None)])
+
+
+def store_lanes(builder, pointer, vector, value, mask_type, mask):
+    """Instructions of `memory.store`."""
+    align = vector.element.bitwidth // 8
+    target = builder.bitcast(pointer, vector.llvm.as_pointer())
+    if mask_type.full:
+        builder.store(value, target).align = align
+        return
+    arguments = [vector.llvm, target.type, INT32, mask_type.llvm]
+    fn = masked_function(builder, "store", vector.llvm, ir.VoidType(), arguments)
+    builder.call(fn, [value, target, INT32(align), mask])

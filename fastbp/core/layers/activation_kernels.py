@@ -14,7 +14,7 @@ from fastbp.core.ir.memory import every, fill, first, load, on_stack, shift, sto
 from fastbp.core.ir.traced import max_of, maximum, minimum, plus, select, sum_of, traced
 from fastbp.core.layers import custom_activation
 from fastbp.core.layers.packed_outputs import are_few_classes, softmax_of_few
-from fastbp.core.matmul.transpose import NARROW, columns_for, is_narrow, turn, turn_back
+from fastbp.core.matmul.transpose import NARROW, columns_for, is_narrow, transpose_back, transpose_columns
 
 OUTPUT_ONLY = ("softmax",)
 """Activations over a whole row: a_j = e^z_j / Σ_i e^z_i."""
@@ -156,7 +156,7 @@ def turned(tile, z, stride, count, width, columns, lanes):
     Returns their max z.
     """
     for j in range(0, width, columns):
-        turn(shift(tile, j * lanes), shift(z, j), stride, count, columns, lanes)
+        transpose_columns(shift(tile, j * lanes), shift(z, j), stride, count, columns, lanes)
     top = load(tile, every(lanes))
     for j in range(1, width):
         top = larger_lanes(top, load(shift(tile, j * lanes), every(lanes)))
@@ -167,7 +167,7 @@ def turned(tile, z, stride, count, width, columns, lanes):
 def turned_back(out, stride, tile, count, width, columns, lanes):
     """Overwrites out (count, width; rows `stride` apart) by tile (width, lanes)."""
     for j in range(0, width, columns):
-        turn_back(shift(out, j), stride, shift(tile, j * lanes), count, columns, lanes)
+        transpose_back(shift(out, j), stride, shift(tile, j * lanes), count, columns, lanes)
 
 
 @functools.cache

@@ -11,13 +11,10 @@ are for the units j = 64 g + 16 w + i. So they are the same for any number of th
 
 import functools
 
-from llvmlite import ir
-
 from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, kernel, lanes_of, wide_vectors
-from fastbp.core.ir.lanes import Lanes
 from fastbp.core.ir.memory import every, first, integers_at, load, shift, store
 from fastbp.core.ir.traced import minimum, select, traced
-from fastbp.core.ir.types import INT32, INT64, constant, spread
+from fastbp.core.ir.words import at_least, floats_like, low_words, product
 from fastbp.core.layers.forward_backward import layer_of, place
 from fastbp.core.slots import JOB_EPOCH, JOB_NUMBERS, JOB_SEED, LAYER_DROPOUT, LAYER_FACTORS, LAYER_STRIDE, NET_LAYERS
 
@@ -38,17 +35,6 @@ def word(number):
     return (number + STEPS // 2) % STEPS - STEPS // 2
 
 
-def product(x, multiplier):
-    """The high and the low 32 bits of x * multiplier, without signs: even and odd lanes apart, in 64 bits."""
-    builder, narrow, wide = x.builder, x.value.type, ir.VectorType(INT64, x.value.type.count // 2)
-    low, half, factor = (constant(wide, number) for number in (STEPS - 1, 32, multiplier))
-    pairs = builder.bitcast(x.value, wide)
-    even, odd = builder.mul(builder.and_(pairs, low), factor), builder.mul(builder.lshr(pairs, half), factor)
-    highs = builder.or_(builder.lshr(even, half), builder.and_(odd, builder.not_(low)))
-    lows = builder.or_(builder.and_(even, low), builder.shl(odd, half))
-    return x.new(builder.bitcast(highs, narrow)), x.new(builder.bitcast(lows, narrow))
-
-
 def philox(counter, key):
     """Four words for a counter of four words and a key of two: Philox4x32-10."""
     for i in range(ROUNDS):
@@ -65,22 +51,16 @@ def factors(size):
     Kernel (net, job, epoch, position, work, capacity, row, rows); epochs count from the job's first.
     """
     lanes, P = lanes_of(size), POINTERS[size]
-    floats = ir.VectorType(ir.FloatType() if size == 4 else ir.DoubleType(), lanes)
 
     @traced
     def four(units, layer, example, epoch, seed, dropout, scale):
         """f_j of the counters `units` and the lanes - 1 after it: for j, j + 16, j + 32 and j + 48."""
-        builder = units.builder
-
-        def everywhere(number):
-            return Lanes(builder, spread(builder, builder.trunc(number.value, INT32), lanes))
-
-        ramp = Lanes(builder, ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes))))
-        counter = everywhere(units) + ramp, *map(everywhere, (layer, example, epoch))
-        least, zero = everywhere(dropout), Lanes(builder, constant(floats, 0.0))
-        words = philox(counter, (everywhere(seed), everywhere(seed // STEPS)))
-        kept = (x.new(builder.icmp_unsigned(">=", x.value, least.value)) for x in words)
-        return tuple(select(mask, zero.spread(scale), zero) for mask in kept)
+        units, layer, example, epoch, low, high, least = (
+            low_words(number, lanes) for number in (units, layer, example, epoch, seed, seed // STEPS, dropout)
+        )
+        words = philox((units + units.lanewise(range(lanes)), layer, example, epoch), (low, high))
+        zero = floats_like(units, size, 0.0)
+        return tuple(select(at_least(word, least), zero.spread(scale), zero) for word in words)
 
     @kernel(VOID(INTEGERS, INTEGERS, INT, INT, P, INT, INT, INT), size)
     def factors(net, job, epoch, position, work, capacity, row, rows):

@@ -24,11 +24,11 @@ TILES = {
 
 
 ENOUGH_SUMS = 8
-"""Side by side, so that none waits for the one before: two units take four cycles for a multiply-add."""
+"""Independent accumulators, so that none waits for the one before: two units take four cycles for a multiply-add."""
 
 
 def panel_signature(size):
-    """Of every panel: C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R."""
+    """Of every panel: C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R."""
     P = POINTERS[size]
     return VOID(P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT)
 
@@ -39,17 +39,19 @@ def rows_by_tiles(shape):
 
 
 @functools.cache
-def panel(size, columns, full, visit="identity"):
-    """The kernel for at most `columns` vectors of lanes; `full` if they are all whole; visit: see microkernel.py.
+def panel(size, columns, full, epilogue="identity"):
+    """The kernel for at most `columns` vectors of lanes; `full` if they are all whole; epilogue: see microkernel.py.
 
-    Overwrites C (M, N): C[m * c_row + n] = visit(init[m * i_row + n] + Σ_r S[m * s_row + r * s_sum] V[r * v_row + n]).
+    Overwrites C (M, N), where z is the sum for m and n:
+
+        C[m * c_row + n] = epilogue(z)    z = init[m * i_row + n] + Σ_r S[m * s_row + r * s_sum] V[r * v_row + n]
     """
-    all_rows = rows_by_tiles(Shape(1, columns, lanes_of(size), full, visit=visit))
+    all_rows = rows_by_tiles(Shape(1, columns, lanes_of(size), full, epilogue=epilogue))
 
-    @kernel(panel_signature(size), size, columns, full, visit)
-    def panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+    @kernel(panel_signature(size), size, columns, full, epilogue)
+    def panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
-        all_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        all_rows(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
 
     return panel
 
@@ -60,21 +62,21 @@ def biased_panel(size, columns, full):
     shape = Shape(1, columns, lanes_of(size), full)
     tall, *_, low = TILES[registers()[1]][columns]
     tall = min(tall, (registers()[1] - 1) // columns - 2)  # one row of sums more, V's and an element of S
-    tall_tile = tile_of(shape._replace(rows=tall, ones=True))
-    low_tile = tile_of(shape._replace(rows=low, some=True, ones=True))
+    tall_tile = tile_of(shape._replace(rows=tall, bias_row=True))
+    low_tile = tile_of(shape._replace(rows=low, clamp_rows=True, bias_row=True))
     all_rows = rows_by_tiles(shape)
 
     @kernel(panel_signature(size), size, columns, full)
-    def biased_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+    def biased_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         if tall <= M:
-            tall_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            tall_tile(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
             done = tall
         else:
-            low_tile(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            low_tile(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
             done = low
         C, init, S = shift(C, done * c_row), shift(init, done * i_row), shift(S, done * s_row)
-        all_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M - done, N, R)
+        all_rows(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M - done, N, R)
 
     return biased_panel
 
@@ -85,13 +87,14 @@ def low_panel(size, columns, full, rows, biases=False):
 
     Where these are too few sums the terms are divided among several.
     """
-    parts = -(-ENOUGH_SUMS // ((rows + biases) * columns))
-    few_rows = tile_of(Shape(rows, columns, lanes_of(size), full, some=True, ones=biases, parts=parts))
+    accumulators = -(-ENOUGH_SUMS // ((rows + biases) * columns))
+    shape = Shape(rows, columns, lanes_of(size), full, clamp_rows=True, bias_row=biases, accumulators=accumulators)
+    few_rows = tile_of(shape)
 
     @kernel(panel_signature(size), size, columns, full, rows, biases)
-    def low_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+    def low_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
-        few_rows(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        few_rows(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
 
     return low_panel
 
@@ -108,15 +111,15 @@ def dense(size):
     one_row, P = one_row_number(size), POINTERS[size]
 
     @kernel(VOID(INTEGERS, P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
-    def dense(panels, C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+    def dense(panels, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         if M == 1 and panels[one_row] != 0:
-            call(panels[one_row], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            call(panels[one_row], C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
             return
         while N >= width:
-            call(panels[0], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
+            call(panels[0], C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
             C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
         if N > 0:
-            call(panels[1 + (N - 1) // lanes], C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            call(panels[1 + (N - 1) // lanes], C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
 
     return dense
 
@@ -135,20 +138,20 @@ ROW = 8  # vectors side by side where there is one row alone, so that none waits
 
 
 @functools.cache
-def row_panel(size, n_out, visit):
+def row_panel(size, n_out, epilogue):
     """As `panel`, for one row of n_out numbers."""
     width = ROW * lanes_of(size)
-    rest = (n_out - 1) % width + 1
-    shape = Shape(1, ROW, lanes_of(size), full=True, visit=visit)
-    whole, last = tile_of(shape), tile_of(shape._replace(columns=-(-rest // lanes_of(size)), full=False))
+    remainder = (n_out - 1) % width + 1
+    shape = Shape(1, ROW, lanes_of(size), full=True, epilogue=epilogue)
+    whole, last = tile_of(shape), tile_of(shape._replace(columns=-(-remainder // lanes_of(size)), full=False))
 
-    @kernel(panel_signature(size), size, n_out, visit)
-    def row_panel(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+    @kernel(panel_signature(size), size, n_out, epilogue)
+    def row_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         while N > width:
-            whole(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            whole(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
             C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
-        last(C, c_row, beside, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        last(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
 
     return row_panel
 
@@ -173,12 +176,12 @@ def panels_for(size, widths, make=panel, *options):
 
 
 def low_rows(count):
-    """The rows of the lowest panel for so many, or 0."""
+    """The rows of the lowest panel for `count` rows, or 0."""
     return next((rows for rows in LOW if count <= rows), 0)
 
 
-def turned_panels(size, n_in, n_out):
-    """The panels of the sums of turned weights: n_out rows of n_in."""
+def transposed_panels(size, n_in, n_out):
+    """The panels of the sums of transposed weights: n_out rows of n_in."""
     rows = low_rows(n_out)
     return panels_for(size, (n_in,), low_panel, rows) if rows else panels_for(size, (n_in,))
 

@@ -1,148 +1,81 @@
-"""The transpose of a weight block, in register tiles."""
+"""The transpose of a weight block, in register tiles. A tile of n rows swaps quarters of quarters, log2 n times:
+
+0 1 2 3         0 1 | 8 9         0 4 | 8 c
+4 5 6 7         4 5 | c d         1 5 | 9 d
+8 9 a b   ->    ---------   ->    ---------
+c d e f         2 3 | a b         2 6 | a e
+                6 7 | e f         3 7 | b f
+"""
 
 import functools
 
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
-
 from fastbp.core.ir.kernel import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
-from fastbp.core.ir.memory import load_lanes, shift, store_lanes
+from fastbp.core.ir.lanes import all_or_none, leading_lanes, only_if
+from fastbp.core.ir.memory import shift
 from fastbp.core.ir.packed_rows import columns_of
-from fastbp.core.ir.traced import minimum
-from fastbp.core.ir.types import INT32, INT64, Mask, Vector, first_lanes
+from fastbp.core.ir.shuffles import transposed
+from fastbp.core.ir.traced import minimum, procedure
 
 
-def halves(builder, upper, lower, bit):
-    """The lanes of two vectors in which `bit` of the lane's number is off, and those in which it is on.
-
-    Each beside its partner's: what lies in lane i + bit of one comes to lane i of the second, and so on.
-    """
-    n = upper.type.count
-    takes = (
-        [lane if not lane & bit else n + lane - bit for lane in range(n)],
-        [lane + bit if not lane & bit else n + lane for lane in range(n)],
-    )
-    return (builder.shuffle_vector(upper, lower, ir.Constant(ir.VectorType(INT32, n), take)) for take in takes)
+def rows_at(pointer, stride, count):
+    """Pointers to `count` rows."""
+    for _ in range(count):
+        yield pointer
+        pointer = pointer + stride
 
 
-def emit_transposed(builder, rows, width=1):
-    """The vectors whose i-th `width` lanes are as many lanes of the i-th of `rows`, n vectors of n times as many."""
-    rows, n = list(rows), len(rows)
-    bit = n // 2
-    while bit:  # swap the off-diagonal quarters of every block of 2 * bit rows and lanes
-        for i in range(n):
-            if not i & bit:
-                rows[i], rows[i + bit] = halves(builder, rows[i], rows[i + bit], bit * width)
-        bit //= 2
-    return rows
-
-
-@intrinsic(prefer_literal=True)
-def transpose_tile(typingctx, out, o_row, x, x_row, lanes):
+def whole_tile(out, o_row, x, x_row, lanes):
     """Overwrites out (lanes x lanes): out[j, i] = x[i, j]."""
-    n = lanes.literal_value
-    vector, whole = Vector(out.dtype, n), (Mask(n, full=True), None)
-
-    def codegen(context, builder, sig, args):
-        out, o_row, x, x_row, _ = args
-        rows = []
-        for _ in range(n):
-            rows.append(load_lanes(builder, x, vector, *whole))
-            x = builder.gep(x, [x_row])
-        for row in emit_transposed(builder, rows):
-            store_lanes(builder, out, vector, row, *whole)
-            out = builder.gep(out, [o_row])
-        return context.get_dummy_value()
-
-    i64 = types.int64
-    return types.void(out, i64, x, i64, lanes), codegen
+    rows = transposed([at.load(lanes) for at in rows_at(x, x_row, lanes)])
+    for at, row in zip(rows_at(out, o_row, lanes), rows, strict=True):
+        at.store(row)
 
 
-@intrinsic(prefer_literal=True)
-def transpose_edge(typingctx, out, o_row, x, x_row, rows, columns, lanes):
+def edge_tile(out, o_row, x, x_row, rows, columns, lanes):
     """Overwrites out (columns, rows), both at most `lanes`: out[j, i] = x[i, j]; no other memory is touched."""
-    n = lanes.literal_value
-    vector, part = Vector(out.dtype, n), Mask(n)
 
-    def codegen(context, builder, sig, args):
-        out, o_row, x, x_row, rows, columns, _ = args
-        none = ir.Constant(part.llvm, None)
+    def mask_of(i, count, length):
+        return only_if(count > i, leading_lanes(length, lanes))
 
-        def mask_of(i, count, length):
-            return builder.select(builder.icmp_signed("<", INT64(i), count), first_lanes(builder, length, n), none)
-
-        loaded = []
-        for i in range(n):
-            loaded.append(load_lanes(builder, x, vector, part, mask_of(i, rows, columns)))
-            x = builder.gep(x, [x_row])
-        for j, row in enumerate(emit_transposed(builder, loaded)):
-            store_lanes(builder, out, vector, row, part, mask_of(j, columns, rows))
-            out = builder.gep(out, [o_row])
-        return context.get_dummy_value()
-
-    i64 = types.int64
-    return types.void(out, i64, x, i64, i64, i64, lanes), codegen
+    loaded = [at.load(lanes, mask_of(i, rows, columns)) for i, at in enumerate(rows_at(x, x_row, lanes))]
+    for j, (at, row) in enumerate(zip(rows_at(out, o_row, lanes), transposed(loaded), strict=True)):
+        at.store(row, mask_of(j, columns, rows))
 
 
-# --- outputs of some examples, turned so that examples go side by side ------------------------------------------------
-# A row is a whole vector in memory. Only what may be somebody else's is masked: a load has to wait for a masked store.
+# --- outputs of some examples, transposed so that examples go side by side --------------------------------------------
+# A row is a whole vector in memory. Only what may be another thread's is masked: a load has to wait for a masked store.
 
 
-def present(builder, i, count, part):
-    """A mask with all lanes on if i < count, else none."""
-    all_or_none = ir.Constant(part.llvm, [1] * part.lanes), ir.Constant(part.llvm, None)
-    return builder.select(builder.icmp_signed("<", INT64(i), count), *all_or_none)
-
-
-@intrinsic(prefer_literal=True)
-def turn(typingctx, tile, x, x_row, rows, columns, lanes):
+def to_columns(tile, x, x_row, rows, columns, lanes):
     """Overwrites tile (columns, lanes): tile[j, i] = x[i, j] for i < rows, at most `lanes`; columns is a literal."""
-    n, columns = lanes.literal_value, columns.literal_value
-    vector, part, whole = Vector(x.dtype, n), Mask(n), (Mask(n, full=True), None)
-
-    def codegen(context, builder, sig, args):
-        tile, x, x_row, rows = args[:4]
-        loaded = []
-        for i in range(n):
-            loaded.append(load_lanes(builder, x, vector, part, present(builder, i, rows, part)))
-            x = builder.gep(x, [x_row])
-        for j, row in enumerate(emit_transposed(builder, loaded)[:columns]):
-            store_lanes(builder, builder.gep(tile, [INT64(j * n)]), vector, row, *whole)
-        return context.get_dummy_value()
-
-    return types.void(tile, x, types.int64, types.int64, types.literal(columns), lanes), codegen
+    loaded = [at.load(lanes, all_or_none(rows > i, lanes)) for i, at in enumerate(rows_at(x, x_row, lanes))]
+    for j, row in enumerate(transposed(loaded)[:columns]):
+        (tile + j * lanes).store(row)
 
 
-@intrinsic(prefer_literal=True)
-def turn_back(typingctx, out, o_row, tile, rows, columns, lanes):
+def to_rows(out, o_row, tile, rows, columns, lanes):
     """Overwrites out (rows, lanes), at most `lanes` rows: out[i, j] = tile[j, i], and 0 for j >= columns, a literal."""
-    n, columns = lanes.literal_value, columns.literal_value
-    vector, part, whole = Vector(out.dtype, n), Mask(n), (Mask(n, full=True), None)
+    loaded = [(tile + j * lanes).load(lanes) for j in range(columns)]
+    loaded += [tile.filled(lanes, 0.0)] * (lanes - columns)
+    for i, (at, row) in enumerate(zip(rows_at(out, o_row, lanes), transposed(loaded), strict=True)):
+        at.store(row, all_or_none(rows > i, lanes))
 
-    def codegen(context, builder, sig, args):
-        out, o_row, tile, rows = args[:4]
-        loaded = [load_lanes(builder, builder.gep(tile, [INT64(j * n)]), vector, *whole) for j in range(columns)]
-        loaded += [ir.Constant(vector.llvm, None)] * (n - columns)
-        for i, row in enumerate(emit_transposed(builder, loaded)):
-            store_lanes(builder, out, vector, row, part, present(builder, i, rows, part))
-            out = builder.gep(out, [o_row])
-        return context.get_dummy_value()
 
-    return types.void(out, types.int64, tile, types.int64, types.literal(columns), lanes), codegen
+transpose_tile, transpose_edge = procedure(whole_tile, literals=1), procedure(edge_tile, literals=1)
+transpose_columns, transpose_back = procedure(to_columns, literals=2), procedure(to_rows, literals=2)
 
 
 NARROW = 2
-"""Vectors of outputs up to which rows are turned, so that examples go side by side."""
+"""Vectors of outputs up to which rows are transposed, so that examples go side by side."""
 
 
 def is_narrow(width, size):
-    """Whether rows of so many outputs are turned."""
+    """Whether rows of `width` outputs are transposed."""
     return width <= NARROW * lanes_of(size)
 
 
 def columns_for(width, size):
-    """The power of 2, up to the lanes of a vector, for which `turn` is made."""
+    """The power of 2, up to the lanes of a vector, for which `transpose_columns` is made."""
     return min(lanes_of(size), columns_of(width))
 
 

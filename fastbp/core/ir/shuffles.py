@@ -1,0 +1,92 @@
+"""Lanes that change places: what formulas (ir/traced.py) pick, transpose and add up across the lanes of vectors."""
+
+from llvmlite import ir
+
+from fastbp.core.ir.types import INT32
+
+
+def pick(x, lanes, other=None):
+    """These lanes of x, or of x and the other, whose lanes are counted on."""
+    take = ir.Constant(ir.VectorType(INT32, len(lanes)), list(lanes))
+    second = ir.Constant(x.value.type, ir.Undefined) if other is None else other.value
+    return x.new(x.builder.shuffle_vector(x.value, second, take))
+
+
+def concatenated(vectors):
+    """The vectors, a power of 2 of them, one behind the other."""
+    while len(vectors) > 1:
+        both = range(2 * vectors[0].value.type.count)
+        vectors = [pick(low, both, high) for low, high in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
+def vector_of(numbers, like):
+    """A vector of these Scalars; `like` is a vector of its type."""
+    value = ir.Constant(like.value.type, ir.Undefined)
+    for i, number in enumerate(numbers):
+        value = like.builder.insert_element(value, number.value, INT32(i))
+    return like.new(value)
+
+
+def butterfly(x, y, bit):
+    """(x_i of the lanes i without the bit and y_i of those with it, and of each its neighbour across the bit)."""
+    n = x.value.type.count
+
+    def lanes(across):
+        return [(i ^ across) + (n if i & bit else 0) for i in range(n)]
+
+    return pick(x, lanes(0), y), pick(x, lanes(bit), y)
+
+
+def combine_groups(x, width, combine):
+    """All `width` lanes of each group combined, in every lane of the group, by halves."""
+    bit = width // 2
+    while bit:
+        x = combine(*butterfly(x, x, bit))
+        bit //= 2
+    return x
+
+
+def sum_each(vectors, width=1):
+    """A vector whose i-th `width` lanes are the sum of those of the i-th vector: n vectors of n times as many lanes.
+
+    By a butterfly: of 4 vectors a, b, c, d of 4 lanes
+
+        a0+a2 a1+a3 c0+c2 c1+c3                         Σa Σb Σc Σd
+        b0+b2 b1+b3 d0+d2 d1+d3          and then
+    """
+    vectors, n = list(vectors), len(vectors)
+    bit = n // 2
+    while bit:
+        for i in range(bit):
+            x, y = butterfly(vectors[i], vectors[i + bit], bit * width)
+            vectors[i] = x + y
+        bit //= 2
+    return vectors[0]
+
+
+def swap_quarters(upper, lower, bit):
+    """Two rows of a block after its off-diagonal quarters have changed places; a quarter is `bit` lanes wide.
+
+    upper   a b        a c
+    lower   c d   ->   b d
+    """
+    n = upper.value.type.count
+    first = [lane if not lane & bit else n + lane - bit for lane in range(n)]
+    second = [lane + bit if not lane & bit else n + lane for lane in range(n)]
+    return pick(upper, first, lower), pick(upper, second, lower)
+
+
+def transposed(rows, width=1):
+    """The transpose of n rows of n times `width` lanes, which stay together; in NumPy, of blocks of `width` numbers,
+
+    x = np.stack(rows).reshape(n, n, width); np.swapaxes(x, 0, 1)
+    """
+    rows, n = list(rows), len(rows)
+    bit = n // 2
+    while bit:
+        for i in range(n):
+            if not i & bit:
+                rows[i], rows[i + bit] = swap_quarters(rows[i], rows[i + bit], bit * width)
+        bit //= 2
+    return rows
