@@ -7,8 +7,8 @@ from functools import cache
 import mpmath as mp
 import numpy as np
 import pytest
-import reference as twin
-from pairs import model_with
+import twin
+from against_twin import model_with
 
 from fastbp import SGD, Activation, Huber, Loss, Model, Quantile
 from fastbp.core.formulas.activations import ACTIVATIONS
@@ -22,7 +22,12 @@ from fastbp.losses import FITTING
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
-BASIC = ("squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy")  # see test_gradients.py
+BASIC = (
+    "squared_error",
+    "half_squared_error",
+    "cross_entropy",
+    "binary_cross_entropy",
+)  # see core/test_forward_backward.py
 PARAMETRIC = {"huber(0.3)": Huber(0.3), "quantile(0.8)": Quantile(0.8)}
 OTHERS = [name for name in twin.LOSSES if name not in (*BASIC, "huber", "quantile")]
 OUTPUTS = ["identity", "sigmoid", "tanh", "relu", "exponential", "softmax"]

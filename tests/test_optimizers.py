@@ -6,8 +6,8 @@ from functools import partial
 import numba
 import numpy as np
 import pytest
-import reference as twin
-from test_gradients import assert_close, assert_gradient, model_of
+import twin
+from against_twin import assert_close, assert_gradient, model_of
 
 import fastbp
 from fastbp import SGD, Adagrad, Adam, AdamW, Model, NAdam, RMSprop, Rprop, optimizers, schedules

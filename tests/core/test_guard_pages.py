@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import guard
 import numpy as np
 import pytest
 from guard import PAGE, SIDES, Guard, Side, guarded
@@ -51,6 +52,7 @@ def test_a_guarded_array_is_an_array(shape: int | tuple[int, ...], dtype: str, s
 CHILD = """
 import ctypes, sys
 sys.path.insert(0, {folder!r})
+import guard
 from guard import Guard
 a = Guard({side!r}).empty(70, "float32")
 at = a.ctypes.data + 4 * {index}
@@ -63,7 +65,9 @@ print("after", flush=True)
 @pytest.mark.parametrize("action", ["", "= 1"], ids=["read", "write"])
 @pytest.mark.parametrize("side", SIDES)
 def test_a_child_that_goes_one_element_too_far_dies(side: Side, action: str) -> None:
-    code = CHILD.format(folder=str(Path(__file__).parent), side=side, index=70 if side == "end" else -1, action=action)
+    code = CHILD.format(
+        folder=str(Path(guard.__file__).parent), side=side, index=70 if side == "end" else -1, action=action
+    )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (child.returncode, child.stdout) == (-signal.SIGSEGV, "before\n"), child.stderr
 

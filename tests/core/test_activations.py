@@ -5,7 +5,7 @@ import functools
 import mpmath as mp
 import numpy as np
 import pytest
-import reference
+import twin
 from formulas import values_of
 
 from fastbp.core.layers.activation_kernels import ACTIVATIONS
@@ -28,7 +28,7 @@ def activations_of(z):
 def test_every_activation_and_its_derivatives_are_those_of_the_twin(size):
     z = np.random.default_rng(0).normal(size=64, scale=2).astype(DTYPES[size])
     for name, found in activations_of(z).items():
-        expected = [formula(z.astype(float)[:, None])[:, 0] for formula in reference.ACTIVATIONS[name]]
+        expected = [formula(z.astype(float)[:, None])[:, 0] for formula in twin.ACTIVATIONS[name]]
         np.testing.assert_allclose(found, expected, rtol=TOLERANCE[size], atol=TOLERANCE[size], err_msg=name)
 
 

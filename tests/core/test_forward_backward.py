@@ -8,14 +8,13 @@ from functools import cache, partial
 
 import numpy as np
 import pytest
-import reference as twin
-from pairs import model_with
+import twin
+from against_twin import TOLERANCE, assert_close, assert_gradient, model_of
 
 from fastbp import SGD, Adam
 from fastbp.core.formulas.activations import ACTIVATIONS as ROWS
 from fastbp.core.formulas.activations import Activation
 
-TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu"]  # with every loss, depth and width; all others are rows alike
 EVERY = [name for name in twin.ACTIVATIONS if name != "softmax"]
@@ -24,38 +23,6 @@ LOSSES = ["squared_error", "half_squared_error", "cross_entropy", "binary_cross_
 WIDTHS = [*range(1, 71), 100, 130]
 DEPTHS = {1: (5, 3), 2: (5, 7, 3), 3: (5, 7, 6, 3), 4: (5, 7, 6, 4, 3)}
 SMALL_DEPTHS = {1: (3, 2), 2: (3, 4, 2), 3: (2, 4, 3, 2), 4: (2, 3, 4, 3, 2)}
-
-
-def model_of(net, theta, dtype):
-    return model_with(
-        net.output,
-        net.sizes,
-        hidden=net.hidden,
-        loss=net.loss,
-        bias=net.bias,
-        dtype=dtype,
-        initial=theta.astype(dtype),
-        reduction=net.reduction,
-        l1=net.l1,
-        l2=net.l2,
-    )
-
-
-def assert_close(found, expected, tolerance, what=""):
-    """Equal within tolerance times the largest component."""
-    found, expected = np.asarray(found), np.asarray(expected)
-    assert found.shape == expected.shape, what
-    error = np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max()
-    assert error <= tolerance, f"{what} is off by {error:.2g} of its largest component"
-
-
-def assert_gradient(net, found, expected, tolerance):
-    """Every block of the gradient is close, and none is all zeros."""
-    found_blocks, expected_blocks = twin.blocks(net, found), twin.blocks(net, expected)
-    for name, block in found_blocks.items():
-        assert np.any(block), f"∂C/∂{name} is all zeros: {net}"
-        assert np.any(expected_blocks[name]), f"∂C/∂{name} is all zeros in the twin: {net}"
-        assert_close(block, expected_blocks[name], tolerance, f"∂C/∂{name} of {net}")
 
 
 @cache

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from guard import SIDES, guarded
-from test_guard_pages import DTYPES, run
+from kernel_calls import DTYPES, panel_addresses, run
 
 from fastbp import Model
 from fastbp.core import slots
@@ -41,9 +41,7 @@ def test_sums_from_packed_weights_have_the_bits_of_those_from_theta(M, size, sid
     """Over all inputs, and over a part of them, as of a first layer in halves."""
     rng = np.random.default_rng(M)
     for n_in, n_out in [(1, 5), (9, 16), (20, 33), (12, 64), (17, 100), (30, 130), (3, 257)]:
-        panels = np.zeros(2 + gemm.panel_width(size) // lanes_of(size), np.int64)
-        for i, kernel in gemm.panels_for(size, (n_out,)).items():
-            panels[i] = kernel.address
+        panels = panel_addresses(size, (n_out,))
         for low, R in ((0, n_in), (n_in // 2, n_in - n_in // 2)):
             W = rng.normal(size=(n_in, n_out)).astype(DTYPES[size])
             with guarded(side) as guard:
