@@ -4,14 +4,13 @@ float64 agrees to 1e-10 and float32 to 1e-4, relative to the largest component o
 of a gradient may be all zeros, in the twin or in the library.
 """
 
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import pytest
 import twin
 from against_twin import TOLERANCE, assert_close, assert_gradient, model_of
 
-from fastbp import SGD, Adam
 from fastbp.core.formulas.activations import ACTIVATIONS as ROWS
 from fastbp.core.formulas.activations import Activation
 
@@ -281,80 +280,3 @@ def test_backward_shows_the_twins_derivatives(output, loss, reduction, dtype):
             assert len(found.da) == len(da)
             for some, expected in zip([*found.dz, *found.da], [*dz, *da], strict=True):
                 assert_close(some, expected, TOLERANCE[dtype], f"backward of {net}")
-
-
-# Trajectories of the optimizers.
-
-OPTIMIZERS = {
-    "sgd": (SGD(0.05), partial(twin.sgd_step, learning_rate=0.05)),
-    "momentum": (SGD(0.02, 0.9), partial(twin.sgd_step, learning_rate=0.02, momentum=0.9)),
-    "nesterov": (
-        SGD(0.02, 0.9, nesterov=True),
-        partial(twin.sgd_step, learning_rate=0.02, momentum=0.9, nesterov=True),
-    ),
-    "adam": (Adam(0.003), partial(twin.adam_step, learning_rate=0.003)),
-    "other adam": (
-        Adam(0.01, 0.8, 0.95, 1e-4),
-        partial(twin.adam_step, learning_rate=0.01, beta_1=0.8, beta_2=0.95, epsilon=1e-4),
-    ),
-}
-PROBLEMS = {
-    "regression": twin.Net((4, 9, 3), "tanh", "identity", "squared_error"),
-    "classes": twin.Net((4, 9, 6, 3), "tanh", "softmax", "cross_entropy"),
-    "relu": twin.Net((4, 9, 1), "relu", "sigmoid", "binary_cross_entropy"),
-    "sum": twin.Net((4, 5, 2), "sigmoid", "sigmoid", "half_squared_error", bias=False, reduction="sum"),
-}
-
-
-@pytest.mark.parametrize("kind", PROBLEMS)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_twenty_steps_are_the_twins(optimizer, kind):
-    """Four epochs of 23 examples in batches of 5, the last of 3."""
-    net, (ours, step) = PROBLEMS[kind], OPTIMIZERS[optimizer]
-    theta, X, y = twin.problem(net, rows=23, classes=kind == "classes")
-    model = model_of(net, theta, "float64")
-    thetas, costs = twin.trajectory(net, theta, X, y, step, epochs=4, batch_size=5)
-    history = model.fit(X, y, epochs=4, batch_size=5, optimizer=ours, shuffle=False)
-    assert len(thetas) == 21
-    assert np.abs(thetas[-1] - theta).max() > 0.01
-    assert_close(model.parameters, thetas[-1], 1e-12, "theta after 20 steps")
-    if net.reduction == "mean":
-        assert_close(history.cost, costs, 1e-12, "the cost of every epoch")
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_fits_in_pieces_are_one_trajectory(optimizer):
-    """Without a new optimizer, fit continues from the parameters and the optimizer's state."""
-    net, (ours, step) = PROBLEMS["regression"], OPTIMIZERS[optimizer]
-    theta, X, y = twin.problem(net, rows=23)
-    model = model_of(net, theta, "float64")
-    thetas, _ = twin.trajectory(net, theta, X, y, step, epochs=4, batch_size=5)
-    model.fit(X, y, epochs=1, batch_size=5, optimizer=ours, shuffle=False)
-    assert_close(model.parameters, thetas[5], 1e-12)
-    model.fit(X, y, epochs=3, batch_size=5, shuffle=False)
-    assert_close(model.parameters, thetas[-1], 1e-12)
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_twenty_weighted_steps_are_the_twins(optimizer, reduction):
-    """With the whole set as one batch the average is Σ w_n C_n / Σ w_n, without doubt."""
-    net = twin.Net((4, 6, 3), "tanh", "softmax", "cross_entropy", reduction=reduction)
-    ours, step = OPTIMIZERS[optimizer]
-    theta, X, y = twin.problem(net, rows=12)
-    weight = np.arange(12) / 8
-    model = model_of(net, theta, "float64")
-    thetas, _ = twin.trajectory(net, theta, X, y, step, epochs=20, batch_size=12, sample_weight=weight)
-    model.fit(X, y, epochs=20, batch_size=12, optimizer=ours, sample_weight=weight, shuffle=False)
-    assert_close(model.parameters, thetas[-1], 1e-12)
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_twenty_float32_steps_stay_near_the_twins(optimizer):
-    net, (ours, step) = PROBLEMS["classes"], OPTIMIZERS[optimizer]
-    theta, X, y = twin.problem(net, rows=23)
-    model = model_of(net, theta, "float32")
-    thetas, costs = twin.trajectory(net, theta, X, y, step, epochs=4, batch_size=5)
-    history = model.fit(X, y, epochs=4, batch_size=5, optimizer=ours, shuffle=False)
-    assert_close(model.parameters, thetas[-1], 1e-4)
-    assert_close(history.cost, costs, 1e-4)
