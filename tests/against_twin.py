@@ -1,6 +1,7 @@
 """The model of a twin's network, and what close to the twin means."""
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import twin
@@ -48,3 +49,26 @@ def assert_gradient(net, found, expected, tolerance):
         assert np.any(block), f"∂C/∂{name} is all zeros: {net}"
         assert np.any(expected_blocks[name]), f"∂C/∂{name} is all zeros in the twin: {net}"
         assert_close(block, expected_blocks[name], tolerance, f"∂C/∂{name} of {net}")
+
+
+@cache
+def solved(net, rows, seed, classes, sample_weight):
+    """A problem and the twin's (cost, gradient) for it, computed once for both dtypes."""
+    theta, X, y = twin.problem(net, rows, seed, classes)
+    return theta, X, y, *twin.value_and_gradient(net, theta, X, y, sample_weight)
+
+
+def check(net, rows, dtype, seed=0, classes=False, sample_weight=None):
+    """The model's cost and gradient are the twin's; returns model, theta, X, y and the model's gradient."""
+    theta, X, y, twin_cost, twin_gradient = solved(net, rows, seed, classes, sample_weight)
+    model = model_of(net, theta, dtype)
+    cost, gradient = model.value_and_gradient(X, y, sample_weight=sample_weight)
+    assert gradient.dtype == np.dtype(dtype)
+    assert_close(cost, twin_cost, TOLERANCE[dtype], f"the cost of {net} with {rows} rows")
+    assert_gradient(net, gradient, twin_gradient, TOLERANCE[dtype])
+    return model, theta, X, y, gradient
+
+
+def numeric_gradient(model, theta, X, y):
+    """Signed central differences of the model's own cost."""
+    return twin.central_differences(lambda t: model.value_and_gradient(X, y, theta=t)[0], theta)

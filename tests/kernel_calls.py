@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.core.ir.kernel import registers
+from fastbp.core.ir.kernel import Kernel, registers
 from fastbp.core.matmul import gemm
 
 WIDTHS = (*range(1, 71), 100, 130)
@@ -22,6 +22,12 @@ def run(kernel: Any, *arguments: Any) -> Any:
             for a, kind in zip(arguments, function.argtypes, strict=True)
         )
     )
+
+
+def uncached(made: Kernel) -> Kernel:
+    """A test's kernel, which stays out of the library's cache on disk: its key does not name the test's source."""
+    made.key = None
+    return made
 
 
 def close(a: Any, b: Any, size: int) -> None:

@@ -19,7 +19,8 @@ from fastbp.losses import FITTING
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
-BASIC = ("squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy")  # in test_forward_backward.py
+# these are in core/test_gradient_and_update.py
+BASIC = ("squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy")
 PARAMETRIC = {"huber(0.3)": Huber(0.3), "quantile(0.8)": Quantile(0.8)}
 OTHERS = [name for name in twin.LOSSES if name not in (*BASIC, "huber", "quantile")]
 OUTPUTS = ["identity", "sigmoid", "tanh", "relu", "exponential", "softmax"]
