@@ -2,7 +2,7 @@
 
 Each scenario runs in a separate process, with a time limit: a hang is a failure. Its fits must give the bits that a fit
 left alone gives. The program ends with how often each scenario ran, and fails if one failed or did not run at all.
-`tests/test_stress.py` runs each scenario once.
+`tests/behaviour/test_stress.py` runs each scenario once.
 """
 
 import argparse

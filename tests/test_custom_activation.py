@@ -8,7 +8,7 @@ import pickle
 import numba
 import numpy as np
 import pytest
-import reference as twin
+import twin
 from custom_functions import bump, bump_curvature, bump_slope, root, root_slope
 from hypothesis import given, settings
 from hypothesis import strategies as st

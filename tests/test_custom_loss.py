@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-import reference as twin
+import twin
 from numba import njit
 
 import fastbp.jit

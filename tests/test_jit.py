@@ -17,7 +17,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp
 from fastbp import Model, jit
-from fastbp.core import slots, workspace
+from fastbp.core import slots
 from fastbp.core.ir import process_stamp
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -188,21 +188,6 @@ def test_a_number_that_is_no_class_index_makes_cost_and_gradient_nan(width, outp
     y[2] = width - 1
     assert np.isfinite(value_and_gradient(net, theta, X, y, gradient, memory[:enough]))
     assert np.isfinite(gradient).all()
-
-
-@pytest.mark.parametrize(
-    ("sizes", "shards"), [((4, 5, 3), {1}), ((40, 50, 3), {1, 2, 4, 8}), ((700, 100, 3), {1, 2, 4})]
-)
-def test_one_workspace_serves_all_numbers_of_rows_up_to_its_own(sizes, shards):
-    model = Model(sizes)
-    net, theta, work = model.compiled(), model.parameters, model.workspace(1500)
-    assert {int(workspace.shards_of(net, rows)) for rows in range(1, 1501)} == shards
-    gradient = np.empty_like(theta)
-    X, y = data(model, 1500)
-    for rows in (1, 7, 15, 16, 100, 500, 1023, 1024, 1100, 1499, 1500):
-        work[:] = np.nan
-        value = value_and_gradient(net, theta, X[:rows], y[:rows], gradient, work)
-        assert value == model.value_and_gradient(X[:rows], y[:rows])[0]
 
 
 # Tables of other processes.

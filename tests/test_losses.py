@@ -7,22 +7,20 @@ from functools import cache
 import mpmath as mp
 import numpy as np
 import pytest
-import reference as twin
-from pairs import model_with
+import twin
+from against_twin import model_with
 
 from fastbp import SGD, Activation, Huber, Loss, Model, Quantile
 from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.core.formulas.losses import LOSSES
-from fastbp.core.ir.kernel import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
-from fastbp.core.ir.memory import every, load, shift, store
-from fastbp.core.ir.traced import select, traced
 from fastbp.core.layers.activation_kernels import OUTPUT_ONLY
 from fastbp.data import load_digits
 from fastbp.losses import FITTING
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
-BASIC = ("squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy")  # see test_gradients.py
+# these are in core/test_gradient_and_update.py
+BASIC = ("squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy")
 PARAMETRIC = {"huber(0.3)": Huber(0.3), "quantile(0.8)": Quantile(0.8)}
 OTHERS = [name for name in twin.LOSSES if name not in (*BASIC, "huber", "quantile")]
 OUTPUTS = ["identity", "sigmoid", "tanh", "relu", "exponential", "softmax"]
@@ -38,74 +36,6 @@ def model_of(net, theta, dtype="float64", **more):
 def off(found, expected):
     """The largest difference, relative to the largest number."""
     return np.abs(found - expected).max() / np.abs(expected).max()
-
-
-# The table -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_row_of_the_table_is_the_formula_of_the_twin(dtype):
-    """Value, first and second derivatives: all formulas in one kernel, which is told the number of one."""
-    rng = np.random.default_rng(1)
-    m, s, y = rng.uniform(0.1, 0.9, (3, 64)).astype(dtype)
-    column = {name: values.astype(float)[:, None] for name, values in (("m", m), ("s", s), ("y", y))}
-    formulas, expected = [], []
-    for name, row in LOSSES.items():
-        parameters = {"huber": (0.3,), "quantile": (0.8,)}.get(name, ())
-        its_twin = twin.LOSSES[{"huber": "huber(0.3)", "quantile": "quantile(0.8)"}.get(name, name)]
-        a = np.hstack([column["m"], column["s"]]) if name == "gaussian_nll" else column["m"]
-        pairs = name == "gaussian_nll"
-        inputs = (lambda m, s, y: (m, s, y)) if pairs else (lambda m, s, y: (m, y))
-        parts = [(row.value, 0), (row.derivative, 0), (row.second, 0)]
-        if pairs:
-            parts = [(row.value, 0), (row.derivative, 0), (row.derivative, 1), (row.second, 0), (row.second, 2)]
-        columns = [part(a, column["y"]).reshape(64, -1).T for part in (its_twin.value, its_twin.delta, its_twin.second)]
-        formulas += [
-            lambda m, s, y, part=part, i=i, inputs=inputs, parameters=parameters: of(
-                part(*inputs(m, s, y), *parameters), i
-            )
-            for part, i in parts
-        ]
-        expected += [*np.vstack(columns)]
-    found = computed(formulas, m, s, y)
-    assert len(found) == 3 * len(LOSSES) + 2
-    np.testing.assert_allclose(found, expected, rtol={"float32": 3e-5, "float64": 1e-13}[dtype], atol=1e-7)
-
-
-def of(result, i):
-    """The i-th number of a formula that has several."""
-    return result[i] if isinstance(result, tuple) else result
-
-
-def computed(formulas, m, s, y):
-    """Each formula of each (m, s, y): an array (formulas, len(m))."""
-    size = m.itemsize
-    lanes, P = lanes_of(size), POINTERS[size]
-
-    @traced
-    def switch(number, m, s, y):
-        value = m.constant(np.nan)
-        for i, formula in enumerate(formulas):
-            value = select(number == float(i), formula(m, s, y), value)
-        return value
-
-    @kernel(VOID(P, P, P, P, P, INT), "test-losses", size)
-    def all_formulas(out, number, m, s, y, count):
-        wide_vectors()
-        whole = every(lanes)
-        for i in range(0, count, lanes):
-            value = switch(
-                load(shift(number, i), whole),
-                load(shift(m, i), whole),
-                load(shift(s, i), whole),
-                load(shift(y, i), whole),
-            )
-            store(shift(out, i), value, whole)
-
-    number = np.repeat(np.arange(len(formulas)), len(m)).astype(m.dtype)
-    arrays = [np.empty_like(number), number, *(np.tile(values, len(formulas)) for values in (m, s, y))]
-    all_formulas.ctypes(*(array.ctypes.data for array in arrays), len(number))
-    return arrays[0].reshape(len(formulas), -1)
 
 
 # With every output ---------------------------------------------------------------------------------------------------

@@ -1,20 +1,14 @@
-"""Optimizers, clipping and penalties are the written formulas of the twin: 20 steps in float64 to 1e-12."""
+"""Optimizers are the written formulas of the twin: 20 steps in float64 to 1e-12."""
 
 import json
 from functools import partial
 
-import numba
 import numpy as np
 import pytest
-import reference as twin
-from test_gradients import assert_close, assert_gradient, model_of
+import twin
+from against_twin import assert_close, model_of
 
-import fastbp
 from fastbp import SGD, Adagrad, Adam, AdamW, Model, NAdam, RMSprop, Rprop, optimizers, schedules
-from fastbp.core import slots, workspace
-from fastbp.core.formulas.optimizers import RULES
-from fastbp.core.step.update import update
-from fastbp.engine.job import Examples, Job
 from fastbp.storage import files
 from fastbp.storage.model_state import ABSENT
 
@@ -80,27 +74,6 @@ def test_twenty_steps_are_the_twins(optimizer, net):
             assert_close(history.cost, costs, tolerance, "the cost of every epoch")
 
 
-def test_the_gradient_is_clipped_in_some_steps_and_not_in_others():
-    """Of the case above, so that it tests both; and a norm that is never reached changes no bit."""
-    theta, X, y = twin.problem(PLAIN, rows=23)
-    norms = []
-    step = partial(twin.sgd_step, learning_rate=0.5)
-    twin.trajectory(
-        PLAIN,
-        theta,
-        X,
-        y,
-        lambda t, g, s: norms.append(np.sqrt((g**2).sum())) or twin.clipped(step, 0.4)(t, g, s),
-        4,
-        5,
-    )
-    assert min(norms) < 0.4 < max(norms)
-    once, again = model_of(PLAIN, theta, "float32"), model_of(PLAIN, theta, "float32")
-    once.fit(X, y, epochs=4, batch_size=5, optimizer=SGD(0.1))
-    again.fit(X, y, epochs=4, batch_size=5, optimizer=SGD(0.1, clip_norm=1e6))
-    np.testing.assert_array_equal(once.parameters, again.parameters)
-
-
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_saved_model_goes_on_with_the_optimizers_state(optimizer, tmp_path):
     ours, _ = OPTIMIZERS[optimizer]
@@ -114,33 +87,6 @@ def test_a_saved_model_goes_on_with_the_optimizers_state(optimizer, tmp_path):
     more = part.fit(X, y, epochs=2, batch_size=23 if ours.full_batch else 5, shuffle=False)
     np.testing.assert_array_equal(part.parameters, whole.parameters)
     np.testing.assert_array_equal(more.cost, costs[4:])
-
-
-BY_RULE = {
-    optimizer.rule: optimizer
-    for optimizer in (SGD(0.1), SGD(0.1, 0.9), Adam(), AdamW(), NAdam(), RMSprop(), Adagrad(), Rprop())
-}
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rule", RULES)
-def test_an_element_whose_gradient_is_not_finite_keeps_its_value_and_moments(rule, dtype):
-    """In whole vectors and in the rest; the other elements make their step."""
-    rng, n = np.random.default_rng(1), 75
-    bad = np.isin(np.arange(n), [0, 5, 17, 18, 40, n - 1])
-    gradient, theta, moments = (rng.random((rows, n)).astype(dtype) for rows in (1, 1, 2))
-    hostile = np.where(bad, np.resize([np.inf, -np.inf, np.nan], n), gradient).astype(dtype)
-    settings = optimizers.Course(BY_RULE[rule], schedules.Progress()).settings(3, 1)
-    kernel, overflows, results = update(rule, theta.itemsize).ctypes, [], []
-    for g in (gradient, hostile):
-        changed = np.concatenate([theta, moments])
-        overflows.append(kernel(
-            changed.ctypes.data, g.ctypes.data, changed[1:].ctypes.data, n, 0, n, n, settings.ctypes.data
-        ))  # fmt: skip
-        results.append(changed)
-    assert overflows == [0, 1]
-    np.testing.assert_array_equal(results[1], np.where(bad, np.concatenate([theta, moments]), results[0]), strict=True)
-    assert (results[1][0] != theta[0])[~bad].all()
 
 
 @pytest.mark.parametrize("width", [1, 3, 40])
@@ -219,93 +165,6 @@ def test_numbers_out_of_range_are_refused_by_name(make, options):
 def test_rprop_takes_no_schedule():
     with pytest.raises(TypeError, match=r"^learning_rate must be a number"):
         Rprop(schedules.Constant(0.1))
-
-
-# Penalties.
-
-SHAPES = {  # sizes, rows
-    "one example": ((5, 7, 3), 1),
-    "wide and narrow layers": ((3, 40, 1, 33), 19),
-    "inputs for a few outputs, whose sums are turned": ((70, 2), 30),
-    "a batch in shards": ((6, 40, 4), 1400),
-    "a first layer whose weights stay with their owners": ((1100, 64, 2), 20),
-}
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_value_and_gradient_hold_the_penalties_and_evaluate_does_not(shape, bias):
-    sizes, rows = SHAPES[shape]
-    hidden = ("tanh",) * (len(sizes) - 2)
-    data = twin.Net(sizes, hidden, bias=bias)
-    rng = np.random.default_rng(5)
-    X, y = rng.normal(size=(rows, sizes[0])), rng.normal(size=(rows, sizes[-1]))
-    theta = rng.normal(size=twin.n_parameters(data), scale=0.3)
-    theta[::7] = 0.0  # where |w| has no slope
-    for l1, l2 in ((0.3, 0.0), (0.0, 0.2), (0.3, 0.2)):
-        net = twin.Net(sizes, hidden, bias=bias, l1=l1, l2=l2)
-        cost, gradient = twin.value_and_gradient(net, theta, X, y)
-        for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-4)):
-            model = model_of(net, theta, dtype)
-            assert (workspace.shards_of(model.compiled(), rows) > 1) == (shape == "a batch in shards")
-            found, slopes = model.value_and_gradient(X, y)
-            assert_close(found, cost, tolerance)
-            assert_gradient(net, slopes, gradient, tolerance)
-            assert_close(model.evaluate(X, y)["cost"], twin.cost(data, theta, X, y), tolerance)
-
-
-def test_check_gradient_covers_the_penalties():
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(12, 4)), rng.normal(size=(12, 3))
-    with_, without = (Model((4, 6, 3), "tanh", seed=2, l1=l1, l2=l2) for l1, l2 in ((0.1, 0.3), (0.0, 0.0)))
-    found, data = with_.check_gradient(X, y), without.check_gradient(X, y)
-    assert found.passed
-    w = np.where(twin.is_weight(twin.Net((4, 6, 3))), with_.parameters.astype("f8"), 0)
-    np.testing.assert_allclose(found.numeric - data.numeric, 0.1 * np.sign(w) + 0.3 * w, atol=1e-7)
-
-
-@numba.njit
-def compiled_value_and_gradient(net, theta, X, y, gradient, workspace):
-    return fastbp.jit.value_and_gradient(net, theta, X, y, gradient, workspace)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_compiled_code_has_the_penalties_too(dtype):
-    model = Model((5, 7, 3), "tanh", dtype=dtype, l1=0.01, l2=0.1)
-    rng = np.random.default_rng(1)
-    X, y = rng.normal(size=(9, 5)).astype(dtype), rng.normal(size=(9, 3)).astype(dtype)
-    gradient = np.empty_like(model.parameters)
-    cost = compiled_value_and_gradient(model.compiled(), model.parameters, X, y, gradient, model.workspace(9))
-    expected_cost, expected = model.value_and_gradient(X, y)
-    assert cost == expected_cost
-    np.testing.assert_array_equal(gradient, expected)
-
-
-def test_l1_leaves_fewer_weights_of_inputs_that_say_nothing():
-    """Two of twenty inputs matter; with l1 the others' weights end near 0, without it they fit the noise."""
-    rng = np.random.default_rng(3)
-    X = rng.normal(size=(60, 20))
-    y = X[:, 0] - 2 * X[:, 1] + 0.5 * rng.normal(size=60)
-    largest = {}
-    for l1 in (0.0, 0.5):
-        model = Model((20, 1), dtype="float64", l1=l1)
-        model.fit(X, y, epochs=300, batch_size=60, optimizer=Adam(schedules.Exponential(0.05, 100, 0.3)))
-        w = np.abs(model.weights[0][0])
-        assert min(w[:2]) > 0.5
-        largest[l1] = w[2:].max()
-    assert largest[0.5] < 0.1 < largest[0.0]
-
-
-def test_without_penalties_and_clipping_there_is_no_kernel_for_them():
-    model = Model((3, 2))
-    assert model.compiled()[slots.NET_PENALTY] == 0
-    assert Model((3, 2), l1=0.1).compiled()[slots.NET_PENALTY] != 0
-    examples = Examples(np.zeros((4, 3), "f4"), np.zeros((4, 2), "f4"))
-    job = Job(model.compiled(), model.parameters, model.parameters.copy(), examples, 4, 1)
-    job.update_by(1, model.parameters.copy())
-    assert job.slots[slots.JOB_SQUARE] == job.slots[slots.JOB_CLIP] == 0
-    job.update_by(1, model.parameters.copy(), 0.5)
-    assert job.slots[slots.JOB_SQUARE] != 0 != job.slots[slots.JOB_CLIP]
 
 
 @pytest.mark.parametrize("beta", [0, 0.5, 0.9, 0.999])

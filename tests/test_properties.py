@@ -3,7 +3,7 @@
 from functools import partial
 
 import numpy as np
-import reference as twin
+import twin
 from hypothesis import given, note
 from hypothesis import strategies as st
 

@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-import reference as twin
-from test_gradients import assert_close, model_of
+import twin
+from against_twin import assert_close, model_of
 
 from fastbp import SGD, Adam, Model, NAdam, optimizers
 from fastbp.engine.job import Job

@@ -2,7 +2,7 @@
 
 Reductions and coefficients follow Cephes (S. Moshier) and FDLIBM (Sun Microsystems), except those of erf, which are
 interpolated; every function keeps NaN and is right within 4 ulp for all numbers, at infinities, signed zeros and
-subnormals (tests/test_elementary.py). No table, no branch, no libm but in sin and cos beyond 1e5. All are formulas on
+subnormals (test_elementary.py). No table, no branch, no libm but in sin and cos beyond 1e5. All are formulas on
 Lanes; constants that depend on the element type are looked up by its size in bytes.
 """
 

@@ -8,7 +8,7 @@ import json
 import numba
 import numpy as np
 import pytest
-import reference
+import twin
 
 import fastbp.jit
 from fastbp import SGD, Adam, Model
@@ -42,7 +42,7 @@ def test_the_twins_generator_gives_the_published_words():
         ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
     ):
         counter, key, words = ([int(part, 16) for part in text.split()] for text in (counter, key, words))
-        assert reference.philox(counter, key) == tuple(words)
+        assert twin.philox(counter, key) == tuple(words)
 
 
 def factors_of_the_core(size, widths, fractions, seed, epoch, order, rows):
@@ -74,12 +74,12 @@ def test_the_core_drops_the_units_that_the_twin_drops(size):
         examples = np.arange(3, 3 + rows) if order is None else order[3:]
         found = factors_of_the_core(size, widths, fractions, seed, epoch, order, rows)
         for layer, (p, width) in enumerate(zip(fractions, widths, strict=True)):
-            expected = reference.dropout_factors(p, seed, epoch, layer, examples, width)
+            expected = twin.dropout_factors(p, seed, epoch, layer, examples, width)
             np.testing.assert_array_equal(found[layer], expected.astype(DTYPES[size]))
 
 
 def kept(p=0.5, seed=0, epoch=0, layer=0, rows=2000, width=96):
-    return reference.dropout_factors(p, seed, epoch, layer, np.arange(rows), width) > 0
+    return twin.dropout_factors(p, seed, epoch, layer, np.arange(rows), width) > 0
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -91,7 +91,7 @@ def test_a_fraction_of_the_units_is_dropped_in_every_unit_example_epoch_and_laye
         deviation = (masks.mean(axis=axes) - (1 - p)) / np.sqrt(p * (1 - p) / count)
         assert np.abs(deviation).max() < 4.5
         assert np.mean(deviation**2) == pytest.approx(1, abs=4.5 * np.sqrt(2 / len(deviation)))
-    factors = reference.dropout_factors(p, 1, 2, 0, np.arange(5000), 64)
+    factors = twin.dropout_factors(p, 1, 2, 0, np.arange(5000), 64)
     assert factors.mean() == pytest.approx(1, abs=4 * np.sqrt(p / (1 - p) / factors.size))
 
 
@@ -124,14 +124,14 @@ def test_pairs_of_units_examples_epochs_layers_and_seeds_are_dropped_independent
 # Training ----------------------------------------------------------------------------------------------------
 
 NETS = [
-    reference.Net((5, 19, 33, 3), ("tanh", "relu"), "softmax", "cross_entropy"),
-    reference.Net((7, 65, 4), "sigmoid", "identity", "squared_error", bias=False),
-    reference.Net((3, 16, 8, 20, 2), ("identity", "sigmoid", "tanh"), "tanh", "half_squared_error", reduction="sum"),
+    twin.Net((5, 19, 33, 3), ("tanh", "relu"), "softmax", "cross_entropy"),
+    twin.Net((7, 65, 4), "sigmoid", "identity", "squared_error", bias=False),
+    twin.Net((3, 16, 8, 20, 2), ("identity", "sigmoid", "tanh"), "tanh", "half_squared_error", reduction="sum"),
 ]
 CASES = list(zip(NETS, [(0.5, 0.25), (0.4,), (0.1, 0.0, 0.7)], strict=True))
 STEPS = {
-    "sgd": (SGD(0.01, momentum=0.9), functools.partial(reference.sgd_step, learning_rate=0.01, momentum=0.9)),
-    "adam": (Adam(0.01), functools.partial(reference.adam_step, learning_rate=0.01)),
+    "sgd": (SGD(0.01, momentum=0.9), functools.partial(twin.sgd_step, learning_rate=0.01, momentum=0.9)),
+    "adam": (Adam(0.01), functools.partial(twin.adam_step, learning_rate=0.01)),
 }
 
 
@@ -144,7 +144,7 @@ def model_of(net, theta, dropped, **options):
 
 def factors_of(net, dropped, epoch, examples, seed=0):
     return [
-        reference.dropout_factors(p, seed, epoch, layer, examples, width)
+        twin.dropout_factors(p, seed, epoch, layer, examples, width)
         for layer, (p, width) in enumerate(zip(dropped, net.sizes[1:-1], strict=True))
     ]
 
@@ -154,7 +154,7 @@ def factors_of(net, dropped, epoch, examples, seed=0):
 @pytest.mark.parametrize(("net", "dropped"), CASES)
 def test_twenty_steps_are_those_of_the_twin(net, dropped, optimizer, shuffle):
     rows, batch, seed = 37, 10, 3
-    theta, X, y = reference.problem(net, rows)
+    theta, X, y = twin.problem(net, rows)
     weight = 0.5 + np.arange(rows) % 3
     rule, step = STEPS[optimizer]
     model = model_of(net, theta, dropped, seed=seed)
@@ -165,7 +165,7 @@ def test_twenty_steps_are_those_of_the_twin(net, dropped, optimizer, shuffle):
         total = 0.0
         for some in np.split(order, range(batch, rows, batch)):
             factors = factors_of(net, dropped, epoch, some, seed)
-            cost, gradient = reference.value_and_gradient(net, theta, X[some], y[some], weight[some], factors)
+            cost, gradient = twin.value_and_gradient(net, theta, X[some], y[some], weight[some], factors)
             total += cost * (weight[some].sum() if net.reduction == "mean" else 1)
             theta, state = step(theta, gradient, state)
         expected.append(total / (weight.sum() if net.reduction == "mean" else 1))
@@ -176,11 +176,11 @@ def test_twenty_steps_are_those_of_the_twin(net, dropped, optimizer, shuffle):
 @pytest.mark.parametrize(("net", "dropped"), CASES)
 def test_the_step_is_the_gradient_of_the_dropped_out_cost_by_central_differences(net, dropped):
     rows = 6
-    theta, X, y = reference.problem(net, rows, seed=1)
+    theta, X, y = twin.problem(net, rows, seed=1)
     model = model_of(net, theta, dropped)
     model.fit(X, y, 1, rows, SGD(1.0), shuffle=False)
     factors = factors_of(net, dropped, 0, np.arange(rows))
-    slopes = reference.central_differences(lambda at: reference.cost(net, at, X, y, factors=factors), theta)
+    slopes = twin.central_differences(lambda at: twin.cost(net, at, X, y, factors=factors), theta)
     assert any((part == 0).any() for part in factors)
     np.testing.assert_allclose(theta - model.parameters, slopes, rtol=1e-6, atol=1e-8)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pairs import model_with
+from against_twin import model_with
 
 from fastbp import SGD, Adam, Model
 from fastbp.storage import files

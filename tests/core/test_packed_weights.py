@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
-from guard import SIDES, guarded
-from test_guard_pages import DTYPES, run
+from kernel_calls import DTYPES, panel_addresses, run
 
 from fastbp import Model
 from fastbp.core import slots
 from fastbp.core.ir.kernel import lanes_of
 from fastbp.core.matmul import gemm, packed_weights
 from fastbp.core.workspace import MANY, packed_size
-
-SIZES = pytest.mark.parametrize("size", DTYPES)
 
 
 def packed_by_numpy(W, size):
@@ -21,39 +18,31 @@ def packed_by_numpy(W, size):
     return np.concatenate([padded[:, j : j + width].ravel() for j in range(0, n_out, width)])
 
 
-@SIZES
-@pytest.mark.parametrize("side", SIDES)
-def test_the_layout_is_that_of_numpy_also_when_it_is_made_in_parts(size, side):
+def test_the_layout_is_that_of_numpy_also_when_it_is_made_in_parts(size, guard):
     rng = np.random.default_rng(0)
     for n_in, n_out in [(1, 1), (3, 7), (5, 16), (4, 33), (9, 64), (7, 100), (2, 130), (6, 257)]:
-        with guarded(side) as guard:
-            w = guard.copy(rng.normal(size=n_in * n_out), DTYPES[size], writeable=False)
-            out = guard.empty(packed_weights.packed_size(n_in, n_out, size), DTYPES[size])
-            for low, high in ((0, n_in // 2), (n_in // 2, n_in)):
-                run(packed_weights.pack(size), out, w[low * n_out :], n_in, n_out, low, high)
+        w = guard.copy(rng.normal(size=n_in * n_out), DTYPES[size], writeable=False)
+        out = guard.empty(packed_weights.packed_size(n_in, n_out, size), DTYPES[size])
+        for low, high in ((0, n_in // 2), (n_in // 2, n_in)):
+            run(packed_weights.pack(size), out, w[low * n_out :], n_in, n_out, low, high)
         assert out.tobytes() == packed_by_numpy(w.reshape(n_in, n_out), size).tobytes()
 
 
-@SIZES
-@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("M", [1, 2, 7, 31])
-def test_sums_from_packed_weights_have_the_bits_of_those_from_theta(M, size, side):
+def test_sums_from_packed_weights_have_the_bits_of_those_from_theta(M, size, guard):
     """Over all inputs, and over a part of them, as of a first layer in halves."""
     rng = np.random.default_rng(M)
     for n_in, n_out in [(1, 5), (9, 16), (20, 33), (12, 64), (17, 100), (30, 130), (3, 257)]:
-        panels = np.zeros(2 + gemm.panel_width(size) // lanes_of(size), np.int64)
-        for i, kernel in gemm.panels_for(size, (n_out,)).items():
-            panels[i] = kernel.address
+        panels = panel_addresses(size, (n_out,))
         for low, R in ((0, n_in), (n_in // 2, n_in - n_in // 2)):
             W = rng.normal(size=(n_in, n_out)).astype(DTYPES[size])
-            with guarded(side) as guard:
-                S = guard.copy(rng.normal(size=(M, R)), DTYPES[size], writeable=False)
-                V = guard.copy(packed_by_numpy(W, size), writeable=False)
-                init = guard.copy(rng.normal(size=n_out), DTYPES[size], writeable=False)
-                C, wanted = guard.empty((M, n_out), DTYPES[size]), guard.empty((M, n_out), DTYPES[size])
-                run(packed_weights.packed_dense(size), panels, C, n_out, init, S, R, V, n_in, low, M, n_out, R)
-                theta = guard.copy(W[low:], writeable=False)
-                run(gemm.dense(size), panels, wanted, n_out, 0, init, 0, S, R, 1, theta, n_out, M, n_out, R)
+            S = guard.copy(rng.normal(size=(M, R)), DTYPES[size], writeable=False)
+            V = guard.copy(packed_by_numpy(W, size), writeable=False)
+            init = guard.copy(rng.normal(size=n_out), DTYPES[size], writeable=False)
+            C, wanted = guard.empty((M, n_out), DTYPES[size]), guard.empty((M, n_out), DTYPES[size])
+            run(packed_weights.packed_dense(size), panels, C, n_out, init, S, R, V, n_in, low, M, n_out, R)
+            theta = guard.copy(W[low:], writeable=False)
+            run(gemm.dense(size), panels, wanted, n_out, 0, init, 0, S, R, 1, theta, n_out, M, n_out, R)
             assert C.tobytes() == wanted.tobytes()
 
 

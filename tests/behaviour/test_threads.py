@@ -14,7 +14,6 @@ import pytest
 
 import fastbp
 from fastbp import SGD, Model
-from fastbp.core.ir.interrupts import uninterrupted
 from fastbp.engine import cpu, helpers, thread_limit
 
 TIMEOUT = 100
@@ -206,40 +205,6 @@ def ring(*_):
 
 UNRAISABLE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """Python's Thread.start and its collector's callbacks say on stderr that an exception came in their midst."""
-
-
-def test_the_interrupt_handler_comes_back_whatever_is_raised_between_any_two_instructions():
-    """As an exception of another signal's handler may come there."""
-    code, count, raised = uninterrupted.__code__, 0, 0
-
-    def trace_at(k):
-        reached = 0
-
-        def trace(frame, event, argument):
-            nonlocal reached
-            if frame.f_code is not code:
-                return None
-            frame.f_trace_opcodes = True
-            if event == "opcode":
-                reached += 1
-                if reached == k:
-                    raise Timeout
-            return trace
-
-        return trace
-
-    before = sys.gettrace()
-    while raised == count:
-        count += 1
-        try:
-            sys.settrace(trace_at(count))
-            uninterrupted(lambda: None)
-        except Timeout:
-            raised += 1
-        finally:
-            sys.settrace(before)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, f"after instruction {count}"
-    assert raised > 40
 
 
 def fits_under_alarms(fits, seed, n_threads):

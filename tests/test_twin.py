@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-import reference as twin
+import twin
 
 ELEMENTWISE = [name for name in twin.ACTIVATIONS if name != "softmax"]
 SOME = ["identity", "sigmoid", "tanh", "relu"]

@@ -1,6 +1,6 @@
 """The elementary functions behind activations and losses: their largest error, and their values at the edges.
 
-`pytest -s tests/test_elementary.py` prints the table of errors.
+`pytest -s tests/core/test_elementary.py` prints the table of errors.
 """
 
 import math

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastbp
 from fastbp import SGD, Adam, Callback, EarlyStopping, Model
 from fastbp.schedules import OnPlateau
 from fastbp.storage import files
@@ -506,7 +507,7 @@ KILLS = """
 def test_a_run_survives_50_kills_at_random_moments(tmp_path):
     script = tmp_path / "kills.py"
     script.write_text(textwrap.dedent(KILLS))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", script, tmp_path / "run.safetensors", "50"],
         capture_output=True, text=True, timeout=300, env=environment,

@@ -1,0 +1,31 @@
+"""Outputs of a few columns are those of a panel, and a row has the same bits alone and among others."""
+
+import itertools
+
+import numpy as np
+import pytest
+from guard import Guard
+from kernel_calls import DTYPES, EPSILON, run
+
+from fastbp.core.ir.kernel import lanes_of
+from fastbp.core.matmul import few_columns, gemm
+
+
+@pytest.mark.parametrize("R", [1, 2, 3, 7, 8, 16, 23, 32, 37, 150])
+def test_a_narrow_panel_gives_the_sums_of_a_panel_and_a_row_has_the_same_bits_alone(
+    R: int, size: int, guard: Guard
+) -> None:
+    rng, plain = np.random.default_rng(R), gemm.panel(size, 1, 0, "leaky_relu")
+    for N in (N for N in range(1, 9) if few_columns.fits(R, N, size)):
+        kernel = few_columns.few_columns(size, R, N, "leaky_relu")
+        for M, gap in itertools.product((1, 2, lanes_of(size), 2 * lanes_of(size) + 3), (0, 3)):
+            C, wanted = (guard.empty((M - 1) * (N + gap) + N, DTYPES[size]) for _ in range(2))
+            shapes = (N, (M - 1) * (R + gap) + R, R * N)
+            init, S, V = (guard.copy(rng.normal(size=n), DTYPES[size], writeable=False) for n in shapes)
+            for make, out in ((kernel, C), (plain, wanted)):
+                run(make, out, N + gap, 0, init, 0, S, R + gap, 1, V, N, M, N, R)
+            alone = guard.empty(N, DTYPES[size])
+            run(kernel, alone, N, 0, init, 0, S[(M - 1) * (R + gap) :], R, 1, V, N, 1, N, R)
+            np.testing.assert_array_equal(alone, C[-N:])
+            np.testing.assert_allclose(C, wanted, rtol=0, atol=R * EPSILON[size])
+            assert np.isnan(C).sum() == gap * (M - 1)
