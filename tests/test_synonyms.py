@@ -10,9 +10,9 @@ from fastbp import initial, metrics
 from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.core.formulas.losses import LOSSES
 from fastbp.core.layers.activation_kernels import OUTPUT_ONLY
+from fastbp.engine.problem import REDUCTIONS
 from fastbp.inputs.checks import choice
 from fastbp.inputs.synonyms import TABLES, normalized
-from fastbp.model import REDUCTIONS
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.schedules import SCHEDULES
 
