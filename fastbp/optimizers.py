@@ -265,7 +265,7 @@ def from_dict(data: dict[str, Any]) -> Optimizer:
     return kind(**arguments)
 
 
-class Course:
+class ScheduledOptimizer:
     """An optimizer with the state of its learning rate's schedule."""
 
     def __init__(self, optimizer: Optimizer, progress: Progress) -> None:

@@ -10,7 +10,7 @@ from against_twin import assert_close, model_of
 
 from fastbp import SGD, Adam, Model, NAdam, optimizers
 from fastbp.engine.job import Job
-from fastbp.optimizers import Course
+from fastbp.optimizers import ScheduledOptimizer
 from fastbp.schedules import (
     SCHEDULES,
     Constant,
@@ -77,7 +77,7 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_almost_nothing():
 @pytest.mark.parametrize("schedule", FORMULAS, ids=repr)
 def test_the_numbers_of_a_step_have_the_same_bits_in_every_slice(schedule):
     """Else a training that goes on from a file would not be the same."""
-    course = Course(NAdam(schedule), Progress(begun=3))
+    course = ScheduledOptimizer(NAdam(schedule), Progress(begun=3))
     whole = course.settings(3, 400)
     for begin, end in ((3, 4), (3, 8), (4, 400), (17, 20), (30, 303), (101, 110), (396, 403)):
         np.testing.assert_array_equal(course.settings(begin, end - begin), whole[begin - 3 : end - 3])

@@ -15,6 +15,8 @@ from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TypeVar
 
+from fastbp.inputs.checks import positive_int
+
 Result = TypeVar("Result")
 
 VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -27,13 +29,13 @@ _program: int | None = None
 def set_threads(n: int | None) -> None:
     """Let calls of this program use n threads at most; None: the environment's limit, the default."""
     global _program
-    _program = None if n is None else checked("n", n)
+    _program = None if n is None else positive_int("n", n)
 
 
 @contextlib.contextmanager
 def thread_limit(n: int) -> Iterator[None]:
     """In the block, calls from this thread use n threads at most."""
-    token = _limit.set(checked("n", n))
+    token = _limit.set(positive_int("n", n))
     try:
         yield
     finally:
@@ -48,14 +50,8 @@ def limited(n_threads: object, function: Callable[..., Result], *arguments: obje
     if n_threads is None:
         return function(*arguments)
     context = copy_context()
-    context.run(_limit.set, checked("n_threads", n_threads))
+    context.run(_limit.set, positive_int("n_threads", n_threads))
     return context.run(function, *arguments)
-
-
-def checked(name: str, n: object) -> int:
-    from fastbp.inputs.checks import positive_int  # not at the top: checks of arrays use threads, and so this module
-
-    return positive_int(name, n)
 
 
 def stated_limit() -> int | None:

@@ -15,7 +15,7 @@ from fastbp.sklearn import solvers
 from fastbp.sklearn.callbacks import CallbackDispatch
 from fastbp.sklearn.rows import Rows
 from fastbp.sklearn.validation_score import ValidationSet
-from fastbp.training.progress_bar import Progress
+from fastbp.training.progress_bar import ProgressBar
 
 Array = NDArray[Any]
 
@@ -52,7 +52,7 @@ class Epochs:
             estimator._optimizer = solvers.optimizer_of(estimator, -(-len(rows) // self.batch_size))
         self.learning_rate = np.nan  # of the last step
         self.seconds = self.seconds_before = 0.0  # of training: in all, and before the current Model.fit
-        self.bar: Progress | None = None
+        self.bar: ProgressBar | None = None
         self.callbacks = CallbackDispatch(estimator, rows, 1 if once else estimator.max_iter)
         self.diverged = False  # parameters and losses are no longer finite
 
@@ -104,9 +104,9 @@ class Epochs:
             self.model.parameters = e._best_parameters
         self.callbacks.end_fit(self._state)
 
-    def _progress(self) -> AbstractContextManager[Progress | None]:
+    def _progress(self) -> AbstractContextManager[ProgressBar | None]:
         e = self.estimator
-        return Progress(1 if self.once else e.max_iter) if e.verbose == "progress" else nullcontext()
+        return ProgressBar(1 if self.once else e.max_iter) if e.verbose == "progress" else nullcontext()
 
     def _train(self) -> None:
         """Train with one call of `Model.fit`, up to the next change of optimizer or the end."""

@@ -105,7 +105,7 @@ def prepared(
         seed=problem.seed if shuffle else None,
         epochs_before=epochs_before,
         updates_before=state.updates,
-        schedule_state=optimizers.Course(new, state.schedule),
+        schedule_state=optimizers.ScheduledOptimizer(new, state.schedule),
         flops=problem.flops(batch_size),
         score=_score(problem, state.theta, training, validation, metrics),
         metrics=tuple(metric.name for metric in metrics),

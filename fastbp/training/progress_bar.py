@@ -11,7 +11,7 @@ LOG_SECONDS = 10.0
 """Between two lines of a log file."""
 
 
-class Progress:
+class ProgressBar:
     """Shows epochs done, cost, validation cost and metrics on stderr; a context manager."""
 
     def __init__(self, epochs: int) -> None:
@@ -25,7 +25,7 @@ class Progress:
             kind = type("Bar", (auto.tqdm,), {"monitor_interval": 0})  # no thread that outlives the fit
             self.bar = kind(total=epochs, unit="epoch", dynamic_ncols=True, miniters=0)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(

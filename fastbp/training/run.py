@@ -17,10 +17,10 @@ from fastbp.engine.problem import Problem
 from fastbp.engine.state import TrainingState
 from fastbp.engine.team import Team
 from fastbp.history import History
-from fastbp.optimizers import Course
+from fastbp.optimizers import ScheduledOptimizer
 from fastbp.training.autotune import Autotune
 from fastbp.training.checkpoint import Checkpoint
-from fastbp.training.progress_bar import Progress
+from fastbp.training.progress_bar import ProgressBar
 from fastbp.training.record import Record
 
 ORDER_BYTES = 1 << 22  # of the shuffled row numbers of the epochs in one slice
@@ -38,7 +38,7 @@ class Plan:
     seed: int | None  # of the shuffling; None: rows in their own order
     epochs_before: int  # of earlier calls, so that each epoch of a model has its own order and dropped units
     updates_before: int
-    schedule_state: Course
+    schedule_state: ScheduledOptimizer
     flops: float  # of one mini-batch
     score: Callable[[NDArray[np.int64]], dict[str, float]] | None = None  # validation cost and metrics
     metrics: tuple[str, ...] = ()
@@ -149,8 +149,8 @@ class Run:
     def _interrupted(self) -> bool:
         return slots.STOPPED in self.job.outcomes or bool(self.job.slots[slots.JOB_STOP])
 
-    def _progress(self) -> AbstractContextManager[Progress | None]:
-        return Progress(self.plan.epochs) if self.plan.progress else nullcontext()
+    def _progress(self) -> AbstractContextManager[ProgressBar | None]:
+        return ProgressBar(self.plan.epochs) if self.plan.progress else nullcontext()
 
     def _call_callbacks(self, complete: bool) -> None:
         """Call all callbacks; True from any of them stops the training."""

@@ -19,7 +19,7 @@ from fastbp.engine.team import SHORT_SECONDS, SLOWEST, run_once, workers_for
 from fastbp.engine.thread_limit import limited, stated_limit, threads_here
 from fastbp.inputs.arrays import as_vector
 from fastbp.inputs.checks import number_in
-from fastbp.optimizers import Course, Optimizer, as_optimizer
+from fastbp.optimizers import Optimizer, ScheduledOptimizer, as_optimizer
 from fastbp.schedules import MOST, START, Progress, as_schedule
 from fastbp.training.autotune import autotune_of
 from fastbp.training.prepare import check_not_in_fit, learning_job
@@ -207,5 +207,5 @@ class Stepper:
         if self._progress is not self.state.schedule or not 0 <= at < len(self._settings):
             ahead, at = 1 if self.schedule.each_epoch else AHEAD, 0
             self._first, self._progress = self.state.updates, self.state.schedule
-            self._settings = Course(self.optimizer, self._progress).settings(self._first, ahead)
+            self._settings = ScheduledOptimizer(self.optimizer, self._progress).settings(self._first, ahead)
         return self._settings[at : at + 1]

@@ -59,7 +59,7 @@ def test_an_element_whose_gradient_is_not_finite_keeps_its_value_and_moments(rul
     bad = np.isin(np.arange(n), [0, 5, 17, 18, 40, n - 1])
     gradient, theta, moments = (rng.random((rows, n)).astype(DTYPES[size]) for rows in (1, 1, 2))
     hostile = np.where(bad, np.resize([np.inf, -np.inf, np.nan], n), gradient).astype(DTYPES[size])
-    settings = optimizers.Course(BY_RULE[rule], schedules.Progress()).settings(3, 1)
+    settings = optimizers.ScheduledOptimizer(BY_RULE[rule], schedules.Progress()).settings(3, 1)
     kernel, overflows, results = update(rule, size).ctypes, [], []
     for g in (gradient, hostile):
         changed = np.concatenate([theta, moments])
