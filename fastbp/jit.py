@@ -18,8 +18,9 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
-from fastbp.core.embedded import check_table, data_of, workspace_needed
+from fastbp.core.embedded import check_table, workspace_needed
 from fastbp.core.ir.kernel import call, call_double
+from fastbp.core.ir.memory import data_of
 from fastbp.core.slots import NET_GRADIENT, NET_INPUTS, NET_OUTPUTS, NET_PARAMETERS, NET_PREDICT, NET_TARGETS
 
 

@@ -4,30 +4,21 @@ import ctypes
 import functools
 
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic
 
 from fastbp.core.ir.kernel import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
-from fastbp.core.ir.lanes import Lanes
-from fastbp.core.ir.memory import load_lanes, shift, store_lanes
-from fastbp.core.ir.types import INT64, Mask, Vector
+from fastbp.core.ir.memory import shift
+from fastbp.core.ir.traced import procedure
 
 
 def batch(formulas, size):
     """Kernel (out, x, y, count): row i of out (formulas, count) is the i-th formula of x and y; whole vectors."""
     lanes, P = lanes_of(size), POINTERS[size]
-    vector, mask = Vector(P.dtype, lanes), Mask(lanes, full=True)
 
-    @intrinsic
-    def store_all(typingctx, out, x, y, count):
-        def codegen(context, builder, sig, args):
-            inputs = [Lanes(builder, load_lanes(builder, pointer, vector, mask, None)) for pointer in args[1:3]]
-            for i, formula in enumerate(formulas):
-                row = builder.gep(args[0], [builder.mul(args[3], INT64(i))])
-                store_lanes(builder, row, vector, formula(*inputs).value, mask, None)
-            return context.get_dummy_value()
-
-        return types.void(out, x, y, types.int64), codegen
+    @procedure
+    def store_all(out, x, y, count):
+        inputs = x.load(lanes), y.load(lanes)
+        for i, formula in enumerate(formulas):
+            (out + count * i).store(formula(*inputs))
 
     @kernel(VOID(P, P, P, INT))
     def batch(out, x, y, count):
@@ -36,6 +27,20 @@ def batch(formulas, size):
             store_all(shift(out, i), shift(x, i), shift(y, i), count)
 
     return batch
+
+
+def run(function, out, x, count=0):
+    """function(out, x, count) as compiled code: a procedure on pointers to arrays and an integer."""
+    compute, P = procedure(function), POINTERS[x.itemsize]
+
+    @kernel(VOID(P, P, INT))
+    def call(out, x, count):
+        compute(out, x, count)
+
+    code = call.uncached()
+    code.compile()
+    prototype = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+    prototype(code.address)(out.ctypes.data, x.ctypes.data, count)
 
 
 @functools.cache
