@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 from guard import Guard
 from kernel_calls import DTYPES, EPSILON, run
+from numba import njit
 
+from fastbp.core import reference
 from fastbp.core.ir.kernel import lanes_of
 from fastbp.core.matmul import few_columns, gemm
 
+LENGTHS = (1, 2, 3, 7, 8, 16, 23, 32, 37, 150)  # of a row: each has its own kernels
 
-@pytest.mark.parametrize("R", [1, 2, 3, 7, 8, 16, 23, 32, 37, 150])
+
+@pytest.mark.parametrize("R", LENGTHS)
 def test_a_narrow_panel_gives_the_sums_of_a_panel_and_a_row_has_the_same_bits_alone(
     R: int, size: int, guard: Guard
 ) -> None:
@@ -29,3 +33,21 @@ def test_a_narrow_panel_gives_the_sums_of_a_panel_and_a_row_has_the_same_bits_al
             np.testing.assert_array_equal(alone, C[-N:])
             np.testing.assert_allclose(C, wanted, rtol=0, atol=R * EPSILON[size])
             assert np.isnan(C).sum() == gap * (M - 1)
+
+
+@njit
+def leaky_relu(z):
+    return z if z > 0 else z / 100
+
+
+@pytest.mark.parametrize("R", LENGTHS)
+def test_a_narrow_panel_is_the_loops_of_the_textbook(R: int, size: int, guard: Guard) -> None:
+    rng, M = np.random.default_rng(R), 7
+    for N in (N for N in range(1, 9) if few_columns.fits(R, N, size)):
+        shapes = ((M, R), (R, N), N)
+        x, w, b = (guard.copy(rng.normal(size=shape), DTYPES[size], writeable=False) for shape in shapes)
+        a = guard.empty((M, N), DTYPES[size])
+        run(few_columns.narrow_panel(size, R, N, "leaky_relu"), a, N, 0, b, 0, x, R, 1, w, N, M, N, R)
+        z, expected = np.empty((2, M, N))
+        reference.forward(z, expected, x.astype("f8"), np.ascontiguousarray(w.T, "f8"), b.astype("f8"), leaky_relu)
+        np.testing.assert_allclose(a, expected, rtol=0, atol=R * EPSILON[size])

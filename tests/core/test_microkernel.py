@@ -1,9 +1,13 @@
-"""What the micro-kernel makes of its sums before it stores them: fused activations and derivatives."""
+"""The micro-kernel's sums, and what it makes of them before it stores them: fused activations and derivatives."""
+
+import itertools
 
 import numpy as np
 import pytest
-from kernel_calls import DTYPES, run
+from guard import Guard
+from kernel_calls import DTYPES, EPSILON, WIDTHS, run
 
+from fastbp.core import reference
 from fastbp.core.ir.kernel import lanes_of
 from fastbp.core.layers import activation_kernels
 from fastbp.core.matmul import gemm
@@ -33,3 +37,19 @@ def test_a_fused_derivative_has_the_bits_of_the_activation_kernel(sigma: str, si
     run(gemm.panel(size, 2, 1), da, N, 0, zeros, 0, S, R, 1, V, N, M, N, R)
     run(activation_kernels.backward(sigma, size), wanted, a, a, da, M, N, N)
     assert dz.tobytes() == wanted.tobytes() != da.tobytes()
+
+
+@pytest.mark.parametrize("sigma", ["identity", "relu"])
+def test_sums_of_every_length_are_the_loops_of_the_textbook(sigma: str, size: int, guard: Guard) -> None:
+    rng, n_out = np.random.default_rng(3), 2 * lanes_of(size)
+    kernel, function = gemm.panel(size, 2, True, sigma), reference.ACTIVATIONS[sigma][0]
+    for rows, n_in in itertools.product((1, 4, 13), WIDTHS):
+        x, w, b = (
+            guard.copy(rng.normal(size=shape), DTYPES[size], writeable=False)
+            for shape in ((rows, n_in), (n_in, n_out), n_out)
+        )
+        a = guard.empty((rows, n_out), DTYPES[size])
+        run(kernel, a, n_out, 0, b, 0, x, n_in, 1, w, n_out, rows, n_out, n_in)
+        z, expected = np.empty((2, rows, n_out))
+        reference.forward(z, expected, x.astype("f8"), np.ascontiguousarray(w.T, "f8"), b.astype("f8"), function)
+        np.testing.assert_allclose(a, expected, rtol=0, atol=3 * EPSILON[size])
