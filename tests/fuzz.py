@@ -1,4 +1,4 @@
-"""Mutated model files: `python -m tests.fuzz --files 10000` loads so many and prints what became of them.
+"""Mutated model files: `python -m tests.fuzz --files 10000` loads that number of files and prints what became of them.
 
 A file is refused with a clear error or gives the model that it was made from, bit for bit. A forged file, which has
 a right checksum, may also give the model that it describes. A crash, a hang (the alarm), a huge allocation (a limit
@@ -257,7 +257,7 @@ def same(model: Model, description: dict[str, Any], tensors: files.Tensors) -> b
 
 
 def fuzz(n_files: int, seed: int, folder: Path) -> Outcomes:
-    """Loads so many files, of every kind in turn."""
+    """Loads files of every kind in turn."""
     made = models()
     path = folder / "model.safetensors"
     wholes = []

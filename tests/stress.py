@@ -59,7 +59,7 @@ def in_child(expected: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def fitting(threads: int) -> Iterator[list[np.ndarray]]:
-    """So many Python threads fit, again and again, for as long as the block lasts."""
+    """Python threads fit, again and again, for as long as the block lasts."""
     enough, results = threading.Event(), []
 
     def work() -> None:

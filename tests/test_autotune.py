@@ -28,7 +28,7 @@ def slices(pace, count, seconds):
 
 
 def trials(pace, seconds, workers, total):
-    """The seconds of training before each run of slices of so many workers, in a run of `total` seconds."""
+    """The seconds of training before each run of slices with that number of workers, in a run of `total` seconds."""
     begins, passed, before = [], 0.0, None
     while passed < total:
         now = pace.workers()
@@ -44,7 +44,7 @@ def test_the_team_goes_on_where_it_is_faster():
     assert slices(Autotune(2, adaptive=True), 5, {2: 0.6, 1: 1.0}) == [2, 2, 1, 1, 2]
 
 
-def test_one_alone_goes_on_where_the_cores_are_busy():
+def test_a_single_worker_goes_on_where_the_cores_are_busy():
     assert slices(Autotune(2, adaptive=True), 5, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1, 1]
 
 
@@ -57,7 +57,7 @@ def test_a_team_that_lost_is_tried_again_soon_and_then_less_and_less_often():
     assert round(LONGEST_WAIT / SLICE_SECONDS) <= waits[-1] <= round(LONGEST_WAIT / SLICE_SECONDS) + 1
 
 
-def test_one_alone_that_lost_is_tried_again_now_and_then():
+def test_a_single_worker_that_lost_is_tried_again_now_and_then():
     begins = trials(Autotune(2, adaptive=True), {2: 0.6, 1: 1.0}, workers=1, total=30)
     for before, after in pairwise(begins):
         assert ALONE_WAIT <= after - before <= ALONE_WAIT + 2 * SLICE_SECONDS
@@ -71,7 +71,7 @@ def test_the_team_wins_soon_once_the_cores_are_free():
     assert chosen.count(2) >= 4
 
 
-def test_one_alone_takes_over_at_once_when_the_team_becomes_slow_and_the_team_is_tried_soon():
+def test_a_single_worker_takes_over_at_once_when_the_team_becomes_slow_and_the_team_is_tried_soon():
     pace = Autotune(2, adaptive=True)
     trials(pace, {2: 0.6, 1: 1.0}, workers=1, total=20)
     spent = {1: 0.0, 2: 0.0}
@@ -125,7 +125,7 @@ def test_the_first_slice_of_a_trial_is_not_counted_either():
     assert slices(pace, 2, {2: 0.6, 1: 1.0}) == [2, 2]
 
 
-def test_a_step_takes_as_long_as_it_did_or_nobody_knows():
+def test_a_step_takes_as_long_as_the_last_one_or_is_unknown():
     pace = Autotune(2, adaptive=True)
     assert pace.step_seconds == math.inf
     slices(pace, 2, {2: 0.25, 1: 0.5})

@@ -202,7 +202,7 @@ def test_a_cost_that_is_not_finite_is_no_epoch_of_a_plateau():
     assert PLATEAU.after_epoch(before, 0.995) == Progress(best=1.0, reductions=1)
 
 
-# The door, and files.
+# Input validation, and files.
 
 
 def test_the_message_of_a_divergence_names_the_learning_rate_of_its_step():

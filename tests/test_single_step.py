@@ -1,4 +1,4 @@
-"""`Model.step` learns what `fit` learns from one mini-batch, to the bits, whatever came before it."""
+"""`Model.step` is bit-identical to `fit` of one mini-batch, whatever came before it."""
 
 import copy
 import pickle
@@ -124,7 +124,7 @@ PENALISED = {
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", EVERY.values(), ids=EVERY)
-def test_a_step_by_the_models_own_gradient_is_step_to_the_bits(optimizer, dtype):
+def test_a_step_by_the_models_own_gradient_is_bit_identical_to_step(optimizer, dtype):
     """50 of them, also where 4 examples or fewer go another way, but plain gradient descent."""
     for arguments, y in PENALISED.values():
         model, other = (model_of(dtype=dtype, **arguments) for _ in range(2))
@@ -183,7 +183,7 @@ def test_steps_fits_and_gradients_go_on_with_one_state():
         assert_same(model, other)
 
 
-def test_on_plateau_is_told_the_cost_and_must_be():
+def test_on_plateau_needs_the_cost():
     model, optimizer = model_of(output="softmax"), fastbp.SGD(fastbp.schedules.OnPlateau(0.1, patience=2, factor=0.5))
     gradient = np.ones_like(model.parameters)
     with pytest.raises(ValueError, match="cost must be given with the gradient: the schedule OnPlateau looks at it"):
@@ -303,7 +303,7 @@ def test_what_a_step_needs_is_kept_for_the_next_of_its_size():
     assert model._stepper.job is not job
 
 
-def test_nobodys_arrays_and_no_large_memory_are_kept(monkeypatch):
+def test_neither_the_callers_arrays_nor_large_memory_are_kept(monkeypatch):
     model = model_of(output="softmax")
     inputs, classes = X[:8].astype("float32"), CLASSES[:8].astype("float32")
     kept = weakref.ref(inputs), weakref.ref(classes)

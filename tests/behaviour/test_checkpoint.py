@@ -119,7 +119,7 @@ def test_a_run_is_resumed_from_its_very_beginning_and_from_its_end(tmp_path):
 
     with pytest.raises(Killed):
         model.fit(X, Y, epochs=3, checkpoint=path, every=100, callbacks=[AtOnce()])
-    for _ in range(3):  # begins anew, and then finds the end
+    for _ in range(3):  # begins again, and then finds the end
         model = Model.resume(path)
         same_history(model.fit(X, Y), expected)
         same_model(model, alone)
@@ -134,7 +134,7 @@ def test_a_checkpoint_is_a_model_file(tmp_path):
     same_model(Model.load(path), model)
 
 
-def test_every_so_many_epochs_a_checkpoint_is_written(tmp_path, monkeypatch):
+def test_a_checkpoint_is_written_at_regular_epochs(tmp_path, monkeypatch):
     written = []
     write = files.write
 

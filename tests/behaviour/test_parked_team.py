@@ -1,4 +1,4 @@
-"""A team that stands by between steps: the bits of one thread, whenever the next step comes; nobody is left behind."""
+"""Workers parked between steps: the bits of one thread, whenever the next step comes; no thread is left over."""
 
 import os
 import random
@@ -74,7 +74,7 @@ def all_gone():
     return not helpers.busy
 
 
-def test_models_of_several_threads_have_teams_of_their_own(alone):
+def test_models_of_several_threads_have_separate_teams(alone):
     models = [model_of() for _ in range(4)]
     threads = [threading.Thread(target=learn, args=(model, 400, 2, PAUSES, seed)) for seed, model in enumerate(models)]
     for thread in threads:
@@ -178,7 +178,7 @@ FORK = """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_child_gets_a_team_of_its_own(tmp_path):
+def test_a_forked_child_gets_a_separate_team(tmp_path):
     assert run(tmp_path, FORK) == ("done\n", "")
 
 

@@ -212,7 +212,7 @@ def ctrl_c_after(seconds):
 
 
 def interrupted_fit(model, seconds, fit):
-    """Ctrl-C after so many seconds; how long it took to end the fit."""
+    """Ctrl-C after some seconds; how long it took to end the fit."""
     timer, sent = ctrl_c_after(seconds)
     try:
         timer.start()
@@ -740,7 +740,7 @@ def test_a_team_whose_thread_cannot_start_leaves_all_to_the_caller(failing, monk
 
 
 def start_only(count, patch):
-    """As the system refuses more than so many threads."""
+    """As the system refuses threads beyond its limit."""
     patch.setattr(helpers, "exiting", Asked(lambda times: times > count))
 
 

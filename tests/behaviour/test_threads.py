@@ -248,7 +248,7 @@ def test_20000_fits_under_random_alarms_lose_no_handler_and_miscount_no_step(n_t
 
 
 def raising_at(moment):
-    """A profile function that raises at so many-th moment at which Python may run a signal handler."""
+    """A profile function that raises at the given moment of those at which Python may run a signal handler."""
     seen = 0
 
     def profile(frame, event, argument):

@@ -1,6 +1,6 @@
-"""What one worker wrote before a meeting, the others read after it.
+"""What one worker wrote before a barrier, the others read after it.
 
-A kernel that meets others must promise nothing about its pointers: `noalias` says that nobody else changes their
+A kernel with a barrier must promise nothing about its pointers: `noalias` says that no other thread changes their
 memory, and LLVM then keeps a value that it read before the meeting.
 """
 
@@ -194,13 +194,13 @@ MEETINGS = pytest.mark.parametrize("meet", [meet_here, meet_there], ids=["inline
 
 
 @MEETINGS
-def test_two_workers_see_what_the_first_wrote_before_each_meeting(meet, uncached):
+def test_two_workers_see_what_the_first_wrote_before_each_barrier(meet, uncached):
     assert stale_reads([both(meet, nothing)] * 2, ROUNDS) == [0, 0]
     assert stale_reads([writer(meet), reader(meet, nothing)], ROUNDS) == [0, 0]
 
 
 @MEETINGS
-def test_three_workers_see_what_the_first_wrote_before_each_meeting(meet, uncached):
+def test_three_workers_see_what_the_first_wrote_before_each_barrier(meet, uncached):
     write, read = writer(meet), reader(meet, nothing)
     assert stale_reads([write, read, read], ROUNDS // 10) == [0, 0, 0]
 
@@ -218,7 +218,7 @@ def test_workers_that_promise_noalias_see_old_values_or_at_least_the_promise_is_
 
 @MEETINGS
 @pytest.mark.parametrize("make", [reader, both])
-def test_a_promise_is_found_in_the_code_of_a_kernel_that_meets_others(make, meet, uncached):
+def test_a_promise_is_found_in_the_code_of_a_kernel_with_a_barrier(make, meet, uncached):
     assert promises(llvm_of(make(meet, nothing))) == []
     assert {"arg.job", "arg.value"} <= set(promises(llvm_of(make(meet, promise))))
 

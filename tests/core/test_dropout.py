@@ -287,7 +287,7 @@ def test_a_fraction_of_0_changes_nothing():
     np.testing.assert_array_equal(models[0].parameters, models[1].parameters)
 
 
-# The door and the file -----------------------------------------------------------------------------------------
+# Input validation and the file -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
