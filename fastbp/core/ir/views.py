@@ -119,6 +119,35 @@ def viewing(table, begin=0, step=0):
     return view
 
 
+def calling(field):
+    """An intrinsic (table, *arguments) that calls the C function at the address in a field.
+
+    A tuple among the arguments stands for its elements.
+    """
+
+    @intrinsic
+    def call(typingctx, table, *arguments):
+        def codegen(context, builder, sig, args):
+            values = list(elements(context, builder, sig.args[1], args[1]))
+            function = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+            address = load_field(context, builder, table, args[0], field)
+            builder.call(builder.inttoptr(address, function.as_pointer()), values)
+            return context.get_dummy_value()
+
+        return types.void(table, types.StarArgTuple(arguments)), codegen
+
+    return call
+
+
+def elements(context, builder, type_, value):
+    """The numbers and pointers in a tuple, and in the tuples in it; integers as int64."""
+    if isinstance(type_, types.BaseTuple):
+        for i, element in enumerate(type_.types):
+            yield from elements(context, builder, element, builder.extract_value(value, i))
+    else:
+        yield context.cast(builder, value, type_, types.int64) if isinstance(type_, types.Integer) else value
+
+
 class OfArray:
     """A table in an int64 array, for Python: its fields as attributes; an index is that of the array."""
 

@@ -9,6 +9,7 @@ import functools
 from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, VOID, call, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import fill, first, floats_at, load, shift, store
 from fastbp.core.ir.traced import chosen, minimum, plus, smaller, traced
+from fastbp.core.layers.calls import dense, few_rows, packed_dense
 from fastbp.core.slots import LAYER, NET, Layer, layer_of
 
 
@@ -42,9 +43,9 @@ def forward(size):
                 panels, activated = layer.panels, layer.fused_activation
                 if packed != 0 and layer.packed >= 0:
                     w = shift(floats_at(packed, size), layer.packed)
-                    call(net.packed_dense, panels, z, stride, b, x, x_row, w, n_in, 0, rows, n_out, n_in)
+                    packed_dense(net, panels, (z, stride), b, (x, x_row), (w, n_in, 0), (rows, n_out, n_in))
                 else:
-                    call(net.dense, panels, z, stride, 0, b, 0, x, x_row, 1, w, n_out, rows, n_out, n_in)
+                    dense(net, panels, (z, stride, 0), (b, 0), (x, x_row, 1), (w, n_out), (rows, n_out, n_in))
             if layer.forward and not activated and (l + 1 < net.layers or activate_last):
                 call(layer.forward, a, z, rows, n_out, stride)
             x, x_row = a, stride
@@ -105,12 +106,13 @@ def backward(size):
             da, da_row = place(work, capacity, row, below, below.da), below.stride
             n_in, n_out, sloped = layer.n_in, layer.n_out, 0
             if transposed:
-                w, beside = shift(wt, layer.wt), capacity * (below.a - below.da)
+                w, offset = shift(wt, layer.wt), capacity * (below.a - below.da)
                 sloped, panels = layer.fused_derivative, layer.deltas
-                call(net.dense, panels, da, da_row, beside, zeros, 0, dz, stride, 1, w, da_row, rows, n_in, n_out)
+                out = da, da_row, offset
+                dense(net, panels, out, (zeros, 0), (dz, stride, 1), (w, da_row), (rows, n_in, n_out))
             else:
                 w = shift(theta, layer.w)
-                call(net.few_rows, da, da_row, zeros, 0, dz, stride, w, n_out, rows, n_in, n_out)
+                few_rows(net, (da, da_row), (zeros, 0), (dz, stride), (w, n_out), (rows, n_in, n_out))
             if below.dropout != 0:
                 call(net.drop, da, da, place(work, capacity, row, below, below.factors), rows, da_row)
             layer, stride = below, da_row
@@ -182,13 +184,14 @@ def sums(size):
         together = biases and layer.lanes_over_k == 0  # the biases are one row more of the weights' sums
         if layer.lanes_over_k == 0 or count < TURNED:
             panels = layer.sums if together else net.panels
-            call(net.dense, panels, dw, n_out, 0, init, i_row, a, 1, x_row, dz, stride, rows, n_out, count)
+            dense(net, panels, (dw, n_out, 0), (init, i_row), (a, 1, x_row), (dz, stride), (rows, n_out, count))
         elif rows > 0:
             panels = layer.sums
             if add:
                 call(net.transpose, scratch, rows, dw, n_out, rows, n_out)
                 init, i_row = scratch, rows
-            call(net.dense, panels, scratch, rows, 0, init, i_row, dz, 1, stride, a, x_row, n_out, rows, count)
+            out = scratch, rows, 0
+            dense(net, panels, out, (init, i_row), (dz, 1, stride), (a, x_row), (n_out, rows, count))
             call(net.transpose, dw, n_out, scratch, rows, n_out, rows)
         if biases and not together:
             db = shift(dw, rows * n_out)

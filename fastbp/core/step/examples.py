@@ -21,6 +21,7 @@ from fastbp.core.ir.memory import (
     total,
 )
 from fastbp.core.ir.traced import chosen, larger_of, minimum, plus, traced
+from fastbp.core.layers.calls import dense, packed_dense
 from fastbp.core.layers.forward_backward import place, share, sums_of_share
 from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, Job, layer_of
 from fastbp.core.workspace import ONE
@@ -90,10 +91,11 @@ def halves(size):
                 panels, z = net.panels, shift(out, begin * stride)
                 if job.packed != 0 and layer.packed >= 0:
                     w = shift(floats_at(job.packed, size), layer.packed)
-                    call(net.packed_dense, panels, z, stride, init, x, x_row, w, n_in, low, rows, n_out, high - low)
+                    packed_dense(net, panels, (z, stride), init, (x, x_row), (w, n_in, low), (rows, n_out, high - low))
                 else:
                     w = shift(theta, layer.w + low * n_out)
-                    call(net.dense, panels, z, stride, 0, init, 0, x, x_row, 1, w, n_out, rows, n_out, high - low)
+                    shape = rows, n_out, high - low
+                    dense(net, panels, (z, stride, 0), (init, 0), (x, x_row, 1), (w, n_out), shape)
             out, init = floats_at(job.half, size), floats_at(job.zeros, size)
 
     return halves
