@@ -18,10 +18,9 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
-from fastbp.core.embedded import check_table, workspace_needed
+from fastbp.core.embedded import check_table, table_of, workspace_needed
 from fastbp.core.ir.kernel import call, call_double
 from fastbp.core.ir.memory import data_of
-from fastbp.core.slots import NET_GRADIENT, NET_INPUTS, NET_OUTPUTS, NET_PARAMETERS, NET_PREDICT, NET_TARGETS
 
 
 def predict(net: Any, theta: Any, X: Any, out: Any, workspace: Any) -> None:
@@ -74,16 +73,17 @@ def overload_predict(net, theta, X, out, workspace):  # type: ignore[no-untyped-
 
     def implementation(net, theta, X, out, workspace):  # type: ignore[no-untyped-def]
         check_table(net, theta)
-        rows = X.size // net[NET_INPUTS]
-        if theta.size != net[NET_PARAMETERS]:
+        table = table_of(net)
+        rows = X.size // table.inputs
+        if theta.size != table.parameters:
             raise ValueError("fastbp.jit.predict: theta must have as many elements as the network has parameters")
-        if rows * net[NET_INPUTS] != X.size or X.shape[-1] != net[NET_INPUTS]:
+        if rows * table.inputs != X.size or X.shape[-1] != table.inputs:
             raise ValueError("fastbp.jit.predict: X must have as many columns as the network has inputs")
-        if out.size != rows * net[NET_OUTPUTS] or out.shape[-1] != net[NET_OUTPUTS]:
+        if out.size != rows * table.outputs or out.shape[-1] != table.outputs:
             raise ValueError("fastbp.jit.predict: out must have a row of n_outputs elements for each row of X")
         if workspace.size < workspace_needed(net, 1):
             raise ValueError("fastbp.jit.predict: the workspace is too small; make it with model.workspace(rows)")
-        call(net[NET_PREDICT], data_of(net), data_of(theta), data_of(out), data_of(X), rows, data_of(workspace))
+        call(table.predict, data_of(net), data_of(theta), data_of(out), data_of(X), rows, data_of(workspace))
 
     return implementation
 
@@ -94,23 +94,20 @@ def overload_value_and_gradient(net, theta, X, y, gradient, workspace):  # type:
 
     def implementation(net, theta, X, y, gradient, workspace):  # type: ignore[no-untyped-def]
         check_table(net, theta)
-        rows = X.size // net[NET_INPUTS]
-        if theta.size != net[NET_PARAMETERS] or gradient.size != theta.size:
+        table = table_of(net)
+        rows = X.size // table.inputs
+        if theta.size != table.parameters or gradient.size != theta.size:
             raise ValueError("fastbp.jit.value_and_gradient: theta and gradient must have n_parameters elements")
         if rows < 1:
             raise ValueError("fastbp.jit.value_and_gradient: X must have at least 1 row")
-        if rows * net[NET_INPUTS] != X.size or X.shape[-1] != net[NET_INPUTS]:
+        if rows * table.inputs != X.size or X.shape[-1] != table.inputs:
             raise ValueError("fastbp.jit.value_and_gradient: X must have as many columns as the network has inputs")
-        if (
-            y.size != rows * net[NET_TARGETS]
-            or y.shape[-1] != net[NET_TARGETS] != 1
-            or (y.ndim == 2 and len(y) != rows)
-        ):
+        if y.size != rows * table.targets or y.shape[-1] != table.targets != 1 or (y.ndim == 2 and len(y) != rows):
             raise ValueError("fastbp.jit.value_and_gradient: y must have a row of targets for each row of X")
         if workspace.size < workspace_needed(net, rows):
             raise ValueError("fastbp.jit.value_and_gradient: the workspace is too small; use model.workspace(rows)")
         return call_double(
-            net[NET_GRADIENT], data_of(net), data_of(theta), data_of(gradient), data_of(X), data_of(y), rows,
+            table.gradient, data_of(net), data_of(theta), data_of(gradient), data_of(X), data_of(y), rows,
             data_of(workspace),
         )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Entry points without a team: prediction and cost for any number of rows, and the gradient inside other code.
 
-`check_table` becomes part of the user's own compiled code; the rest is called by address.
+`table_of` and `check_table` become part of the user's own compiled code; the rest is called by address.
 """
 
 import functools
@@ -11,7 +11,6 @@ from numba.extending import register_jitable
 from fastbp.core.ir.kernel import (
     DOUBLE,
     INT,
-    INTEGERS,
     POINTERS,
     VOID,
     call,
@@ -27,7 +26,6 @@ from fastbp.core.ir.memory import (
     data_of,
     doubles_at,
     floats_at,
-    integers_at,
     not_finite,
     prefetch,
     rounded,
@@ -36,54 +34,9 @@ from fastbp.core.ir.memory import (
 )
 from fastbp.core.ir.process_stamp import stamp_where_loaded
 from fastbp.core.ir.traced import minimum
-from fastbp.core.layers.forward_backward import layer_of
+from fastbp.core.ir.views import viewing
 from fastbp.core.layers.softmax_cross_entropy import class_of
-from fastbp.core.slots import (
-    JOB_BATCH,
-    JOB_COSTS,
-    JOB_FEW,
-    JOB_GRADIENT,
-    JOB_HALVES,
-    JOB_NET,
-    JOB_ROWS,
-    JOB_SHARDS,
-    JOB_SLOTS,
-    JOB_STEPS,
-    JOB_THETA,
-    JOB_TOTALS,
-    JOB_WORKERS,
-    JOB_X,
-    JOB_Y,
-    LAYER_A,
-    LAYER_DA,
-    LAYER_DZ,
-    LAYER_IN,
-    LAYER_OUT,
-    LAYER_PACKED,
-    LAYER_STRIDE,
-    LAYER_W,
-    LAYER_Z,
-    NET_BLOCK,
-    NET_CLASSES,
-    NET_FORWARD,
-    NET_FUSED,
-    NET_INPUTS,
-    NET_KEPT,
-    NET_LAYERS,
-    NET_LENGTH,
-    NET_LOSS,
-    NET_NEEDED,
-    NET_OUTPUTS,
-    NET_PACK,
-    NET_PROCESS,
-    NET_SIZE,
-    NET_SPREAD,
-    NET_TARGET_ROW,
-    NET_TRAIN,
-    NET_VERSION,
-    NET_WIDEST,
-    VERSION,
-)
+from fastbp.core.slots import JOB_SLOTS, NET, VERSION, Job, Net, layer_of
 from fastbp.core.workspace import (
     ONE,
     divide,
@@ -96,19 +49,22 @@ from fastbp.core.workspace import (
     smoothed_size,
 )
 
+PROCESS = Net.process
+net_at, job_at = viewing(Net), viewing(Job)
+
 
 @functools.cache
 def packed_weights(size):
-    """Overwrites out (NET_PACKED): the packed weights of the layers that have them."""
+    """Overwrites out (net.packed): the packed weights of the layers that have them."""
     P = POINTERS[size]
 
-    @kernel(VOID(INTEGERS, P, P), size)
+    @kernel(VOID(NET, P, P), size)
     def packed_weights(net, out, theta):
-        for l in range(net[NET_LAYERS]):
+        for l in range(net.layers):
             layer = layer_of(net, l)
-            if layer[LAYER_PACKED] >= 0:
-                packed, w, n_in = shift(out, layer[LAYER_PACKED]), shift(theta, layer[LAYER_W]), layer[LAYER_IN]
-                call(net[NET_PACK], packed, w, n_in, layer[LAYER_OUT], 0, n_in)
+            if layer.packed >= 0:
+                packed, w, n_in = shift(out, layer.packed), shift(theta, layer.w), layer.n_in
+                call(net.pack, packed, w, n_in, layer.n_out, 0, n_in)
 
     return packed_weights
 
@@ -123,18 +79,18 @@ def predicting(size):
 
     @inline
     def predict_blocks(net, theta, packed, out, x, rows, workspace):
-        for i in range(net[NET_WIDEST]):
+        for i in range(net.widest):
             workspace[i] = 0.0
-        zeros, work = workspace, shift(workspace, net[NET_WIDEST])
-        block, n_in, n_out = net[NET_BLOCK], net[NET_INPUTS], net[NET_OUTPUTS]
-        layer = layer_of(net, net[NET_LAYERS] - 1)
-        a, stride = shift(work, block * layer[LAYER_A]), layer[LAYER_STRIDE]
+        zeros, work = workspace, shift(workspace, net.widest)
+        block, n_in, n_out = net.block, net.inputs, net.outputs
+        layer = layer_of(net, net.layers - 1)
+        a, stride = shift(work, block * layer.a), layer.stride
         bad = 0
         for begin in range(0, rows, block):
             count = minimum(block, rows - begin)
             inputs = shift(x, begin * n_in)
             bad |= not_finite(inputs, count * n_in, lanes)
-            call(net[NET_FORWARD], net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1)
+            call(net.forward, net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1)
             for n in range(count):
                 copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
         return bad
@@ -147,7 +103,7 @@ def predict(size):
     """The outputs for users' compiled code, whose workspace has no room for packed weights: see `predicting`."""
     P, predict_blocks = POINTERS[size], predicting(size)
 
-    @kernel(INT(INTEGERS, P, P, P, INT, P), size)
+    @kernel(INT(NET, P, P, P, INT, P), size)
     def predict(net, theta, out, x, rows, workspace):
         wide_vectors()
         return predict_blocks(net, theta, 0, out, x, rows, workspace)
@@ -160,7 +116,7 @@ def predict_packed(size):
     """The outputs for `Model.predict`: see `predicting`."""
     P, predict_blocks = POINTERS[size], predicting(size)
 
-    @kernel(INT(INTEGERS, P, INT, P, P, INT, P), size)
+    @kernel(INT(NET, P, INT, P, P, INT, P), size)
     def predict_packed(net, theta, packed, out, x, rows, workspace):
         wide_vectors()
         return predict_blocks(net, theta, packed, out, x, rows, workspace)
@@ -176,32 +132,32 @@ def evaluate(size):
     """
     P, lanes = POINTERS[size], lanes_of(size)
 
-    @kernel(DOUBLE(INTEGERS, P, INT, P, P, INT, INT, P), size)
+    @kernel(DOUBLE(NET, P, INT, P, P, INT, INT, P), size)
     def evaluate(net, theta, packed, x, y, weights, rows, workspace):
         wide_vectors()
-        for i in range(net[NET_WIDEST]):
+        for i in range(net.widest):
             workspace[i] = 0.0
-        zeros, one = workspace, shift(workspace, net[NET_WIDEST])
+        zeros, one = workspace, shift(workspace, net.widest)
         one[0] = 1.0
         block, n_in, fused, layer = (
-            net[NET_BLOCK],
-            net[NET_INPUTS],
-            net[NET_FUSED],
-            layer_of(net, net[NET_LAYERS] - 1),
+            net.block,
+            net.inputs,
+            net.fused,
+            layer_of(net, net.layers - 1),
         )
         losses = shift(one, ONE)
         spare = shift(losses, padded(block))
         work = shift(spare, padded(block))
-        a = shift(work, block * (layer[LAYER_Z] if fused else layer[LAYER_A]))
-        d = shift(work, block * (layer[LAYER_DZ] if fused else layer[LAYER_DA]))
+        a = shift(work, block * (layer.z if fused else layer.a))
+        d = shift(work, block * (layer.dz if fused else layer.da))
         result = 0.0
         for begin in range(0, rows, block):
             count = minimum(block, rows - begin)
             w = shift(floats_at(weights, size), begin) if weights != 0 else one
             inputs = shift(x, begin * n_in)
-            call(net[NET_FORWARD], net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1 - fused)
-            call(net[NET_LOSS], d, losses, spare, a, shift(y, begin * net[NET_TARGET_ROW]), w, int(weights != 0), count,
-                 layer[LAYER_OUT], layer[LAYER_STRIDE], 1.0)  # fmt: skip
+            call(net.forward, net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1 - fused)
+            call(net.loss, d, losses, spare, a, shift(y, begin * net.target_row), w, int(weights != 0), count,
+                 layer.n_out, layer.stride, 1.0)  # fmt: skip
             for n in range(count if weights != 0 else 0):
                 if w[n] == 0.0:
                     losses[n] = 0.0
@@ -231,31 +187,26 @@ def gradient(size):
     """Overwrites gradient; returns the cost. One worker, on the caller's workspace, which begins with its job."""
     P = POINTERS[size]
 
-    @kernel(DOUBLE(INTEGERS, P, P, P, P, INT, P), size)
+    @kernel(DOUBLE(NET, P, P, P, P, INT, P), size)
     def gradient(net, theta, gradient, x, y, rows, workspace):
         wide_vectors()
-        job = integers_at(address_of(workspace))
+        job = job_at(workspace, 0)
         for slot in range(JOB_SLOTS):
             job[slot] = 0
         costs = doubles_at(address_of(shift(job, JOB_SLOTS)))
         costs[1] = rows
-        job[JOB_NET], job[JOB_THETA], job[JOB_GRADIENT] = (
-            address_of(net),
-            address_of(theta),
-            address_of(gradient),
-        )
-        job[JOB_X], job[JOB_Y] = address_of(x), address_of(y)
-        job[JOB_COSTS], job[JOB_TOTALS] = address_of(costs), address_of(shift(costs, 1))
-        job[JOB_ROWS], job[JOB_BATCH], job[JOB_STEPS], job[JOB_WORKERS] = rows, rows, 1, 1
+        job.net, job.theta, job.gradient = net, address_of(theta), address_of(gradient)
+        job.x, job.y = address_of(x), address_of(y)
+        job.costs, job.totals = costs, shift(costs, 1)
+        job.rows, job.batch, job.steps, job.workers = rows, rows, 1, 1
         shards = shards_of(net, rows)
-        job[JOB_SHARDS], job[JOB_FEW], job[JOB_HALVES] = shards, few_of(net, rows), halves_of(net, rows, shards)
+        job.shards, job.few, job.halves = shards, few_of(net, rows), halves_of(net, rows, shards)
         smoothed = shift(workspace, job_size(net))
         divide(job, net, address_of(shift(smoothed, smoothed_size(net, rows))))
-        if net[NET_KEPT] != 0:
-            numbers = doubles_at(address_of(net))
-            smooth(smoothed, y, rows, net[NET_TARGET_ROW], net[NET_CLASSES], numbers[NET_KEPT], numbers[NET_SPREAD])
-            job[JOB_Y] = address_of(smoothed)
-        call(net[NET_TRAIN], 0, job)
+        if net.kept != 0:
+            smooth(smoothed, y, rows, net.target_row, net.classes, net.kept, net.spread)
+            job.y = address_of(smoothed)
+        call(net.train, 0, job)
         return costs[0]
 
     return gradient
@@ -283,7 +234,7 @@ def finite(size):
 def needed(size):
     """Elements of workspace for one prediction (rows = 1) or gradient of `rows` examples."""
 
-    @kernel(INT(INTEGERS, INT), size)
+    @kernel(INT(NET, INT), size)
     def needed(net, rows):
         return embedded_size(net, rows)
 
@@ -291,20 +242,27 @@ def needed(size):
 
 
 @register_jitable
+def table_of(net):
+    """The view of a network table that is an array."""
+    return net_at(data_of(net), 0)
+
+
+@register_jitable
 def check_table(net, theta):
     """ValueError unless net is a table of this version, made in this process, for theta's dtype."""
-    if net.size <= NET_PROCESS or net[NET_VERSION] != VERSION or net[NET_LENGTH] != net.size:
+    table = table_of(net)
+    if net.size <= PROCESS or table.version != VERSION or table.length != net.size:
         raise ValueError("fastbp.jit: net must come from model.compiled() of the fastbp that compiled this function")
-    if net[NET_PROCESS] != stamp_where_loaded():
+    if table.process != stamp_where_loaded():
         raise ValueError(
             "fastbp.jit: net comes from another process, whose kernels have other addresses: call model.compiled() in "
             "this process, and pass net as an argument (in cached code no global array is renewed)"
         )
-    if net[NET_SIZE] != theta.itemsize:
+    if table.size != theta.itemsize:
         raise ValueError("fastbp.jit: theta must have the model's dtype")
 
 
 @register_jitable
 def workspace_needed(net, rows):
     """`needed`, by address: a user's cached code holds no sizes of an older fastbp."""
-    return call_int(net[NET_NEEDED], data_of(net), rows)
+    return call_int(table_of(net).needed, data_of(net), rows)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core import embedded, slots, workspace
+from fastbp.core import embedded, workspace
+from fastbp.core.slots import Job, Net
 from fastbp.engine.job import Examples
 from fastbp.engine.network_table import address, aligned_zeros, inference
 from fastbp.engine.team import cut, each
@@ -51,14 +52,14 @@ def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, i
     """Begin and end of the pieces of so many rows, each of `flops` operations: a cut by network and rows alone."""
     total = rows * flops
     work = total if total < ALONE_FLOPS else min(max(total / PIECES, FEWEST_FLOPS), MOST_FLOPS)
-    most = PIECE_BYTES / int(net[slots.NET_INPUTS] * net[slots.NET_SIZE])
-    piece = max(int(net[slots.NET_BLOCK]), min(work / flops, most))
+    most = PIECE_BYTES / int(net[Net.inputs] * net[Net.size])
+    piece = max(int(net[Net.block]), min(work / flops, most))
     return cut(rows, math.ceil(piece / UNIT) * UNIT)
 
 
 def packed_weights(net: NDArray[np.int64], theta: Array, rows: int) -> Array | None:
     """The copy of wide and odd layers' weights that the forward sums read; None where it does not pay."""
-    count = int(net[slots.NET_PACKED])
+    count = int(net[Net.packed])
     if not count or rows < PACKED_ROWS:
         return None
     out = aligned_zeros(count, theta.dtype)
@@ -84,7 +85,7 @@ def predict(
     out_row = network.n_outputs * theta.itemsize
 
     def part(begin: int, end: int) -> bool:
-        if job is not None and job[slots.JOB_STOP]:
+        if job is not None and job[Job.stop]:
             return True
         x, memory = between(X, begin, end, theta.dtype), scratch(net.scratch)
         out_part = out_at + begin * out_row
@@ -101,7 +102,7 @@ def total_cost(net: NDArray[np.int64], theta: Array, examples: Examples, job: ND
     packed_at = 0 if packed is None else address(packed)
 
     def part(begin: int, end: int) -> float:
-        if job is not None and job[slots.JOB_STOP]:
+        if job is not None and job[Job.stop]:
             return np.nan
         X, y = between(examples.X, begin, end, theta.dtype), examples.y[begin:end]
         weights = 0 if examples.weights is None else address(examples.weights[begin:end])

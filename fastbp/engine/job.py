@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.core import slots, workspace
+from fastbp.core.slots import COMPLETE, DIVERGED, JOB_SLOTS, Net
 from fastbp.core.step import clip, update_in_place
 from fastbp.engine.cpu import usleep_address
 from fastbp.engine.network_table import address, aligned_zeros
@@ -68,7 +69,7 @@ class Job:
         batch = min(batch, len(examples))
         shards = int(workspace.shards_of(net, batch))
         self.workspace = aligned_zeros(int(workspace.training_size(net, batch, shards, workers)), theta.dtype)
-        self.slots = aligned_zeros(slots.JOB_SLOTS, np.int64)
+        self.slots = aligned_zeros(JOB_SLOTS, np.int64)
         self.moments: Array | None = None
         self.settings: Array | None = None
         self.squares = np.empty(0)
@@ -82,17 +83,15 @@ class Job:
         else:
             self._read(examples)
         self._set(
-            {
-                slots.JOB_NET: address(net),
-                slots.JOB_THETA: address(theta),
-                slots.JOB_GRADIENT: address(gradient),
-                slots.JOB_BATCH: batch,
-                slots.JOB_SHARDS: shards,
-                slots.JOB_FEW: int(workspace.few_of(net, batch)),
-                slots.JOB_HALVES: int(workspace.halves_of(net, batch, shards)),
-                slots.JOB_WORKERS: workers,
-                slots.JOB_SLEEP: usleep_address(),
-            }
+            net=address(net),
+            theta=address(theta),
+            gradient=address(gradient),
+            batch=batch,
+            shards=shards,
+            few=int(workspace.few_of(net, batch)),
+            halves=int(workspace.halves_of(net, batch, shards)),
+            workers=workers,
+            sleep=usleep_address(),
         )
         workspace.divide(self.slots, net, address(self.workspace))
 
@@ -104,7 +103,7 @@ class Job:
     @property
     def batch(self) -> int:
         """Examples in a mini-batch, but perhaps the last of an epoch."""
-        return int(self.slots[slots.JOB_BATCH])
+        return int(self.slots[slots.Job.batch])
 
     @property
     def most_steps(self) -> int:
@@ -114,32 +113,32 @@ class Job:
     @property
     def done(self) -> int:
         """Mini-batches that the last run has completed."""
-        return int(self.slots[slots.JOB_DONE] - self.slots[slots.JOB_BASE])
+        return int(self.slots[slots.Job.done] - self.slots[slots.Job.base])
 
     @property
     def done_in_all(self) -> int:
         """Mini-batches that all runs have completed: a number that at no moment is another."""
-        return int(self.slots[slots.JOB_DONE])
+        return int(self.slots[slots.Job.done])
 
     @done_in_all.setter
     def done_in_all(self, steps: int) -> None:
-        self.slots[slots.JOB_DONE] = self.slots[slots.JOB_BASE] = steps
+        self.slots[slots.Job.done] = self.slots[slots.Job.base] = steps
 
     @property
     def outcomes(self) -> tuple[int, int, int]:
         """What the last run's examples, sums and update came to: COMPLETE, STOPPED or DIVERGED."""
-        examples, sums, update = self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3].tolist()
+        examples, sums, update = self.slots[slots.Job.outcomes : slots.Job.outcomes + 3].tolist()
         return examples, sums, update
 
     @property
     def diverged(self) -> bool:
         """Whether the last run ended so."""
-        return slots.DIVERGED in self.outcomes
+        return DIVERGED in self.outcomes
 
     @property
     def diverged_in_update(self) -> bool:
         """Whether its last step, which counts as done, ended so: with parameters that are not finite."""
-        return self.outcomes[2] == slots.DIVERGED
+        return self.outcomes[2] == DIVERGED
 
     def update_by(
         self, kernel_address: int, moments: Array, clip_norm: float | None = None, *, plain: bool = False
@@ -149,24 +148,22 @@ class Job:
         plain: the rule is θ ← θ - η g.
         """
         self.moments = moments
-        if plain and clip_norm is None and not self.net[slots.NET_PENALTY] and self.slots[slots.JOB_FEW]:
-            self.slots[slots.JOB_ONLINE] = update_in_place.online(self.theta.itemsize).address
-        self._set({slots.JOB_UPDATE: kernel_address, slots.JOB_MOMENTS: address(moments)})
+        if plain and clip_norm is None and not self.net[Net.penalty] and self.slots[slots.Job.few]:
+            self.slots[slots.Job.in_place] = update_in_place.online(self.theta.itemsize).address
+        self._set(update=kernel_address, moments=address(moments))
         if clip_norm is not None:
-            self.squares = aligned_zeros(int(self.net[slots.NET_ROWS]), np.float64)
+            self.squares = aligned_zeros(int(self.net[Net.rows]), np.float64)
             size = self.theta.itemsize
             self._set(
-                {
-                    slots.JOB_SQUARES: address(self.squares),
-                    slots.JOB_SQUARE: clip.squares(size).address,
-                    slots.JOB_CLIP: clip.clip(size).address,
-                }
+                squares=address(self.squares),
+                square=clip.squares(size).address,
+                clip=clip.clip(size).address,
             )
-            self.slots.view(np.float64)[slots.JOB_CLIP_NORM] = clip_norm
+            self.slots.view(np.float64)[slots.Job.clip_norm] = clip_norm
 
     def drop_by(self, seed: int) -> None:
         """The seed of dropout, for a table with it."""
-        self._set({slots.JOB_SEED: seed})
+        self._set(seed=seed)
 
     def prepare(
         self,
@@ -186,33 +183,31 @@ class Job:
         self.order, self.settings = order, settings
         self.costs, self.totals = np.zeros(steps), self._totals(first, steps, order)
         self._set(
-            {
-                slots.JOB_ORDER: 0 if order is None else address(order),
-                slots.JOB_WORKERS: self.workers if workers is None else workers,
-                slots.JOB_FIRST: first,
-                slots.JOB_STEPS: steps,
-                slots.JOB_EPOCH: epoch,
-                slots.JOB_NUMBERS: 0 if order is None else address(order),
-                slots.JOB_SETTINGS: 0 if settings is None else address(settings),
-                slots.JOB_SETTINGS_ROW: 0 if settings is None else settings.shape[1],
-                slots.JOB_COSTS: address(self.costs),
-                slots.JOB_TOTALS: address(self.totals),
-                slots.JOB_BASE: self.done_in_all,
-                slots.JOB_ARRIVED: 0,
-            }
+            order=0 if order is None else address(order),
+            workers=self.workers if workers is None else workers,
+            first=first,
+            steps=steps,
+            epoch=epoch,
+            numbers=0 if order is None else address(order),
+            settings=0 if settings is None else address(settings),
+            settings_row=0 if settings is None else settings.shape[1],
+            costs=address(self.costs),
+            totals=address(self.totals),
+            base=self.done_in_all,
+            arrived=0,
         )
-        self.slots[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3] = slots.COMPLETE
+        self.slots[slots.Job.outcomes : slots.Job.outcomes + 3] = COMPLETE
 
     def gather(self) -> None:
         """After `prepare`: where inputs are a source, its rows for the run are copied to where the workers read."""
         if self.buffer is None:
             return
-        begin = int(self.slots[slots.JOB_FIRST]) * self.batch
-        end = min(begin + int(self.slots[slots.JOB_STEPS]) * self.batch, len(self.examples))
+        begin = int(self.slots[slots.Job.first]) * self.batch
+        end = min(begin + int(self.slots[slots.Job.steps]) * self.batch, len(self.examples))
         numbers = range(begin, end) if self.order is None else self.order[begin:end]
         self._read(self.examples.gathered(numbers, self.buffer[: end - begin]))
         self._numbers = np.asarray(numbers)
-        self._set({slots.JOB_ORDER: 0, slots.JOB_FIRST: 0, slots.JOB_NUMBERS: address(self._numbers)})
+        self._set(order=0, first=0, numbers=address(self._numbers))
 
     def exchange(self, examples: Examples) -> None:
         """The next runs are of these examples: in memory, and as many as before."""
@@ -228,12 +223,10 @@ class Job:
         assert isinstance(examples.X, np.ndarray)
         self._memory = examples
         self._set(
-            {
-                slots.JOB_X: address(examples.X),
-                slots.JOB_Y: address(examples.y),
-                slots.JOB_WEIGHTS: 0 if examples.weights is None else address(examples.weights),
-                slots.JOB_ROWS: len(examples),
-            }
+            x=address(examples.X),
+            y=address(examples.y),
+            weights=0 if examples.weights is None else address(examples.weights),
+            rows=len(examples),
         )
 
     def _totals(self, first: int, steps: int, order: NDArray[np.int64] | None) -> NDArray[np.float64]:
@@ -249,6 +242,6 @@ class Job:
         picked = (slice(b, e) if order is None else order[b:e] for b, e in zip(begins, ends, strict=True))
         return np.array([weights[rows_].sum(dtype=np.float64) for rows_ in picked])
 
-    def _set(self, values: dict[int, int]) -> None:
-        for slot, value in values.items():
-            self.slots[slot] = value
+    def _set(self, **values: int) -> None:
+        for field, value in values.items():
+            self.slots[getattr(slots.Job, field)] = value

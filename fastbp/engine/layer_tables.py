@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core import slots
 from fastbp.core.ir.kernel import lanes_of
 from fastbp.core.layers import activation_kernels
 from fastbp.core.matmul import few_columns, gemm, packed_weights, transpose
+from fastbp.core.slots import Layer, Net
 from fastbp.network import Network
 
 STRIP_UNIT, STRIP_BYTES = 48, 1 << 16
@@ -35,25 +35,25 @@ def fill_layout(network: Network, layers: NDArray[np.int64], size: int, *, train
     at, transposed = 0, 0
     for l, ((n_in, n_out), activation) in enumerate(zip(pairwise(network.sizes), network.activations, strict=True)):
         layer, stride = layers[l], stride_of(n_out, size)
-        layer[slots.LAYER_IN], layer[slots.LAYER_OUT], layer[slots.LAYER_STRIDE] = n_in, n_out, stride
-        layer[slots.LAYER_W] = network.offsets[l]
-        layer[slots.LAYER_B] = network.offsets[l] + n_in * n_out if network.bias else -1
+        layer[Layer.n_in], layer[Layer.n_out], layer[Layer.stride] = n_in, n_out, stride
+        layer[Layer.w] = network.offsets[l]
+        layer[Layer.b] = network.offsets[l] + n_in * n_out if network.bias else -1
         own_z = keep or (training and activation_kernels.reads_z(activation))
-        layer[slots.LAYER_Z] = at
+        layer[Layer.z] = at
         at += stride * own_z
-        layer[slots.LAYER_A] = at
+        layer[Layer.a] = at
         at += stride
-        layer[slots.LAYER_DZ] = layer[slots.LAYER_DA] = at
+        layer[Layer.dz] = layer[Layer.da] = at
         at += stride * training
-        layer[slots.LAYER_DROPPED] = layer[slots.LAYER_A]
-        if layer[slots.LAYER_DROPOUT]:
-            layer[slots.LAYER_DROPPED], layer[slots.LAYER_FACTORS] = at, at + stride
+        layer[Layer.dropped] = layer[Layer.a]
+        if layer[Layer.dropout]:
+            layer[Layer.dropped], layer[Layer.factors] = at, at + stride
             at += 2 * stride
         if keep and training:
-            layer[slots.LAYER_DA] = at
+            layer[Layer.da] = at
             at += stride
         if l > 0:
-            layer[slots.LAYER_WT] = transposed
+            layer[Layer.wt] = transposed
             transposed += n_out * stride_of(n_in, size)
     return at
 
@@ -63,14 +63,14 @@ def fill_packed(network: Network, layers: NDArray[np.int64], size: int) -> dict[
     at = 0
     for layer, (n_in, n_out) in zip(layers, pairwise(network.sizes), strict=True):
         is_packed = packed_weights.is_packed(n_in, n_out, size)
-        layer[slots.LAYER_PACKED] = at if is_packed else -1
+        layer[Layer.packed] = at if is_packed else -1
         at += packed_weights.packed_size(n_in, n_out, size) * is_packed
     if not at:
         return {}
     return {
-        slots.NET_PACKED: at,
-        slots.NET_PACK: packed_weights.pack(size).address,
-        slots.NET_PACKED_DENSE: packed_weights.packed_dense(size).address,
+        Net.packed: at,
+        Net.pack: packed_weights.pack(size).address,
+        Net.packed_dense: packed_weights.packed_dense(size).address,
     }
 
 
@@ -79,26 +79,26 @@ def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[in
     widths, scratch, longest = set(network.sizes[1:]), 0, 0
     for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
         panels, together = gemm.biased_panels(size, n_in, n_out) if network.bias else ({}, False)
-        layers[l, slots.LAYER_UNIT] = n_in + 1 if together else 1
+        layers[l, Layer.unit] = n_in + 1 if together else 1
         if not together and turned(n_in, n_out, size):
-            layers[l, slots.LAYER_UNIT], layers[l, slots.LAYER_TURNED] = gemm.panel_width(size), 1
+            layers[l, Layer.unit], layers[l, Layer.lanes_over_k] = gemm.panel_width(size), 1
             panels = gemm.transposed_panels(size, n_in, n_out)
             scratch = max(scratch, n_out * stride_of(n_in, size))
-        fill_panels(layers[l], slots.LAYER_SUMS, panels)
-        strip = strip_of(n_out, int(layers[l, slots.LAYER_UNIT]), size)
-        layers[l, slots.LAYER_STRIP] = strip
+        fill_panels(layers[l], Layer.sums, panels)
+        strip = strip_of(n_out, int(layers[l, Layer.unit]), size)
+        layers[l, Layer.strip] = strip
         longest = max(longest, min(strip + strip // 2, n_in + network.bias) * n_out)
     transposes = network.n_layers > 1 or scratch > 0
-    return {slots.NET_PANELS + i: panel.address for i, panel in gemm.panels_for(size, widths).items()} | {
-        slots.NET_SCRATCH: scratch,
-        slots.NET_STRIP: stride_of(longest, size),
-        slots.NET_TRANSPOSED: sum(n_out * stride_of(n_in, size) for n_in, n_out in pairwise(network.sizes[1:])),
-        slots.NET_TRANSPOSE: transpose.transpose(size).address if transposes else 0,
+    return {Net.panels + i: panel.address for i, panel in gemm.panels_for(size, widths).items()} | {
+        Net.scratch: scratch,
+        Net.strip: stride_of(longest, size),
+        Net.transposed: sum(n_out * stride_of(n_in, size) for n_in, n_out in pairwise(network.sizes[1:])),
+        Net.transpose: transpose.transpose(size).address if transposes else 0,
     }
 
 
 def strip_of(n_out: int, unit: int, size: int) -> int:
-    """Rows of a strip: see LAYER_STRIP."""
+    """Rows of a strip: see Layer.strip."""
     rows = math.lcm(STRIP_UNIT, unit)
     return rows * max(1, STRIP_BYTES // (rows * n_out * size))
 
@@ -122,18 +122,18 @@ def fill_activations(
         needed = (activation != "identity" or keep) and not (last and fused)
         short = needed and not keep and not last and activation_kernels.is_short(activation)
         visit = activation if short else "identity"
-        fill_panels(layer, slots.LAYER_PANELS, forward_panels(network.sizes[l], width, size, visit))
-        layer[slots.LAYER_ACTIVATED] = short
+        fill_panels(layer, Layer.panels, forward_panels(network.sizes[l], width, size, visit))
+        layer[Layer.fused_activation] = short
         if needed:
-            layer[slots.LAYER_FORWARD] = activation_kernels.forward(activation, size, width).address
+            layer[Layer.forward] = activation_kernels.forward(activation, size, width).address
         if needed and training:
-            layer[slots.LAYER_BACKWARD] = activation_kernels.backward(activation, size).address
+            layer[Layer.backward] = activation_kernels.backward(activation, size).address
         if training and not last:
-            sloped = needed and not keep and not layer[slots.LAYER_DROPOUT]
+            sloped = needed and not keep and not layer[Layer.dropout]
             sloped = sloped and activation_kernels.has_short_derivative(activation)
             visit = f"{activation}'" if sloped else "identity"
-            fill_panels(layers[l + 1], slots.LAYER_DELTAS, gemm.panels_for(size, (width,), gemm.panel, visit))
-            layers[l + 1, slots.LAYER_SLOPED] = sloped
+            fill_panels(layers[l + 1], Layer.deltas, gemm.panels_for(size, (width,), gemm.panel, visit))
+            layers[l + 1, Layer.fused_derivative] = sloped
 
 
 def forward_panels(n_in: int, n_out: int, size: int, visit: Any) -> dict[int, Any]:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbp.core import embedded, slots, workspace
+from fastbp.core import embedded, workspace
 from fastbp.core.ir.process_stamp import process_stamp
 from fastbp.core.layers import dropout, forward_backward
 from fastbp.core.matmul import few_rows, gemm
+from fastbp.core.slots import HEADER, LAYER_SLOTS, VERSION, Layer, Net
 from fastbp.core.step import examples, gradient_and_update, penalty, train
 from fastbp.engine.layer_tables import fill_activations, fill_layout, fill_packed, fill_sums, stride_of
 from fastbp.losses import AnyLoss, kernel_of, outputs_of
@@ -56,15 +57,15 @@ def embedded_table(
     """
     rows = replace(objective, classes=objective.classes and smoothing is None)
     net = training_table(network, size, rows, few=True).copy()
-    net[slots.NET_TARGETS], net[slots.NET_CLASSES] = objective.targets(network), objective.classes
+    net[Net.targets], net[Net.classes] = objective.targets(network), objective.classes
     if smoothing is not None:
-        net.view(np.float64)[[slots.NET_KEPT, slots.NET_SPREAD]] = smoothing
-    net[slots.NET_PROCESS] = process_stamp()
-    net[slots.NET_NEEDED] = embedded.needed(size).address
-    net[slots.NET_PREDICT] = embedded.predict(size).address
-    net[slots.NET_GRADIENT] = embedded.gradient(size).address
+        net.view(np.float64)[[Net.kept, Net.spread]] = smoothing
+    net[Net.process] = process_stamp()
+    net[Net.needed] = embedded.needed(size).address
+    net[Net.predict] = embedded.predict(size).address
+    net[Net.gradient] = embedded.gradient(size).address
     inference = inference_table(network, size)
-    net[-slots.LAYER_SLOTS + slots.LAYER_FORWARD] = inference[-slots.LAYER_SLOTS + slots.LAYER_FORWARD]
+    net[-LAYER_SLOTS + Layer.forward] = inference[-LAYER_SLOTS + Layer.forward]
     return net
 
 
@@ -98,7 +99,7 @@ def training_table(
     """
     net = make_table(network, size, objective, keep=False, dropped=dropped)
     if few:
-        net[slots.NET_DOTS] = few_rows.few_rows(size).address
+        net[Net.few_rows] = few_rows.few_rows(size).address
     return frozen(net)
 
 
@@ -117,35 +118,35 @@ def diagnostic_table(network: Network, size: int, objective: Objective | None) -
 def make_table(
     network: Network, size: int, objective: Objective | None, *, keep: bool, dropped: tuple[float, ...] = ()
 ) -> NDArray[np.int64]:
-    net = np.zeros(slots.HEADER + network.n_layers * slots.LAYER_SLOTS, np.int64)
-    layers = net[slots.HEADER :].reshape(network.n_layers, slots.LAYER_SLOTS)
+    net = np.zeros(HEADER + network.n_layers * LAYER_SLOTS, np.int64)
+    layers = net[HEADER:].reshape(network.n_layers, LAYER_SLOTS)
     for layer, fraction in zip(layers, dropped, strict=False):
-        layer[slots.LAYER_DROPOUT] = dropout.in_steps(fraction)
+        layer[Layer.dropout] = dropout.in_steps(fraction)
     row = fill_layout(network, layers, size, training=objective is not None, keep=keep)
     header = {
-        slots.NET_VERSION: slots.VERSION,
-        slots.NET_LENGTH: len(net),
-        slots.NET_SIZE: size,
-        slots.NET_LAYERS: network.n_layers,
-        slots.NET_INPUTS: network.n_inputs,
-        slots.NET_OUTPUTS: network.n_outputs,
-        slots.NET_PARAMETERS: network.n_parameters,
-        slots.NET_WIDEST: max(stride_of(width, size) for width in network.sizes),
-        slots.NET_ROW: row,
-        slots.NET_BLOCK: block_of(network, row * size, size),
-        slots.NET_FLOPS: network.flops,
-        slots.NET_DENSE: gemm.dense(size).address,
-        slots.NET_FORWARD: forward_backward.forward(size).address,
+        Net.version: VERSION,
+        Net.length: len(net),
+        Net.size: size,
+        Net.layers: network.n_layers,
+        Net.inputs: network.n_inputs,
+        Net.outputs: network.n_outputs,
+        Net.parameters: network.n_parameters,
+        Net.widest: max(stride_of(width, size) for width in network.sizes),
+        Net.row: row,
+        Net.block: block_of(network, row * size, size),
+        Net.flops: network.flops,
+        Net.dense: gemm.dense(size).address,
+        Net.forward: forward_backward.forward(size).address,
     }
     if dropped:
-        header |= {slots.NET_FACTORS: dropout.factors(size).address, slots.NET_DROP: dropout.drop(size).address}
+        header |= {Net.factors: dropout.factors(size).address, Net.drop: dropout.drop(size).address}
     header |= fill_packed(network, layers, size)
     if objective is not None:
         header |= fill_sums(network, layers, size) | training_header(network, size, objective, keep=keep)
-        net.view(np.float64)[[slots.NET_L1, slots.NET_L2]] = objective.l1, objective.l2
+        net.view(np.float64)[[Net.l1, Net.l2]] = objective.l1, objective.l2
     for slot, value in header.items():
         net[slot] = value
-    fused = bool(net[slots.NET_FUSED])
+    fused = bool(net[Net.fused])
     fill_activations(network, layers, size, training=objective is not None, keep=keep, fused=fused)
     return net
 
@@ -155,21 +156,21 @@ def training_header(network: Network, size: int, objective: Objective, *, keep: 
     loss, fused = kernel_of(objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep)
     many = network.sizes[0] * network.sizes[1] >= MANY_WEIGHTS
     return {
-        slots.NET_INPUT_STRIDE: stride_of(network.n_inputs, size),
-        slots.NET_TARGET_ROW: objective.targets(network),
-        slots.NET_MEAN: objective.mean,
-        slots.NET_FUSED: fused,
-        slots.NET_LOSS: loss.address,
-        slots.NET_BACKWARD: forward_backward.backward(size).address,
-        slots.NET_SUMS: forward_backward.sums(size).address,
-        slots.NET_EXAMPLES: examples.examples(size).address,
-        slots.NET_HALVES: examples.halves(size).address if many else 0,
-        slots.NET_GRADIENT_SHARE: gradient_and_update.gradient_share(size).address,
-        slots.NET_UPDATE_SHARE: gradient_and_update.update_share(size).address,
-        slots.NET_LEARN_SHARE: gradient_and_update.learn_share(size).address,
-        slots.NET_TRAIN: train.train(size).address,
-        slots.NET_ROWS: sum(network.sizes[:-1]) + network.bias * network.n_layers,
-        slots.NET_PENALTY: penalty.penalty(size).address if objective.l1 or objective.l2 else 0,
+        Net.input_stride: stride_of(network.n_inputs, size),
+        Net.target_row: objective.targets(network),
+        Net.mean: objective.mean,
+        Net.fused: fused,
+        Net.loss: loss.address,
+        Net.backward: forward_backward.backward(size).address,
+        Net.sums: forward_backward.sums(size).address,
+        Net.examples: examples.examples(size).address,
+        Net.halves: examples.halves(size).address if many else 0,
+        Net.gradient_share: gradient_and_update.gradient_share(size).address,
+        Net.update_share: gradient_and_update.update_share(size).address,
+        Net.learn_share: gradient_and_update.learn_share(size).address,
+        Net.train: train.train(size).address,
+        Net.rows: sum(network.sizes[:-1]) + network.bias * network.n_layers,
+        Net.penalty: penalty.penalty(size).address if objective.l1 or objective.l2 else 0,
     }
 
 

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core import slots
+from fastbp.core.slots import STOP_FOR_GOOD, Job
 from fastbp.core.step import parked_workers
 from fastbp.core.step.parked_workers import GONE, LINE
 from fastbp.engine.cpu import cores_of_caller, current_core, stay_off
@@ -30,7 +30,7 @@ class Standing:
         self._job, self._memory, self._runs = job, memory, max(1, min(MOST_RUNS, int(MOST_FLOPS / flops)))
         self._calls = aligned_zeros(LINE * workers, np.int64)
         self._process, self._crew = os.getpid(), Crew()
-        job[slots.JOB_CALLS] = address(self._calls)
+        job[Job.calls] = address(self._calls)
         # compiled here: nobody would hear of an error in a helper
         self._rouse, self._lead, self._stand = (
             kernel.ctypes for kernel in (parked_workers.rouse(), parked_workers.lead(), parked_workers.stand())
@@ -43,7 +43,7 @@ class Standing:
             self._process, self._calls[:], self._crew = os.getpid(), GONE, Crew()
         try:
             self._rouse(where)
-            gone = [r for r in range(1, int(job[slots.JOB_WORKERS])) if self._calls[r * LINE] == GONE]
+            gone = [r for r in range(1, int(job[Job.workers])) if self._calls[r * LINE] == GONE]
             if gone:
                 self._send(gone)
             self._lead(where)
@@ -56,7 +56,7 @@ class Standing:
 
     def _stop(self) -> None:
         """When this returns no helper touches the job: those that are on their way find the crew closed."""
-        self._job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
+        self._job[Job.stop] = STOP_FOR_GOOD
         self._crew.close()
         self._calls[:], self._crew = GONE, Crew()
 
@@ -72,7 +72,7 @@ class Standing:
                 call(functools.partial(self._crew.work, self._help, rank, *place))
         except NoThread:
             self._stop()
-            for slot, value in ((slots.JOB_STOP, 0), (slots.JOB_ARRIVED, 0), (slots.JOB_WORKERS, 1)):
+            for slot, value in ((Job.stop, 0), (Job.arrived, 0), (Job.workers, 1)):
                 self._job[slot] = value
 
     def _help(self, rank: int, core: int, allowed: set[int]) -> None:

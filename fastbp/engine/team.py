@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core import slots
 from fastbp.core.ir.interrupts import uninterrupted
+from fastbp.core.slots import COMPLETE, STOP_FOR_GOOD, STOP_TEAM, Job
 from fastbp.core.step import train
 from fastbp.engine.cpu import Places, cores_of_caller, current_core, stay_off, way_back
 from fastbp.engine.crew import Crew
@@ -59,7 +59,7 @@ class Team:
         memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
         seconds: what it will take, more or less. If it is short, this thread is the first worker.
         """
-        if job[slots.JOB_WORKERS] == 1 and seconds <= SHORT_SECONDS:
+        if job[Job.workers] == 1 and seconds <= SHORT_SECONDS:
             self._train(0, job.ctypes.data)
             return
         crew, back = Crew(), way_back()
@@ -67,7 +67,7 @@ class Team:
             try:
                 self._run(crew, job, memory, seconds)
             except BaseException:
-                job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
+                job[Job.stop] = STOP_FOR_GOOD
                 raise
             finally:
                 crew.close()
@@ -78,7 +78,7 @@ class Team:
             raise crew.errors[0]
 
     def _run(self, crew: Crew, job: NDArray[np.int64], memory: object, seconds: float) -> None:
-        workers, here, places = int(job[slots.JOB_WORKERS]), seconds <= SHORT_SECONDS, Places(cores_of_caller())
+        workers, here, places = int(job[Job.workers]), seconds <= SHORT_SECONDS, Places(cores_of_caller())
         try:
             for rank in range(here, workers):
                 call(functools.partial(crew.work, self._work, rank, job, places, memory))
@@ -91,17 +91,17 @@ class Team:
 
     def _run_alone(self, crew: Crew, job: NDArray[np.int64], places: Places, memory: object) -> None:
         """The workers that have begun leave before the first step; then this thread makes all of them."""
-        if job[slots.JOB_STOP] != slots.STOP_FOR_GOOD:
-            job[slots.JOB_STOP] = slots.STOP_TEAM
+        if job[Job.stop] != STOP_FOR_GOOD:
+            job[Job.stop] = STOP_TEAM
         crew.close()
-        if job[slots.JOB_STOP] == slots.STOP_TEAM:
-            job[slots.JOB_STOP] = 0
-        job[slots.JOB_WORKERS], job[slots.JOB_ARRIVED] = 1, 0
-        job[slots.JOB_OUTCOME : slots.JOB_OUTCOME + 3] = slots.COMPLETE
+        if job[Job.stop] == STOP_TEAM:
+            job[Job.stop] = 0
+        job[Job.workers], job[Job.arrived] = 1, 0
+        job[Job.outcomes : Job.outcomes + 3] = COMPLETE
         self._work(0, job, places, memory)
 
     def _work(self, rank: int, job: NDArray[np.int64], places: Places, memory: object) -> None:
-        places.take(alone=job[slots.JOB_WORKERS] == 1)
+        places.take(alone=job[Job.workers] == 1)
         self._train(rank, job.ctypes.data)
 
 
@@ -172,6 +172,6 @@ def stop_on_interrupt(job: NDArray[np.int64], function: Callable[[], None]) -> N
     """Call the function, which runs the job; Ctrl-C asks that to stop, and is a KeyboardInterrupt behind the call."""
 
     def stop() -> None:
-        job[slots.JOB_STOP] = slots.STOP_FOR_GOOD
+        job[Job.stop] = STOP_FOR_GOOD
 
     uninterrupted(function, stop)

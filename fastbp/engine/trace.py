@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core import slots
 from fastbp.core.layers import forward_backward
+from fastbp.core.slots import HEADER, LAYER_SLOTS, Layer, Net
 from fastbp.core.workspace import padded
 from fastbp.engine.job import Examples
 from fastbp.engine.layer_tables import stride_of
@@ -37,8 +37,8 @@ class Trace:
         self.net, self.theta, self.n = net, theta, len(X)
         self.capacity = int(padded(self.n))
         size = theta.itemsize
-        self.work = aligned_zeros(self.capacity * int(net[slots.NET_ROW]), theta.dtype)
-        self.zeros = aligned_zeros(int(net[slots.NET_WIDEST]), theta.dtype)
+        self.work = aligned_zeros(self.capacity * int(net[Net.row]), theta.dtype)
+        self.zeros = aligned_zeros(int(net[Net.widest]), theta.dtype)
         forward_backward.forward(size).ctypes(
             net.ctypes.data, theta.ctypes.data, 0, self.zeros.ctypes.data, X.ctypes.data, X.shape[1], 0,
             self.work.ctypes.data, self.capacity, 0, self.n, 1,
@@ -64,8 +64,8 @@ class Trace:
     def arrays(self, slot: int) -> list[Array]:
         """z, a, dz or da (the slot of the layer's offset) of each layer."""
         found = []
-        for layer in self.net[slots.HEADER :].reshape(-1, slots.LAYER_SLOTS):
-            stride, begin = int(layer[slots.LAYER_STRIDE]), int(layer[slot]) * self.capacity
+        for layer in self.net[HEADER:].reshape(-1, LAYER_SLOTS):
+            stride, begin = int(layer[Layer.stride]), int(layer[slot]) * self.capacity
             rows = self.work[begin : begin + self.n * stride].reshape(self.n, stride)
-            found.append(rows[:, : int(layer[slots.LAYER_OUT])].copy())
+            found.append(rows[:, : int(layer[Layer.n_out])].copy())
         return found

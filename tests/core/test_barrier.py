@@ -102,7 +102,7 @@ def promise(typingctx):
     return types.void(), codegen
 
 
-@kernel(INT(INTEGERS, INT))
+@kernel(INT(slots.JOB, INT))
 def meet_by_address(job, meeting):
     return meet(job, meeting, 0)
 
@@ -117,7 +117,7 @@ def meet_there(address, job, meeting):
     return call_int(address, job, meeting)
 
 
-SIGNATURE = VOID(INT, INT, INTEGERS, INTEGERS, INTEGERS, INT)
+SIGNATURE = VOID(INT, INT, slots.JOB, INTEGERS, INTEGERS, INT)
 
 
 def reader(meet, promise):

@@ -11,12 +11,12 @@ are for the units j = 64 g + 16 w + i. So they are the same for any number of th
 
 import functools
 
-from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import INT, POINTERS, VOID, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import every, first, integers_at, load, shift, store
 from fastbp.core.ir.traced import minimum, select, traced
 from fastbp.core.ir.words import at_least, floats_like, low_words, product
-from fastbp.core.layers.forward_backward import layer_of, place
-from fastbp.core.slots import JOB_EPOCH, JOB_NUMBERS, JOB_SEED, LAYER_DROPOUT, LAYER_FACTORS, LAYER_STRIDE, NET_LAYERS
+from fastbp.core.layers.forward_backward import place
+from fastbp.core.slots import JOB, NET, layer_of
 
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 WEYL = 0x9E3779B9, 0xBB67AE85  # added to the key after each round
@@ -26,7 +26,7 @@ STEPS = 1 << 32
 
 
 def in_steps(fraction):
-    """The fraction as the network table holds it: LAYER_DROPOUT."""
+    """The fraction as the network table holds it: Layer.dropout."""
     return min(round(fraction * STEPS), STEPS - 1)
 
 
@@ -62,18 +62,18 @@ def factors(size):
         zero = floats_like(units, size, 0.0)
         return tuple(select(at_least(word, least), zero.spread(scale), zero) for word in words)
 
-    @kernel(VOID(INTEGERS, INTEGERS, INT, INT, P, INT, INT, INT), size)
+    @kernel(VOID(NET, JOB, INT, INT, P, INT, INT, INT), size)
     def factors(net, job, epoch, position, work, capacity, row, rows):
         wide_vectors()
-        numbers, epoch, seed = integers_at(job[JOB_NUMBERS]), job[JOB_EPOCH] + epoch, job[JOB_SEED]
-        for l in range(net[NET_LAYERS]):
+        numbers, epoch, seed = integers_at(job.numbers), job.epoch + epoch, job.seed
+        for l in range(net.layers):
             layer = layer_of(net, l)
-            dropout, stride = layer[LAYER_DROPOUT], layer[LAYER_STRIDE]
+            dropout, stride = layer.dropout, layer.stride
             scale = 1.0 / (1.0 - dropout / STEPS)
             for n in range(rows if dropout != 0 else 0):
-                f = place(work, capacity, row + n, layer, LAYER_FACTORS)
+                f = place(work, capacity, row + n, layer, layer.factors)
                 example = position + n
-                if job[JOB_NUMBERS] != 0:
+                if job.numbers != 0:
                     example = numbers[position + n]
                 for j in range(0, stride, 64):
                     for i in range(0, minimum(16, stride - j), lanes):

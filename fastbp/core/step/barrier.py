@@ -2,7 +2,7 @@
 
 from fastbp.core.ir.atomics import atomic_add, atomic_load, compare_exchange, pause
 from fastbp.core.ir.kernel import call_int, inline
-from fastbp.core.slots import COMPLETE, JOB_ARRIVED, JOB_OUTCOME, JOB_SLEEP, JOB_STOP, JOB_WORKERS
+from fastbp.core.slots import COMPLETE
 
 SPINS = 4000  # about 100 us before a waiting worker sleeps
 SLEEP = 50  # us
@@ -16,18 +16,18 @@ def meet(job, meeting, outcome):
     that leaves takes its arrival back, and only while the meeting is incomplete; and no outcome that a meeting reads
     is written again before all have left it, because there is another meeting between.
     """
-    workers = job[JOB_WORKERS]
+    workers = job.workers
     complete = meeting * workers
-    if workers > 1 and atomic_add(job, JOB_ARRIVED, 1) < complete - 1:
+    if workers > 1 and atomic_add(job.arrived, 0, 1) < complete - 1:
         spins = 0
-        arrived = atomic_load(job, JOB_ARRIVED)
+        arrived = atomic_load(job.arrived, 0)
         while arrived < complete:
-            if atomic_load(job, JOB_STOP) != 0 and compare_exchange(job, JOB_ARRIVED, arrived, arrived - 1) == 1:
+            if atomic_load(job.stop, 0) != 0 and compare_exchange(job.arrived, 0, arrived, arrived - 1) == 1:
                 return 0
             spins += 1
             if spins < SPINS:
                 pause()
             else:
-                call_int(job[JOB_SLEEP], SLEEP)
-            arrived = atomic_load(job, JOB_ARRIVED)
-    return int(atomic_load(job, JOB_OUTCOME + outcome) == COMPLETE)
+                call_int(job.sleep, SLEEP)
+            arrived = atomic_load(job.arrived, 0)
+    return int(atomic_load(job.outcomes, outcome) == COMPLETE)

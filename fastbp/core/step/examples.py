@@ -6,7 +6,7 @@ Where the first layer has many weights, its forward sums are a phase of their ow
 import functools
 
 from fastbp.core.ir.atomics import atomic_load, atomic_store
-from fastbp.core.ir.kernel import DOUBLE, INT, INTEGERS, VOID, call, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import DOUBLE, INT, VOID, call, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import (
     doubles_at,
     every,
@@ -21,59 +21,9 @@ from fastbp.core.ir.memory import (
     total,
 )
 from fastbp.core.ir.traced import chosen, larger_of, minimum, plus, traced
-from fastbp.core.layers.forward_backward import layer_of, place, share, sums_of_share
-from fastbp.core.slots import (
-    DIVERGED,
-    JOB_BATCH,
-    JOB_CAPACITY,
-    JOB_FEW,
-    JOB_HALF,
-    JOB_HALVES,
-    JOB_LOSSES,
-    JOB_NET,
-    JOB_ONE,
-    JOB_ORDER,
-    JOB_OUTCOME,
-    JOB_PACKED,
-    JOB_REGION,
-    JOB_REGION_SIZE,
-    JOB_ROWS,
-    JOB_SCRATCH,
-    JOB_SHARD,
-    JOB_SHARD_SIZE,
-    JOB_SHARDS,
-    JOB_SPARE,
-    JOB_STOP,
-    JOB_THETA,
-    JOB_UPDATE,
-    JOB_WEIGHTS,
-    JOB_WORKERS,
-    JOB_WT,
-    JOB_X,
-    JOB_Y,
-    JOB_ZEROS,
-    LAYER_B,
-    LAYER_IN,
-    LAYER_OUT,
-    LAYER_PACKED,
-    LAYER_STRIDE,
-    LAYER_W,
-    LAYER_Z,
-    NET_BACKWARD,
-    NET_BLOCK,
-    NET_DENSE,
-    NET_FACTORS,
-    NET_FORWARD,
-    NET_FUSED,
-    NET_INPUT_STRIDE,
-    NET_INPUTS,
-    NET_PACKED_DENSE,
-    NET_PANELS,
-    NET_ROW,
-    NET_SCRATCH,
-    NET_TARGET_ROW,
-    STOPPED,
-)
+from fastbp.core.layers.calls import dense, packed_dense
+from fastbp.core.layers.forward_backward import place, share, sums_of_share
+from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, Job, layer_of
 from fastbp.core.workspace import ONE
 
 PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU itself sees that longer ones go on
@@ -87,7 +37,7 @@ def rows_of_block(left, block):
 
 def address_of_cost(job, shard, size):
     """Where the cost of a shard is, a float64: behind its gradient."""
-    return job[JOB_SHARD] + ((shard + 1) * job[JOB_SHARD_SIZE] - ONE) * size
+    return job[Job.shard] + ((shard + 1) * job[Job.shard_size] - ONE) * size
 
 
 cost_at = traced(address_of_cost)
@@ -97,10 +47,10 @@ given = traced(lambda address: 1 - (address == 0))
 @inline
 def inputs_of(job, X, region, position):
     """The inputs of the examples from `position` on, and the elements between two: gathered, or where they are."""
-    net = integers_at(job[JOB_NET])
-    if job[JOB_ORDER] != 0:
-        return shift(region, job[JOB_CAPACITY] * net[NET_ROW]), net[NET_INPUT_STRIDE]
-    return shift(X, position * net[NET_INPUTS]), net[NET_INPUTS]
+    net = job.net
+    if job.order != 0:
+        return shift(region, job.capacity * net.row), net.input_stride
+    return shift(X, position * net.inputs), net.inputs
 
 
 @functools.cache
@@ -113,20 +63,20 @@ def halves(size):
     """
     lanes = lanes_of(size)
 
-    @kernel(VOID(INT, INTEGERS, INT, INT), size)
+    @kernel(VOID(INT, JOB, INT, INT), size)
     def halves(rank, job, position, count):
         wide_vectors()
         net, theta, region = (
-            integers_at(job[JOB_NET]),
-            floats_at(job[JOB_THETA], size),
-            floats_at(job[JOB_REGION], size),
+            job.net,
+            floats_at(job.theta, size),
+            floats_at(job.region, size),
         )
-        X, layer, workers = floats_at(job[JOB_X], size), layer_of(net, 0), job[JOB_WORKERS]
-        n_in, n_out, stride = layer[LAYER_IN], layer[LAYER_OUT], layer[LAYER_STRIDE]
-        out = place(region, job[JOB_CAPACITY], 0, layer, LAYER_Z)
-        init = floats_at(job[JOB_ZEROS], size)
-        if layer[LAYER_B] >= 0:
-            init = shift(theta, layer[LAYER_B])
+        X, layer, workers = floats_at(job.x, size), layer_of(net, 0), job.workers
+        n_in, n_out, stride = layer.n_in, layer.n_out, layer.stride
+        out = place(region, job.capacity, 0, layer, layer.z)
+        init = floats_at(job.zeros, size)
+        if layer.b >= 0:
+            init = shift(theta, layer.b)
         for half in range(2):
             low, high = share(layer, half, 2)
             high = minimum(high, n_in)
@@ -135,19 +85,18 @@ def halves(size):
             if rows > 0:
                 x, x_row = inputs_of(job, X, region, position)
                 x = shift(x, begin * x_row + low)
-                if job[JOB_ORDER] != 0 and low < high:
-                    order = shift(integers_at(job[JOB_ORDER]), position + begin)
+                if job.order != 0 and low < high:
+                    order = shift(integers_at(job.order), position + begin)
                     gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
-                panels, z = shift(net, NET_PANELS), shift(out, begin * stride)
-                if job[JOB_PACKED] != 0 and layer[LAYER_PACKED] >= 0:
-                    w = shift(floats_at(job[JOB_PACKED], size), layer[LAYER_PACKED])
-                    call(
-                        net[NET_PACKED_DENSE], panels, z, stride, init, x, x_row, w, n_in, low, rows, n_out, high - low
-                    )
+                panels, z = net.panels, shift(out, begin * stride)
+                if job.packed != 0 and layer.packed >= 0:
+                    w = shift(floats_at(job.packed, size), layer.packed)
+                    packed_dense(net, panels, (z, stride), init, (x, x_row), (w, n_in, low), (rows, n_out, high - low))
                 else:
-                    w = shift(theta, layer[LAYER_W] + low * n_out)
-                    call(net[NET_DENSE], panels, z, stride, 0, init, 0, x, x_row, 1, w, n_out, rows, n_out, high - low)
-            out, init = floats_at(job[JOB_HALF], size), floats_at(job[JOB_ZEROS], size)
+                    w = shift(theta, layer.w + low * n_out)
+                    shape = rows, n_out, high - low
+                    dense(net, panels, (z, stride, 0), (init, 0), (x, x_row, 1), (w, n_out), shape)
+            out, init = floats_at(job.half, size), floats_at(job.zeros, size)
 
     return halves
 
@@ -161,24 +110,24 @@ def reading(size):
 
     @inline
     def read(job, region, at, row, rows):
-        net, weighted = integers_at(job[JOB_NET]), given(job[JOB_WEIGHTS])
-        X, Y, W = floats_at(job[JOB_X], size), floats_at(job[JOB_Y], size), floats_at(job[JOB_WEIGHTS], size)
-        capacity, n_in, n_y = job[JOB_CAPACITY], net[NET_INPUTS], net[NET_TARGET_ROW]
+        net, weighted = job.net, given(job.weights)
+        X, Y, W = floats_at(job.x, size), floats_at(job.y, size), floats_at(job.weights, size)
+        capacity, n_in, n_y = job.capacity, net.inputs, net.target_row
         x, x_row = inputs_of(job, X, region, at)
-        if job[JOB_ORDER] != 0:
-            order, y_region = shift(integers_at(job[JOB_ORDER]), at), shift(x, capacity * x_row)
+        if job.order != 0:
+            order, y_region = shift(integers_at(job.order), at), shift(x, capacity * x_row)
             x, y, w = shift(x, row * x_row), shift(y_region, row * n_y), shift(y_region, capacity * n_y + row)
-            if job[JOB_HALVES] == 0:
+            if job.halves == 0:
                 gather(x, x_row, X, n_in, n_in, order, rows, lanes)
             gather(y, n_y, Y, n_y, n_y, order, rows, lanes)
             if weighted:
                 gather(w, 1, W, 1, 1, order, rows, lanes)
         else:
             y, w = shift(Y, at * n_y), shift(W, at)
-            later = at + job[JOB_BATCH]
-            if n_in <= most_inputs and later + rows <= job[JOB_ROWS]:
+            later = at + job.batch
+            if n_in <= most_inputs and later + rows <= job.rows:
                 prefetch(shift(X, later * n_in), rows * n_in)
-        return x, x_row, y, w if weighted else floats_at(job[JOB_ONE], size)
+        return x, x_row, y, w if weighted else floats_at(job.one, size)
 
     return read
 
@@ -189,9 +138,9 @@ def adding(size):
 
     @inline
     def add_halves(job, region, row, rows):
-        layer = layer_of(integers_at(job[JOB_NET]), 0)
-        stride, everywhere = layer[LAYER_STRIDE], every(lanes)
-        z, half = place(region, job[JOB_CAPACITY], row, layer, LAYER_Z), floats_at(job[JOB_HALF], size)
+        layer = layer_of(job.net, 0)
+        stride, everywhere = layer.stride, every(lanes)
+        z, half = place(region, job.capacity, row, layer, layer.z), floats_at(job.half, size)
         for i in range(0, rows * stride, lanes):
             other = load(shift(half, row * stride + i), everywhere)
             store(shift(z, i), plus(load(shift(z, i), everywhere), other), everywhere)
@@ -208,32 +157,32 @@ def examples(size):
     """
     lanes, read, add_halves = lanes_of(size), reading(size), adding(size)
 
-    @kernel(VOID(INT, INTEGERS, INT, INT, INT, DOUBLE), size)
+    @kernel(VOID(INT, JOB, INT, INT, INT, DOUBLE), size)
     def examples(rank, job, epoch, position, count, scale):
         wide_vectors()
-        net, theta, wt = integers_at(job[JOB_NET]), floats_at(job[JOB_THETA], size), floats_at(job[JOB_WT], size)
-        zeros, losses = floats_at(job[JOB_ZEROS], size), floats_at(job[JOB_LOSSES], size)
-        shards, workers, capacity, fused = job[JOB_SHARDS], job[JOB_WORKERS], job[JOB_CAPACITY], net[NET_FUSED]
-        halved, packed = job[JOB_HALVES], job[JOB_PACKED]
-        weighted, transposed = given(job[JOB_WEIGHTS]), 1 - job[JOB_FEW]
-        region = shift(floats_at(job[JOB_REGION], size), rank * job[JOB_REGION_SIZE])
-        scratch = shift(floats_at(job[JOB_SCRATCH], size), rank * net[NET_SCRATCH])
+        net, theta, wt = job.net, floats_at(job.theta, size), floats_at(job.wt, size)
+        zeros, losses = floats_at(job.zeros, size), floats_at(job.losses, size)
+        shards, workers, capacity, fused = job.shards, job.workers, job.capacity, net.fused
+        halved, packed = job.halves, job.packed
+        weighted, transposed = given(job.weights), 1 - job.few
+        region = shift(floats_at(job.region, size), rank * job.region_size)
+        scratch = shift(floats_at(job.scratch, size), rank * net.scratch)
         units = workers if shards == 1 else shards
         for unit in range(units * rank // workers, units * (rank + 1) // workers):
             begin, end = count * unit // units, count * (unit + 1) // units
-            shard = shift(floats_at(job[JOB_SHARD], size), unit * job[JOB_SHARD_SIZE])
+            shard = shift(floats_at(job.shard, size), unit * job.shard_size)
             added, cost = 0, 0.0
             while added == 0 or begin < end:
-                rows = rows_of_block(end - begin, net[NET_BLOCK])
+                rows = rows_of_block(end - begin, net.block)
                 row, at = begin if shards == 1 else 0, position + begin
-                loss, spare = shift(losses, begin), shift(floats_at(job[JOB_SPARE], size), begin)
+                loss, spare = shift(losses, begin), shift(floats_at(job.spare, size), begin)
                 x, x_row, y, w = read(job, region, at, row, rows)
                 if halved != 0:
                     add_halves(job, region, row, rows)
-                if net[NET_FACTORS] != 0:
-                    call(net[NET_FACTORS], net, job, epoch, at, region, capacity, row, rows)
+                if net.factors != 0:
+                    call(net.factors, net, job, epoch, at, region, capacity, row, rows)
                 call(
-                    net[NET_FORWARD],
+                    net.forward,
                     net,
                     theta,
                     packed,
@@ -247,15 +196,15 @@ def examples(size):
                     rows,
                     1 - fused,
                 )
-                call(net[NET_BACKWARD], net, theta, wt, transposed, zeros, loss, spare, y, w, weighted, scale, region,
+                call(net.backward, net, theta, wt, transposed, zeros, loss, spare, y, w, weighted, scale, region,
                      capacity, row, rows)  # fmt: skip
                 if shards > 1:
                     sums_of_share(net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)
                     cost += total(loss, rows, lanes)
-                if job[JOB_UPDATE] != 0 and not_finite(loss, rows, lanes):
-                    atomic_store(job, JOB_OUTCOME, DIVERGED)
-                if atomic_load(job, JOB_STOP) != 0:
-                    atomic_store(job, JOB_OUTCOME, STOPPED)
+                if job.update != 0 and not_finite(loss, rows, lanes):
+                    atomic_store(job.outcomes, AFTER_EXAMPLES, DIVERGED)
+                if atomic_load(job.stop, 0) != 0:
+                    atomic_store(job.outcomes, AFTER_EXAMPLES, STOPPED)
                     return
                 begin, added = begin + rows, 1
             if shards > 1:

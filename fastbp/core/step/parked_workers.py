@@ -9,9 +9,8 @@ helper   stand    its part of the run, CALLED → STANDING, and again when it is
 import functools
 
 from fastbp.core.ir.atomics import atomic_load, atomic_store, compare_exchange, pause
-from fastbp.core.ir.kernel import INT, INTEGERS, VOID, call, call_int, kernel
-from fastbp.core.ir.memory import integers_at
-from fastbp.core.slots import JOB_CALLS, JOB_NET, JOB_SLEEP, JOB_WORKERS, NET_TRAIN
+from fastbp.core.ir.kernel import INT, VOID, call, call_int, kernel
+from fastbp.core.slots import JOB
 from fastbp.core.step.barrier import SLEEP, SPINS
 
 GONE, STANDING, CALLED = range(3)
@@ -23,10 +22,10 @@ PATIENCE = 2 * SPINS  # about 200 us
 def rouse():
     """Calls the helpers who stand by; those who have gone stay so."""
 
-    @kernel(VOID(INTEGERS), "rouse")
+    @kernel(VOID(JOB), "rouse")
     def rouse(job):
-        calls = integers_at(job[JOB_CALLS])
-        for rank in range(1, job[JOB_WORKERS]):
+        calls = job.calls
+        for rank in range(1, job.workers):
             compare_exchange(calls, rank * LINE, STANDING, CALLED)
 
     return rouse
@@ -36,18 +35,18 @@ def rouse():
 def lead():
     """The run of worker 0; when it returns, no helper touches the job before the next call."""
 
-    @kernel(VOID(INTEGERS), "lead")
+    @kernel(VOID(JOB), "lead")
     def lead(job):
-        calls = integers_at(job[JOB_CALLS])
-        call(integers_at(job[JOB_NET])[NET_TRAIN], 0, job)
-        for rank in range(1, job[JOB_WORKERS]):
+        calls = job.calls
+        call(job.net.train, 0, job)
+        for rank in range(1, job.workers):
             spins = 0
             while atomic_load(calls, rank * LINE) == CALLED:
                 spins += 1
                 if spins < SPINS:
                     pause()
                 else:
-                    call_int(job[JOB_SLEEP], SLEEP)
+                    call_int(job.sleep, SLEEP)
 
     return lead
 
@@ -56,11 +55,11 @@ def lead():
 def stand():
     """The runs of a helper who has been called, until nobody calls again for a while, and so many at most."""
 
-    @kernel(VOID(INT, INTEGERS, INT), "stand")
+    @kernel(VOID(INT, JOB, INT), "stand")
     def stand(rank, job, runs):
-        calls, at = integers_at(job[JOB_CALLS]), rank * LINE
+        calls, at = job.calls, rank * LINE
         for run in range(runs):
-            call(integers_at(job[JOB_NET])[NET_TRAIN], rank, job)
+            call(job.net.train, rank, job)
             if run + 1 == runs:
                 atomic_store(calls, at, GONE)
                 return

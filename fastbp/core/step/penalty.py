@@ -3,39 +3,19 @@
 import functools
 
 from fastbp.core.ir.atomics import atomic_store
-from fastbp.core.ir.kernel import INT, INTEGERS, VOID, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import INT, VOID, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import (
-    address_of,
-    doubles_at,
     fill,
     first,
     floats_at,
-    integers_at,
     load,
     not_finite,
     shift,
     store,
 )
 from fastbp.core.ir.traced import absolute, select, sum_of, traced, widened
-from fastbp.core.layers.forward_backward import layer_of, range_of_share, share
-from fastbp.core.slots import (
-    AFTER_SUMS,
-    DIVERGED,
-    JOB_GRADIENT,
-    JOB_NET,
-    JOB_OUTCOME,
-    JOB_PENALTIES,
-    JOB_THETA,
-    JOB_UPDATE,
-    JOB_WORKERS,
-    LAYER_B,
-    LAYER_IN,
-    LAYER_OUT,
-    LAYER_W,
-    NET_L1,
-    NET_L2,
-    NET_LAYERS,
-)
+from fastbp.core.layers.forward_backward import range_of_share, share
+from fastbp.core.slots import AFTER_SUMS, DIVERGED, JOB, layer_of
 
 
 @traced
@@ -54,34 +34,33 @@ def penalty(size):
     """
     lanes = lanes_of(size)
 
-    @kernel(VOID(INT, INTEGERS), size)
+    @kernel(VOID(INT, JOB), size)
     def penalty(rank, job):
         wide_vectors()
         net, theta, gradient = (
-            integers_at(job[JOB_NET]),
-            floats_at(job[JOB_THETA], size),
-            floats_at(job[JOB_GRADIENT], size),
+            job.net,
+            floats_at(job.theta, size),
+            floats_at(job.gradient, size),
         )
-        numbers, penalties = doubles_at(address_of(net)), doubles_at(job[JOB_PENALTIES])
-        l1, l2 = numbers[NET_L1], numbers[NET_L2]
-        for l in range(net[NET_LAYERS]):
+        penalties, l1, l2 = job.penalties, net.l1, net.l2
+        for l in range(net.layers):
             layer = layer_of(net, l)
-            low, high = share(layer, rank, job[JOB_WORKERS])
-            n_in, n_out = layer[LAYER_IN], layer[LAYER_OUT]
+            low, high = share(layer, rank, job.workers)
+            n_in, n_out = layer.n_in, layer.n_out
             for k in range(low, high):
                 row = fill(penalties, 0.0, lanes)
                 for i in range(0, n_out if k < n_in else 0, lanes):
-                    at, mask = layer[LAYER_W] + k * n_out + i, first(n_out - i, lanes)
+                    at, mask = layer.w + k * n_out + i, first(n_out - i, lanes)
                     dw = shift(gradient, at)
                     g, row = penalised(load(shift(theta, at), mask), load(dw, mask), row, l1, l2)
                     store(dw, g, mask)
                 penalties[k] = sum_of(row)
-            begin, end = range_of_share(layer, rank, job[JOB_WORKERS])
-            if job[JOB_UPDATE] != 0 and (
+            begin, end = range_of_share(layer, rank, job.workers)
+            if job.update != 0 and (
                 not_finite(shift(gradient, begin), end - begin, lanes)
                 or not_finite(shift(penalties, low), high - low, lanes)
             ):
-                atomic_store(job, JOB_OUTCOME + AFTER_SUMS, DIVERGED)
-            penalties = shift(penalties, n_in + (layer[LAYER_B] >= 0))
+                atomic_store(job.outcomes, AFTER_SUMS, DIVERGED)
+            penalties = shift(penalties, n_in + (layer.b >= 0))
 
     return penalty

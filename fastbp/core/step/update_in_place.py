@@ -9,11 +9,11 @@ backward passes of a few examples.
 
 import functools
 
-from fastbp.core.ir.kernel import DOUBLE, INT, INTEGERS, POINTERS, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import first, load, shift, store
 from fastbp.core.ir.traced import absolute, any_off, traced
-from fastbp.core.layers.forward_backward import layer_of, place
-from fastbp.core.slots import LAYER_DROPPED, LAYER_DZ, LAYER_IN, LAYER_OUT, LAYER_STRIDE, NET_LAYERS
+from fastbp.core.layers.forward_backward import place
+from fastbp.core.slots import NET, layer_of
 
 LARGEST = {4: 2.0**50, 8: 2.0**483}
 """Of a and η dz: a sum of four products (FEW in workspace.py) is less than half of what is between the two largest
@@ -37,23 +37,23 @@ def online(size):
             bad |= too_large(load(shift(x, i), first(width - i, lanes)), factor)
         return bad
 
-    @kernel(INT(INTEGERS, P, INT, P, INT, INT, DOUBLE), size)
+    @kernel(INT(NET, P, INT, P, INT, INT, DOUBLE), size)
     def online(net, x, x_row, work, capacity, count, rate):
         wide_vectors()
         bad = 0
-        for l in range(net[NET_LAYERS]):
+        for l in range(net.layers):
             layer = layer_of(net, l)
             for n in range(count):
-                bad |= row_too_large(shift(x, n * x_row), 1.0, layer[LAYER_IN])
-                bad |= row_too_large(place(work, capacity, n, layer, LAYER_DZ), rate, layer[LAYER_OUT])
-            x, x_row = place(work, capacity, 0, layer, LAYER_DROPPED), layer[LAYER_STRIDE]
+                bad |= row_too_large(shift(x, n * x_row), 1.0, layer.n_in)
+                bad |= row_too_large(place(work, capacity, n, layer, layer.dz), rate, layer.n_out)
+            x, x_row = place(work, capacity, 0, layer, layer.dropped), layer.stride
         if bad:
             return 0
-        for l in range(net[NET_LAYERS]):
+        for l in range(net.layers):
             layer = layer_of(net, l)
-            n_out = layer[LAYER_OUT]
+            n_out = layer.n_out
             for n in range(count):
-                dz = place(work, capacity, n, layer, LAYER_DZ)
+                dz = place(work, capacity, n, layer, layer.dz)
                 for j in range(0, n_out, lanes):
                     mask = first(n_out - j, lanes)
                     store(shift(dz, j), times(load(shift(dz, j), mask), -rate), mask)
