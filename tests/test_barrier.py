@@ -18,7 +18,7 @@ from fastbp import Model
 from fastbp.core import slots
 from fastbp.core.ir import kernel as core_compile
 from fastbp.core.ir.kernel import INT, INTEGERS, VOID, Kernel, call_int, inline, kernel
-from fastbp.core.step.barrier import meet
+from fastbp.core.step.barrier import barrier as meet
 from fastbp.engine.cpu import usleep_address
 
 ROUNDS = 20_000
