@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from fastbp.core import slots, step
 from fastbp.core.ir import kernel as core_compile
 from fastbp.core.ir.kernel import INT, INTEGERS, VOID, call_int, inline, kernel
-from fastbp.core.step.barrier import meet
+from fastbp.core.step.barrier import barrier
 from fastbp.engine.cpu import usleep_address
 
 STEP = Path(step.__file__).parent
@@ -104,12 +104,12 @@ def promise(typingctx):
 
 @kernel(INT(slots.JOB, INT))
 def meet_by_address(job, meeting):
-    return meet(job, meeting, 0)
+    return barrier(job, meeting, 0)
 
 
 @inline
 def meet_here(address, job, meeting):
-    return meet(job, meeting, 0)
+    return barrier(job, meeting, 0)
 
 
 @inline
@@ -128,9 +128,9 @@ def reader(meet, promise):
         promise()
         for r in range(1, rounds + 1):
             before = value[0]
-            if not meet(address, job, 2 * r - 1):
+            if not barrier(address, job, 2 * r - 1):
                 return
-            if not meet(address, job, 2 * r):
+            if not barrier(address, job, 2 * r):
                 return
             if before != r - 1 or value[0] != r:
                 wrong[rank] += 1
@@ -142,10 +142,10 @@ def writer(meet):
     @kernel(SIGNATURE)
     def write(address, rank, job, value, wrong, rounds):
         for r in range(1, rounds + 1):
-            if not meet(address, job, 2 * r - 1):
+            if not barrier(address, job, 2 * r - 1):
                 return
             value[0] = r
-            if not meet(address, job, 2 * r):
+            if not barrier(address, job, 2 * r):
                 return
 
     return write
@@ -159,11 +159,11 @@ def both(meet, promise):
         promise()
         for r in range(1, rounds + 1):
             before = value[0]
-            if not meet(address, job, 2 * r - 1):
+            if not barrier(address, job, 2 * r - 1):
                 return
             if rank == 0:
                 value[0] = r
-            if not meet(address, job, 2 * r):
+            if not barrier(address, job, 2 * r):
                 return
             if before != r - 1 or value[0] != r:
                 wrong[rank] += 1
@@ -232,7 +232,7 @@ def test_a_promise_is_found_in_a_helper_that_became_part_of_a_kernel(uncached):
     @kernel(SIGNATURE)
     def read(address, rank, job, value, wrong, rounds):
         for r in range(1, rounds + 1):
-            if not meet(job, r, 0):
+            if not barrier(job, r, 0):
                 return
             wrong[rank] += fresh(value) != r
 

@@ -9,15 +9,15 @@ SLEEP = 50  # us
 
 
 @inline
-def meet(job, meeting, outcome):
-    """Wait until all workers have come to the meeting. 1: go on; 0: the caller asked to stop, or a phase went wrong.
+def barrier(job, number, outcome):
+    """Wait until all workers have come to this barrier. 1: go on; 0: the caller asked to stop, or a phase went wrong.
 
-    Meetings are numbered from 1; each reads the outcome of the phase before it. All workers get the same answer: one
-    that leaves takes its arrival back, and only while the meeting is incomplete; and no outcome that a meeting reads
-    is written again before all have left it, because there is another meeting between.
+    Barriers are numbered from 1; each reads the outcome of the phase before it. All workers get the same answer: one
+    that leaves takes its arrival back, and only while the barrier is incomplete; and no outcome that a barrier reads
+    is written again before all have left it, because there is another barrier between.
     """
     workers = job.workers
-    complete = meeting * workers
+    complete = number * workers
     if workers > 1 and atomic_add(job.arrived, 0, 1) < complete - 1:
         spins = 0
         arrived = atomic_load(job.arrived, 0)

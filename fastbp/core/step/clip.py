@@ -22,7 +22,7 @@ scaled = traced(lambda g, factor: factor * g)
 
 @functools.cache
 def squares(size):
-    """Overwrites Σ g² of each of a worker's rows: before the meeting after which every worker adds up all rows."""
+    """Overwrites Σ g² of each of a worker's rows: before the barrier after which every worker adds up all rows."""
     lanes = lanes_of(size)
 
     @kernel(VOID(INT, JOB), size)

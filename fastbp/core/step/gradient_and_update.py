@@ -1,7 +1,7 @@
 """What a worker does with its rows of the weights, after the examples: their gradient, and the update of theta.
 
-In two phases with a meeting between them, `gradient_share` and `update_share`, where somebody has to see all of the
-gradient before theta changes; else in one, `learn_share`.
+In two phases with a barrier between them, `gradient_share` and `update_share`, where a kernel needs the whole gradient
+before theta changes; else in one, `learn_share`.
 """
 
 import functools

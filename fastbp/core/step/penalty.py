@@ -30,7 +30,7 @@ def penalised(w, g, so_far, l1, l2):
 def penalty(size):
     """Adds the penalty's gradient to a worker's rows of the weights, and overwrites what the penalty is in each row.
 
-    Whoever adds these rows in order gets the same bits for any number of workers. May set the outcome DIVERGED.
+    Added in order, these rows give the same bits for any number of workers. May set the outcome DIVERGED.
     """
     lanes = lanes_of(size)
 

@@ -1,11 +1,11 @@
-"""One worker's part of the training step: examples, sums, update, with a meeting of the team after each.
+"""One worker's part of the training step: examples, sums, update, with a barrier after each.
 
     halves      only for a first layer with many weights: its forward sums over the inputs whose weights the worker owns
     examples    forward, losses and deltas of the worker's examples
     sums        the gradient of the worker's rows of the weights, over all examples of the mini-batch
     update      theta and the transposed weights of these rows
 
-Where nobody has to see all of the gradient before theta changes, sums and update are one phase, strip by strip of the
+Where no kernel needs the whole gradient before theta changes, sums and update are one phase, strip by strip of the
 rows: the gradient never leaves the caches. In plain gradient descent by a few examples the sums go to theta at once:
 see step/update_in_place.py.
 
@@ -20,7 +20,7 @@ from fastbp.core.ir.kernel import INT, VOID, call, call_int, inline, kernel, lan
 from fastbp.core.ir.memory import doubles_at, floats_at, total
 from fastbp.core.ir.traced import minimum
 from fastbp.core.slots import AFTER_EXAMPLES, AFTER_SUMS, AFTER_UPDATE, JOB
-from fastbp.core.step.barrier import meet
+from fastbp.core.step.barrier import barrier
 from fastbp.core.step.examples import cost_at, inputs_of
 
 
@@ -82,35 +82,35 @@ def train(size):
             one[0] = 1.0
         call(net.update_share, rank, job, -1)
         at_once = job.update != 0 and net.penalty == 0 and job.square == 0
-        meeting = 0
+        number = 0
         for s in range(job.steps):
-            meeting += 1
-            if not meet(job, meeting, AFTER_UPDATE):
+            number += 1
+            if not barrier(job, number, AFTER_UPDATE):
                 break
             epoch, position, count, scale = batch_of(job, s)
             if job.halves != 0:
                 call(net.halves, rank, job, position, count)
-                meeting += 1
-                if not meet(job, meeting, AFTER_UPDATE):
+                number += 1
+                if not barrier(job, number, AFTER_UPDATE):
                     break
             call(net.examples, rank, job, epoch, position, count, scale)
-            meeting += 1
-            if not meet(job, meeting, AFTER_EXAMPLES):
+            number += 1
+            if not barrier(job, number, AFTER_EXAMPLES):
                 break
             if rank == 0:
                 costs[s] = cost_of(job, count) * scale
             if job.in_place != 0:
                 if rank == 0:
                     job.direct = made_online(job, position, count, s)
-                meeting += 1
-                if not meet(job, meeting, AFTER_EXAMPLES):
+                number += 1
+                if not barrier(job, number, AFTER_EXAMPLES):
                     break
             if at_once:
                 call(net.learn_share, rank, job, position, count, s)
             else:
                 call(net.gradient_share, rank, job, position, count)
-                meeting += 1
-                if not meet(job, meeting, AFTER_SUMS):
+                number += 1
+                if not barrier(job, number, AFTER_SUMS):
                     break
                 if rank == 0 and net.penalty != 0:
                     costs[s] += total(job.penalties, net.rows, lanes)
