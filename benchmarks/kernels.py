@@ -28,7 +28,7 @@ from fastbp.core.step import update as update_kernels
 from fastbp.engine.layer_tables import stride_of
 from fastbp.engine.network_table import Objective, aligned_zeros, training_table
 from fastbp.network import Network
-from fastbp.optimizers import OPTIMIZERS, Course
+from fastbp.optimizers import OPTIMIZERS, ScheduledOptimizer
 from fastbp.schedules import Progress
 
 EXAMPLES = 128
@@ -210,7 +210,7 @@ def update(width: int, dtype: str, rule: str) -> Work:
     theta, gradient, moments = (numbers(n * count, dtype, n) for n in (1, 1, 2))
     moments[:], gradient[:] = 0, 0.01
     optimizer = OPTIMIZERS[rule if rule in OPTIMIZERS else "sgd"]()
-    settings = Course(optimizer, Progress()).settings(9, 1)
+    settings = ScheduledOptimizer(optimizer, Progress()).settings(9, 1)
     each = operations(lambda g, m, v, c: row.step(g, g, m, v, c * 8)[2], 3, 1) + 1
     pointers = (theta.ctypes.data, gradient.ctypes.data, moments.ctypes.data)
     arguments = (*pointers, count, 0, count, count, settings.ctypes.data)

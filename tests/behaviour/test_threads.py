@@ -386,13 +386,18 @@ FORK_IN_COMPILATION = """
     import os, signal, threading
     import numpy as np, fastbp
 
+    begun = threading.Event()
+
     def compile_all():
+        fastbp.Model((4, 5, 2)).predict(np.ones((3, 4)))
+        begun.set()  # a fork amid an import leaves a lock of Python's locked
         for dtype in ("float32", "float64"):
             for name in ("tanh", "gelu", "softplus"):
                 fastbp.Model((4, 5, 2), hidden=name, dtype=dtype).predict(np.ones((3, 4)))
 
     thread = threading.Thread(target=compile_all)
     thread.start()
+    begun.wait()
     statuses = []
     for _ in range(5):
         if (child := os.fork()) == 0:

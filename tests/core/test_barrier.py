@@ -128,9 +128,9 @@ def reader(meet, promise):
         promise()
         for r in range(1, rounds + 1):
             before = value[0]
-            if not barrier(address, job, 2 * r - 1):
+            if not meet(address, job, 2 * r - 1):
                 return
-            if not barrier(address, job, 2 * r):
+            if not meet(address, job, 2 * r):
                 return
             if before != r - 1 or value[0] != r:
                 wrong[rank] += 1
@@ -142,10 +142,10 @@ def writer(meet):
     @kernel(SIGNATURE)
     def write(address, rank, job, value, wrong, rounds):
         for r in range(1, rounds + 1):
-            if not barrier(address, job, 2 * r - 1):
+            if not meet(address, job, 2 * r - 1):
                 return
             value[0] = r
-            if not barrier(address, job, 2 * r):
+            if not meet(address, job, 2 * r):
                 return
 
     return write
@@ -159,11 +159,11 @@ def both(meet, promise):
         promise()
         for r in range(1, rounds + 1):
             before = value[0]
-            if not barrier(address, job, 2 * r - 1):
+            if not meet(address, job, 2 * r - 1):
                 return
             if rank == 0:
                 value[0] = r
-            if not barrier(address, job, 2 * r):
+            if not meet(address, job, 2 * r):
                 return
             if before != r - 1 or value[0] != r:
                 wrong[rank] += 1

@@ -16,7 +16,7 @@ LENGTHS = (1, 2, 3, 7, 8, 16, 23, 32, 37, 150)  # of a row: each has its own ker
 
 
 @pytest.mark.parametrize("R", LENGTHS)
-def test_a_narrow_panel_gives_the_sums_of_a_panel_and_a_row_has_the_same_bits_alone(
+def test_a_panel_of_few_columns_gives_the_sums_of_a_panel_and_a_row_has_the_same_bits_alone(
     R: int, size: int, guard: Guard
 ) -> None:
     rng, plain = np.random.default_rng(R), gemm.panel(size, 1, 0, "leaky_relu")
@@ -41,13 +41,13 @@ def leaky_relu(z):
 
 
 @pytest.mark.parametrize("R", LENGTHS)
-def test_a_narrow_panel_is_the_loops_of_the_textbook(R: int, size: int, guard: Guard) -> None:
+def test_a_panel_of_few_columns_is_the_loops_of_the_textbook(R: int, size: int, guard: Guard) -> None:
     rng, M = np.random.default_rng(R), 7
     for N in (N for N in range(1, 9) if few_columns.fits(R, N, size)):
         shapes = ((M, R), (R, N), N)
         x, w, b = (guard.copy(rng.normal(size=shape), DTYPES[size], writeable=False) for shape in shapes)
         a = guard.empty((M, N), DTYPES[size])
-        run(few_columns.narrow_panel(size, R, N, "leaky_relu"), a, N, 0, b, 0, x, R, 1, w, N, M, N, R)
+        run(few_columns.few_columns(size, R, N, "leaky_relu"), a, N, 0, b, 0, x, R, 1, w, N, M, N, R)
         z, expected = np.empty((2, M, N))
         reference.forward(z, expected, x.astype("f8"), np.ascontiguousarray(w.T, "f8"), b.astype("f8"), leaky_relu)
         np.testing.assert_allclose(a, expected, rtol=0, atol=R * EPSILON[size])

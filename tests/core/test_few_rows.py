@@ -35,7 +35,7 @@ def test_deltas_of_every_width_are_the_loops_of_the_textbook(rows: int, size: in
             for values in (rng.normal(size=(rows, n_out)), rng.normal(size=(n_in, n_out)), np.zeros(n_in))
         )
         dx = guard.empty((rows, n_in), DTYPES[size])
-        run(few_rows.dots(size), dx, n_in, zeros, 0, dz, n_out, w, n_out, rows, n_in, n_out)
+        run(few_rows.few_rows(size), dx, n_in, zeros, 0, dz, n_out, w, n_out, rows, n_in, n_out)
         da, same, expected = dz.astype("f8"), np.empty((rows, n_out)), np.empty((rows, n_in))
         w_by_outputs = np.ascontiguousarray(w.T, "f8")
         reference.backward(expected, same, da, da, w_by_outputs, reference.identity_prime)

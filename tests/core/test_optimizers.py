@@ -33,7 +33,7 @@ STEPS_OF = {
 def test_steps_are_the_twins(rule: str, size: int, guard: Guard) -> None:
     optimizer, step = STEPS_OF[rule]
     rng = np.random.default_rng(1)
-    settings = optimizers.Course(optimizer, schedules.Progress()).settings(0, STEPS)
+    settings = optimizers.ScheduledOptimizer(optimizer, schedules.Progress()).settings(0, STEPS)
     theta = guard.copy(rng.normal(size=N), DTYPES[size])
     moments = guard.copy(np.zeros(RULES[rule].moments * N), DTYPES[size])
     expected, state = theta.astype("f8"), None
