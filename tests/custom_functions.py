@@ -1,6 +1,8 @@
-"""Scalar functions of a user's, in a module of their own: pickle refers to them by name."""
+"""Functions in a separate module, which other processes can import: pickle refers to them by name."""
 
 import math
+
+from fastbp.engine.thread_limit import joblib_share, threads_here
 
 
 def bump(z):
@@ -21,3 +23,8 @@ def root(z):
 
 def root_slope(z):
     return z / math.sqrt(1 + z * z)
+
+
+def share_here(_=None):
+    """joblib's share and the threads that a call may use, where this runs."""
+    return joblib_share(), threads_here()

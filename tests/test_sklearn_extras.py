@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("sklearn", minversion="1.6")
 
+import custom_functions
 import joblib
 import pandas
 import sklearn
@@ -375,16 +376,14 @@ def test_functions_of_the_state_are_called_after_each_epoch_and_may_stop():
 # --- cores ----------------------------------------------------------------------------------------------------------
 
 
-def share_here(_=None):
-    return joblib_share(), threads_here()
-
-
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 def test_workers_of_joblib_use_their_share_of_the_cores_and_find_the_same():
     assert joblib_share() is None
     assert threads_here() > 1
     for backend in ("threading", "loky"):
-        shares = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(share_here)(i) for i in range(2))
+        shares = joblib.Parallel(n_jobs=2, backend=backend)(
+            joblib.delayed(custom_functions.share_here)(i) for i in range(2)
+        )
         assert shares == [(max(1, joblib.cpu_count() // 2) if backend == "loky" else 1,) * 2] * 2
     assert limited(1, threads_here) == 1
     searches = [
