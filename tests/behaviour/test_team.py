@@ -182,7 +182,7 @@ def test_ctrl_c_at_any_line_of_python_leaves_a_consistent_model(n_threads, monke
     monkeypatch.setattr(autotune, "SLICE_SECONDS", 1e-9)  # one step a slice
     everywhere = CtrlC()
     assert not traced(everywhere, new_model(), **options)
-    assert any("training.py" in place[0] for place in everywhere.seen)
+    assert any("training" in place[0] for place in everywhere.seen)
     stopped_after = set()
     for place, times in everywhere.seen.items():
         for time_ in {1, min(times, 8)}:
