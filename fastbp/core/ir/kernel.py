@@ -17,8 +17,8 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
+from fastbp.core.ir.aside import aside
 from fastbp.core.ir.cache import CachedFile
-from fastbp.core.ir.interrupts import uninterrupted
 
 OPTIONS = {"error_model": "numpy", "nopython": True}
 
@@ -76,7 +76,7 @@ class Kernel:
     @property
     def address(self):
         if not self._address:
-            uninterrupted(self._make)  # a compiler that is interrupted stays broken
+            aside(self._make)
         return self._address
 
     @global_compiler_lock
