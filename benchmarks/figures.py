@@ -108,9 +108,9 @@ def looped() -> Callable[..., None]:
 @register_jitable
 def check_without_stamp(net, theta):
     """`embedded.check_table` without the check of the process."""
-    if net.size <= slots.NET_PROCESS or net[slots.NET_VERSION] != slots.VERSION or net[slots.NET_LENGTH] != net.size:
+    if net.size <= slots.Net.process or net[slots.Net.version] != slots.VERSION or net[slots.Net.length] != net.size:
         raise ValueError("net")
-    if net[slots.NET_SIZE] != theta.itemsize:
+    if net[slots.Net.size] != theta.itemsize:
         raise ValueError("theta")
 
 

@@ -131,20 +131,20 @@ def dense(width: int, dtype: str, which: str) -> Work:
     if which == "forward" and packed_weights.is_packed(width, width, out.itemsize):
         v = numbers(packed_weights.packed_size(width, width, out.itemsize), dtype, 3)
         arguments = (
-            net[slots.NET_PANELS :].ctypes.data, out.ctypes.data, stride, zeros.ctypes.data, a.ctypes.data, stride,
+            net[slots.Net.panels :].ctypes.data, out.ctypes.data, stride, zeros.ctypes.data, a.ctypes.data, stride,
             v.ctypes.data, width, 0, EXAMPLES, width, width,
         )  # fmt: skip
-        return Work(int(net[slots.NET_PACKED_DENSE]), arguments, operations, (net, zeros, a, out, v))
+        return Work(int(net[slots.Net.packed_dense]), arguments, operations, (net, zeros, a, out, v))
     v_row = width if which == "forward" else stride
     rows, terms, s_row, s_sum = EXAMPLES, width, stride, 1
     if which == "weights":
         rows, terms, s_row, s_sum = width, EXAMPLES, 1, stride
     c_row = width if which == "weights" else stride
     arguments = (
-        net[slots.NET_PANELS :].ctypes.data, out.ctypes.data, c_row, 0, zeros.ctypes.data, 0, a.ctypes.data, s_row,
+        net[slots.Net.panels :].ctypes.data, out.ctypes.data, c_row, 0, zeros.ctypes.data, 0, a.ctypes.data, s_row,
         s_sum, v.ctypes.data, v_row, rows, width, terms,
     )  # fmt: skip
-    return Work(int(net[slots.NET_DENSE]), arguments, operations, (net, zeros, a, out, v))
+    return Work(int(net[slots.Net.dense]), arguments, operations, (net, zeros, a, out, v))
 
 
 def transposed(width: int, dtype: str) -> Work:

@@ -291,7 +291,7 @@ class Model:
         """All z and a for X: Forward(z, a), one (n, n_out) array a layer, a[0] being X."""
         X = as_whole_inputs(X, self.network.n_inputs, self.dtype)
         trace = Trace(diagnostic_table(self.network, self.dtype.itemsize, None), self.parameters, X)
-        return Forward(trace.arrays(slots.LAYER_Z), [X, *trace.arrays(slots.LAYER_A)])
+        return Forward(trace.arrays(slots.Layer.z), [X, *trace.arrays(slots.Layer.a)])
 
     def backward(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Backward:
         """∂C/∂z and ∂C/∂a of the cost over X, y, by the chain rule: Backward(dz, da), one (n, n_out) array a layer."""
@@ -301,7 +301,7 @@ class Model:
         assert isinstance(examples.X, np.ndarray)
         trace = Trace(net, self.parameters, examples.X)
         trace.backward(self.network, examples, 1 / examples.total_weight if problem.mean else 1.0)
-        return Backward(trace.arrays(slots.LAYER_DZ), trace.arrays(slots.LAYER_DA))
+        return Backward(trace.arrays(slots.Layer.dz), trace.arrays(slots.Layer.da))
 
     def check_gradient(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -332,7 +332,7 @@ class Model:
     def workspace(self, rows: int = 1) -> Array:
         """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
         net = self.compiled()
-        net[slots.NET_TARGET_ROW] = self.network.n_outputs  # enough for class indices, too
+        net[slots.Net.target_row] = self.network.n_outputs  # enough for class indices, too
         if positive_int("rows", rows) > MOST_ROWS:
             raise ValueError(f"rows must be at most {MOST_ROWS}, got {rows}")
         return aligned_zeros(int(workspace.largest_size(net, rows)), self.dtype)

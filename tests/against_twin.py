@@ -4,12 +4,21 @@ import dataclasses
 from functools import cache
 
 import numpy as np
+import pytest
 import twin
 
 from fastbp import Model
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 """Of the largest component."""
+
+DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
+ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu"]  # with every loss, depth and width; all others are rows alike
+EVERY = [name for name in twin.ACTIVATIONS if name != "softmax"]
+OUTPUTS = [*ACTIVATIONS, "softmax"]
+LOSSES = ["squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy"]  # others: test_losses.py
+DEPTHS = {1: (5, 3), 2: (5, 7, 3), 3: (5, 7, 6, 3), 4: (5, 7, 6, 4, 3)}
+SMALL_DEPTHS = {1: (3, 2), 2: (3, 4, 2), 3: (2, 4, 3, 2), 4: (2, 3, 4, 3, 2)}
 
 
 def model_with(output, *arguments, **options):

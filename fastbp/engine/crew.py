@@ -8,8 +8,7 @@ import contextlib
 import queue
 from collections.abc import Callable
 
-POLL_SECONDS = 0.05
-"""The polling interval: a signal received by another thread does not wake the waiting thread."""
+from fastbp.core.ir.aside import POLL_SECONDS
 
 
 class Crew:

@@ -5,7 +5,6 @@ each iteration of a loop. So each atomic step here is at most one C call, and ea
 `finally`. Locks of `threading`, and queues built on its conditions, stay locked after such an exception: not used.
 """
 
-import _thread
 import atexit
 import os
 import threading
@@ -13,10 +12,9 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
-Task = Callable[[], object]
+from fastbp.core.ir.aside import NoThread, start
 
-POLL_SECONDS = 0.05
-"""The polling interval: a signal received by another thread does not wake a waiting caller."""
+Task = Callable[[], object]
 
 PATIENCE = 0.01
 """Seconds that a fork waits for helpers at work: a run of another thread may take longer."""
@@ -29,10 +27,6 @@ busy: set["Helper"] = set()
 
 exiting: list[None] = []
 """Not empty once the interpreter exits: no more helpers start."""
-
-
-class NoThread(RuntimeError):
-    """No thread can start: the process is at a limit, or the interpreter exits."""
 
 
 class Helper:
@@ -68,13 +62,7 @@ def call(task: Task) -> None:
         return
     if exiting:
         raise NoThread("the interpreter exits")
-    try:
-        _thread.start_new_thread(begin, (task,))
-    except RuntimeError as error:
-        trace = error.__traceback__
-        if trace is not None and trace.tb_next is None:
-            raise NoThread(str(error)) from None
-        raise  # a signal handler's: its traceback has more frames
+    start(begin, task)
 
 
 def begin(task: Task) -> None:

@@ -6,12 +6,13 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.core.ir.aside import NoThread
 from fastbp.core.slots import STOP_FOR_GOOD, Job
 from fastbp.core.step import parked_workers
 from fastbp.core.step.parked_workers import GONE, LINE
 from fastbp.engine.cpu import cores_of_caller, current_core, stay_off
 from fastbp.engine.crew import Crew
-from fastbp.engine.helpers import NoThread, call
+from fastbp.engine.helpers import call
 from fastbp.engine.network_table import address, aligned_zeros
 
 MOST_RUNS, MOST_FLOPS = 4000, 20e9

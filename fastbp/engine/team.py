@@ -10,12 +10,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core.ir.interrupts import uninterrupted
+from fastbp.core.ir.aside import NoThread
 from fastbp.core.slots import COMPLETE, STOP_FOR_GOOD, STOP_TEAM, Job
 from fastbp.core.step import train
 from fastbp.engine.cpu import Places, cores_of_caller, current_core, stay_off, way_back
 from fastbp.engine.crew import Crew
-from fastbp.engine.helpers import NoThread, call
+from fastbp.engine.helpers import call
+from fastbp.engine.interrupts import uninterrupted
 from fastbp.engine.thread_limit import threads_here
 
 Result = TypeVar("Result")
@@ -54,7 +55,7 @@ class Team:
         self._train = train.train(size).ctypes
 
     def run(self, job: NDArray[np.int64], memory: object, seconds: float) -> None:
-        """As many workers as the job says run through it; a signal handler or another thread may set its JOB_STOP.
+        """As many workers as the job says run through it; a signal handler or another thread may set its Job.stop.
 
         memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
         seconds: what it will take, more or less. If it is short, this thread is the first worker.

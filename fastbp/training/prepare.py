@@ -218,7 +218,7 @@ def _score(
         if not metrics:
             return values
         outputs, _ = inference.predict(problem.network, theta, examples.X, job)
-        if job[slots.JOB_STOP]:  # they are not complete
+        if job[slots.Job.stop]:  # they are not complete
             return values
         y, weights = examples.y, examples.weights
         if weights is not None and not weights.all():  # an absent example's outputs may be infinite

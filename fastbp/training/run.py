@@ -147,7 +147,7 @@ class Run:
 
     @property
     def _interrupted(self) -> bool:
-        return slots.STOPPED in self.job.outcomes or bool(self.job.slots[slots.JOB_STOP])
+        return slots.STOPPED in self.job.outcomes or bool(self.job.slots[slots.Job.stop])
 
     def _progress(self) -> AbstractContextManager[ProgressBar | None]:
         return ProgressBar(self.plan.epochs) if self.plan.progress else nullcontext()

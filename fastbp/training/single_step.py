@@ -192,7 +192,7 @@ class Stepper:
     def _cost(self) -> float:
         """Of the step, as an epoch's in a `History`."""
         cost, total = float(self.job.costs[0]), float(self.job.totals[0])
-        return average(cost * total, total) if self.job.net[slots.NET_MEAN] else cost
+        return average(cost * total, total) if self.job.net[slots.Net.mean] else cost
 
     def _measure(self, seconds: float) -> None:
         """Count a step's time; many steps together are to `autotune` as a slice of fit."""

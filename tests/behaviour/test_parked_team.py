@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp.core.ir import aside
 from fastbp.engine import helpers, parked_team
 
 RNG = np.random.default_rng(3)
@@ -111,7 +112,7 @@ def test_where_no_thread_can_start_the_caller_is_alone(monkeypatch, alone, start
     def some(task):
         asked.append(task)
         if len(asked) % (started + 1) == 0:
-            raise helpers.NoThread
+            raise aside.NoThread
         call(task)
 
     monkeypatch.setattr(parked_team, "call", some)

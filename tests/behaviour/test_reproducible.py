@@ -151,7 +151,7 @@ def test_strips_of_weights_that_learn_one_by_one_learn_the_bits_of_all_at_once(b
     for sizes, batch in zip(shapes, (5, 33, 40, 40, 2, 1050), strict=True):
         net = Model(sizes, dtype=dtype, bias=bias).compiled()
         layers = net[slots.HEADER :].reshape(-1, slots.LAYER_SLOTS)
-        strips = max(strips, *(layers[:, slots.LAYER_IN] // layers[:, slots.LAYER_STRIP]))
+        strips = max(strips, *(layers[:, slots.Layer.n_in] // layers[:, slots.Layer.strip]))
         X, y = data(sizes, 2 * batch)
         models = [Model(sizes, dtype=dtype, bias=bias, seed=1) for _ in range(2)]
         for model, clip_norm in zip(models, (None, 1e30), strict=True):

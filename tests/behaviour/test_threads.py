@@ -14,6 +14,7 @@ import pytest
 
 import fastbp
 from fastbp import SGD, Model
+from fastbp.core.ir import aside
 from fastbp.engine import cpu, helpers, thread_limit
 
 TIMEOUT = 100
@@ -303,10 +304,10 @@ def test_an_error_of_a_handler_is_not_taken_for_that_of_a_thread_that_cannot_sta
             raise RuntimeError("the user's")
 
     helpers.end_helpers()
-    monkeypatch.setattr(helpers, "_thread", Interrupted)
+    monkeypatch.setattr(aside, "_thread", Interrupted)
     with pytest.raises(RuntimeError, match="the user's") as caught:
         helpers.call(lambda: None)
-    assert not isinstance(caught.value, helpers.NoThread)
+    assert not isinstance(caught.value, aside.NoThread)
 
 
 @UNRAISABLE

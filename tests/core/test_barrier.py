@@ -174,7 +174,7 @@ def both(meet, promise):
 def stale_reads(workers, rounds):
     """Run a kernel for each worker; the number of rounds in which each read an old value."""
     job = np.zeros(slots.JOB_SLOTS, np.int64)
-    job[slots.JOB_WORKERS], job[slots.JOB_SLEEP] = len(workers), usleep_address()
+    job[slots.Job.workers], job[slots.Job.sleep] = len(workers), usleep_address()
     value, wrong = np.zeros(1, np.int64), np.zeros(8 * len(workers), np.int64)
     tables = (job.ctypes.data, value.ctypes.data, wrong.ctypes.data)
     threads = [
@@ -185,7 +185,7 @@ def stale_reads(workers, rounds):
         thread.start()
     for thread in threads:
         thread.join()
-    assert job[slots.JOB_ARRIVED] == 2 * rounds * len(workers), "all came to every meeting"
+    assert job[slots.Job.arrived] == 2 * rounds * len(workers), "all came to every meeting"
     assert value[0] == rounds
     return wrong[: len(workers)].tolist()
 

@@ -50,16 +50,16 @@ def factors_of_the_core(size, widths, fractions, seed, epoch, order, rows):
     model = Model((1, *widths, 1))
     net = training_table(model.network, size, Objective("squared_error", False, True), False, tuple(fractions))
     job = np.zeros(slots.JOB_SLOTS, np.int64)
-    job[slots.JOB_SEED], job[slots.JOB_EPOCH] = seed, epoch - 1
-    job[slots.JOB_NUMBERS] = 0 if order is None else order.ctypes.data
+    job[slots.Job.seed], job[slots.Job.epoch] = seed, epoch - 1
+    job[slots.Job.numbers] = 0 if order is None else order.ctypes.data
     capacity = int(padded(rows + 1))
-    work = np.full(capacity * net[slots.NET_ROW], np.nan, DTYPES[size])
+    work = np.full(capacity * net[slots.Net.row], np.nan, DTYPES[size])
     dropout.factors(size).ctypes(
         net.ctypes.data, job.ctypes.data, 1, 3, work.ctypes.data, capacity, 1, rows
     )  # from the third in the order on, to the second row of the memory, in the job's second epoch
     found = []
     for layer, width in zip(net[slots.HEADER :].reshape(-1, slots.LAYER_SLOTS), widths, strict=False):
-        begin, stride = capacity * int(layer[slots.LAYER_FACTORS]), int(layer[slots.LAYER_STRIDE])
+        begin, stride = capacity * int(layer[slots.Layer.factors]), int(layer[slots.Layer.stride])
         found.append(work[begin + stride : begin + (rows + 1) * stride].reshape(rows, stride)[:, :width])
     return found
 
@@ -271,11 +271,11 @@ def test_everything_but_fit_uses_all_units():
 def test_a_network_without_dropout_has_the_table_that_it_always_had():
     net = Model((4, 30, 3))._problem.net(Examples(np.zeros((9, 4), "f4"), np.zeros((9, 3), "f4")), 9)
     dropping = training_table(Model((4, 30, 3)).network, 4, Objective("squared_error", False, True), False, (0.5,))
-    assert net[slots.NET_FACTORS] == net[slots.NET_DROP] == 0
+    assert net[slots.Net.factors] == net[slots.Net.drop] == 0
     layers = net[slots.HEADER :].reshape(2, slots.LAYER_SLOTS)
-    assert not layers[:, [slots.LAYER_DROPOUT, slots.LAYER_FACTORS]].any()
-    assert (layers[:, slots.LAYER_DROPPED] == layers[:, slots.LAYER_A]).all()
-    assert dropping[slots.NET_ROW] == net[slots.NET_ROW] + 2 * layers[0, slots.LAYER_STRIDE]
+    assert not layers[:, [slots.Layer.dropout, slots.Layer.factors]].any()
+    assert (layers[:, slots.Layer.dropped] == layers[:, slots.Layer.a]).all()
+    assert dropping[slots.Net.row] == net[slots.Net.row] + 2 * layers[0, slots.Layer.stride]
 
 
 def test_a_fraction_of_0_changes_nothing():

@@ -3,19 +3,24 @@
 import numpy as np
 import pytest
 import twin
-from against_twin import TOLERANCE, assert_close, assert_gradient, check, model_of, numeric_gradient
+from against_twin import (
+    ACTIVATIONS,
+    DEPTHS,
+    DTYPES,
+    EVERY,
+    LOSSES,
+    OUTPUTS,
+    TOLERANCE,
+    assert_close,
+    assert_gradient,
+    check,
+    model_of,
+    numeric_gradient,
+)
 from kernel_calls import WIDTHS
 
 from fastbp import Model
 from fastbp.core import reference
-
-DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
-ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu"]  # with every loss, depth and width; all others are rows alike
-EVERY = [name for name in twin.ACTIVATIONS if name != "softmax"]
-OUTPUTS = [*ACTIVATIONS, "softmax"]
-LOSSES = ["squared_error", "half_squared_error", "cross_entropy", "binary_cross_entropy"]  # others: test_losses.py
-DEPTHS = {1: (5, 3), 2: (5, 7, 3), 3: (5, 7, 6, 3), 4: (5, 7, 6, 4, 3)}
-SMALL_DEPTHS = {1: (3, 2), 2: (3, 4, 2), 3: (2, 4, 3, 2), 4: (2, 3, 4, 3, 2)}
 
 
 @pytest.mark.parametrize("sigma", reference.ACTIVATIONS)

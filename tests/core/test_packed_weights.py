@@ -49,10 +49,10 @@ def test_sums_from_packed_weights_have_the_bits_of_those_from_theta(M, size, gua
 def test_wide_and_odd_layers_are_packed_for_many_examples():
     net = Model((10, 33, 64, 512, 1024, 100, 8)).compiled()
     layers = net[slots.HEADER :].reshape(-1, slots.LAYER_SLOTS)
-    assert [bool(offset >= 0) for offset in layers[:, slots.LAYER_PACKED]] == [False, False, True, True, True, False]
+    assert [bool(offset >= 0) for offset in layers[:, slots.Layer.packed]] == [False, False, True, True, True, False]
     assert packed_size(net, MANY - 1) == 0
     sizes = (packed_weights.packed_size(n_in, n_out, 4) for n_in, n_out in ((64, 512), (512, 1024), (1024, 100)))
-    assert packed_size(net, MANY) == net[slots.NET_PACKED] == sum(sizes)
+    assert packed_size(net, MANY) == net[slots.Net.packed] == sum(sizes)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

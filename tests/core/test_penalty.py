@@ -84,5 +84,5 @@ def test_l1_leaves_fewer_weights_of_inputs_that_say_nothing():
 
 
 def test_without_penalties_there_is_no_kernel_for_them():
-    assert Model((3, 2)).compiled()[slots.NET_PENALTY] == 0
-    assert Model((3, 2), l1=0.1).compiled()[slots.NET_PENALTY] != 0
+    assert Model((3, 2)).compiled()[slots.Net.penalty] == 0
+    assert Model((3, 2), l1=0.1).compiled()[slots.Net.penalty] != 0

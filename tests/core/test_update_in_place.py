@@ -84,5 +84,5 @@ def test_the_gradient_is_kept_only_where_somebody_looks_at_it():
         run.job.gradient[:] = 0.0
         run.go()
         assert run.job.gradient.any() == (run in looked_at)
-        assert (run.job.slots[slots.JOB_DIRECT] == 0) == (run in looked_at + gone)
+        assert (run.job.slots[slots.Job.direct] == 0) == (run in looked_at + gone)
         assert (run.job.theta != before).any()

@@ -1,4 +1,4 @@
-"""Work in another thread, where no signal handler of Python's raises."""
+"""Threads below those of the library: starting one, and work aside, where no signal handler of Python's raises."""
 
 import _thread
 import atexit
@@ -16,6 +16,21 @@ SMALLEST_STACK = 1 << 22
 
 working = set()
 """A lock for each thread at work: the interpreter must not exit in the midst of the compiler."""
+
+
+class NoThread(RuntimeError):
+    """No thread can start: the process is at a limit, or the interpreter exits."""
+
+
+def start(function, *arguments):
+    """function(*arguments) in a new thread. NoThread if none can start."""
+    try:
+        _thread.start_new_thread(function, arguments)
+    except RuntimeError as error:
+        trace = error.__traceback__
+        if trace is not None and trace.tb_next is None:
+            raise NoThread(str(error)) from None
+        raise  # a signal handler's, whose traceback goes on
 
 
 def aside(make):
@@ -42,10 +57,8 @@ def aside(make):
 
     done.acquire()
     try:
-        _thread.start_new_thread(run, ())
-    except RuntimeError as error:
-        if error.__traceback__.tb_next is not None:  # a signal handler's, whose traceback goes on
-            raise
+        start(run)
+    except NoThread:
         make()
         return
     while not done.acquire(timeout=POLL_SECONDS):

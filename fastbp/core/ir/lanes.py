@@ -17,7 +17,31 @@ from fastbp.core.ir.types import (
 )
 
 
-class Lanes:
+class Comparable:
+    """Comparison operators of symbolic values, by their `compare(symbol, other)`."""
+
+    def __lt__(self, other):
+        return self.compare("<", other)
+
+    def __le__(self, other):
+        return self.compare("<=", other)
+
+    def __gt__(self, other):
+        return self.compare(">", other)
+
+    def __ge__(self, other):
+        return self.compare(">=", other)
+
+    def __eq__(self, other):
+        return self.compare("==", other)
+
+    def __ne__(self, other):
+        return self.compare("!=", other)
+
+    __hash__ = None
+
+
+class Lanes(Comparable):
     """A vector or mask of the function that is being compiled; Python's operators append instructions to it.
 
     Numbers, and scalars of the compiled code, are spread over the lanes. `size` is the bytes of a float lane.
@@ -119,19 +143,6 @@ class Lanes:
     def __neg__(self):
         return self.new(self.builder.fneg(self.value))
 
-    def __lt__(self, other):
-        return self.compare("<", other)
-
-    def __gt__(self, other):
-        return self.compare(">", other)
-
-    def __eq__(self, other):
-        return self.compare("==", other)
-
-    def __ne__(self, other):
-        return self.compare("!=", other)
-
-    __hash__ = None
     __radd__, __rmul__ = __add__, __mul__
 
 
@@ -142,7 +153,7 @@ class Scalar:
         self.value = value
 
 
-class Integer:
+class Integer(Comparable):
     """An int64 of the compiled code; comparisons give 0 or 1. Quotients of numbers that are not negative."""
 
     def __init__(self, builder, value):
@@ -190,25 +201,6 @@ class Integer:
     def __or__(self, other):
         return self.operate("or_", other)
 
-    def __lt__(self, other):
-        return self.compare("<", other)
-
-    def __le__(self, other):
-        return self.compare("<=", other)
-
-    def __gt__(self, other):
-        return self.compare(">", other)
-
-    def __ge__(self, other):
-        return self.compare(">=", other)
-
-    def __eq__(self, other):
-        return self.compare("==", other)
-
-    def __ne__(self, other):
-        return self.compare("!=", other)
-
-    __hash__ = None
     __radd__, __rmul__ = __add__, __mul__
 
 

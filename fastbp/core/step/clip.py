@@ -28,11 +28,7 @@ def squares(size):
     @kernel(VOID(INT, JOB), size)
     def squares(rank, job):
         wide_vectors()
-        net, gradient, rows = (
-            job.net,
-            floats_at(job.gradient, size),
-            job.squares,
-        )
+        net, gradient, rows = job.net, floats_at(job.gradient, size), job.squares
         for l in range(net.layers):
             layer = layer_of(net, l)
             low, high = share(layer, rank, job.workers)

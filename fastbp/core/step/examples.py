@@ -66,11 +66,7 @@ def halves(size):
     @kernel(VOID(INT, JOB, INT, INT), size)
     def halves(rank, job, position, count):
         wide_vectors()
-        net, theta, region = (
-            job.net,
-            floats_at(job.theta, size),
-            floats_at(job.region, size),
-        )
+        net, theta, region = job.net, floats_at(job.theta, size), floats_at(job.region, size)
         X, layer, workers = floats_at(job.x, size), layer_of(net, 0), job.workers
         n_in, n_out, stride = layer.n_in, layer.n_out, layer.stride
         out = place(region, job.capacity, 0, layer, layer.z)

@@ -37,11 +37,7 @@ def penalty(size):
     @kernel(VOID(INT, JOB), size)
     def penalty(rank, job):
         wide_vectors()
-        net, theta, gradient = (
-            job.net,
-            floats_at(job.theta, size),
-            floats_at(job.gradient, size),
-        )
+        net, theta, gradient = job.net, floats_at(job.theta, size), floats_at(job.gradient, size)
         penalties, l1, l2 = job.penalties, net.l1, net.l2
         for l in range(net.layers):
             layer = layer_of(net, l)

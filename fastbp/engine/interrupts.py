@@ -2,9 +2,13 @@
 
 import signal
 import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
-def uninterrupted(function, at_once=lambda: None):
+def uninterrupted(function: Callable[[], Result], at_once: Callable[[], object] = lambda: None) -> Result:
     """function(), whose result is returned; Ctrl-C meanwhile calls at_once, and is a KeyboardInterrupt behind it.
 
     Only in the main thread, and only while Python's own handler is in place; a handler of the user's is left alone.
@@ -17,7 +21,7 @@ def uninterrupted(function, at_once=lambda: None):
         return function()
     interrupted = False
 
-    def note(number, frame):
+    def note(number: int, frame: object) -> None:
         nonlocal interrupted
         interrupted = True
         at_once()

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fastbp.core.ir.interrupts import uninterrupted
+from fastbp.engine.interrupts import uninterrupted
 
 
 class Timeout(Exception):
