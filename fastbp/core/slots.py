@@ -10,7 +10,7 @@ from numba.core import types
 
 from fastbp.core.ir.views import Doubles, Number, Panels, Real, Slot, Table, View, viewing
 
-VERSION = 0x66617374627001  # "fastbp" and the layout up to Net.process, which users' compiled code reads
+VERSION = 0x66617374627002  # "fastbp" and the layout up to Net.process, which users' compiled code reads
 
 
 class Net(Table):
@@ -26,7 +26,8 @@ class Net(Table):
     needed: Number  # address: the workspace that an entry point needs
     predict: Number
     gradient: Number
-    process: Number  # the stamp of the process in which the addresses hold; up to here for users' compiled code
+    process: Number  # the stamp of the process in which the addresses hold
+    derivatives: Number  # slots from here to the `Derivatives`, 0 without; up to here for users' compiled code
     layers: Number
     widest: Number  # elements of the zeros that a kernel may take as init
     transposed: Number  # elements of the transposed weights of all layers above the first
@@ -65,6 +66,8 @@ class Net(Table):
     packed: Number  # elements of the packed weights of all layers that have them: see matmul/packed_weights.py
     pack: Number
     packed_dense: Number
+    all_transposed: Number  # elements of the transposed weights of all layers, in a table for derivatives
+    loss_second: Number  # (∂²c/∂a²) a' of the loss; 0 where it is fused, or not asked for
 
 
 class Layer(Table):
@@ -94,6 +97,8 @@ class Layer(Table):
     sums: Panels  # of the weights' gradient, with that of the biases unless lanes_over_k, as Net.panels
     forward: Number
     backward: Number
+    second: Number  # of derivatives: σ''(z) z' da + σ'(z) da'; 0 where it is not asked for
+    taylor: Number  # the adjoint of the Taylor coefficients up to order 2; 0 where it is not asked for
 
 
 class Job(Table):
@@ -153,10 +158,48 @@ class Job(Table):
     calls: Annotated[int, Slot(types.CPointer(types.int64))]  # the parked workers' lines: see parked_workers.py
 
 
+class Derivatives(Table):
+    """Addresses of the derivatives' entry points, each 0 unless asked for; a network table of their own follows."""
+
+    needed: Number  # the workspace of an entry point
+    vjp: Number
+    jvp: Number
+    input_jacobian: Number
+    input_hessian: Number
+    parameter_jacobian: Number
+    example_gradients: Number
+    hessian_vector_product: Number
+    gauss_newton_vector_product: Number
+    taylor: Number
+    taylor_vjp: Number
+
+
+class Frame(Table):
+    """The workspace of a derivative: what it is of, and where its parts are. See derivatives/frame.py."""
+
+    net: Annotated[int, Slot(View(Net))]
+    theta: Number
+    capacity: Number  # examples in `work`
+    directions_capacity: Number  # rows in `order_1` and `order_2`: examples times directions
+    few: Number  # 1: so few examples that the weights are not transposed
+    zeros: Number  # from here on, parts of the workspace in the order of derivatives/frame.py:parts
+    one: Number
+    losses: Number
+    spare: Number
+    wt: Number  # transposed weights of all layers
+    vt: Number  # transposed direction in theta
+    scratch: Number
+    partial: Number  # the gradient of one shard
+    work: Number  # z, a, dz, da of all layers: the network's values
+    order_1: Number  # the same of first derivatives along directions
+    order_2: Number  # and of second ones
+
+
 HEADER, LAYER_SLOTS = Net.slots, Layer.slots
 JOB_SLOTS = (Job.slots + 7) // 8 * 8
 
-NET, LAYER, JOB = View(Net), View(Layer), View(Job)
+NET, LAYER, JOB, FRAME = View(Net), View(Layer), View(Job), View(Frame)
+FRAME_SLOTS = (Frame.slots + 7) // 8 * 8
 layer_of = viewing(Layer, begin=HEADER, step=LAYER_SLOTS)
 """(net, l) -> layer l, counted from 0."""
 

@@ -123,9 +123,24 @@ def make_table(
     for layer, fraction in zip(layers, dropped, strict=False):
         layer[Layer.dropout] = dropout.in_steps(fraction)
     row = fill_layout(network, layers, size, training=objective is not None, keep=keep)
-    header = {
+    header = common_header(network, size, row) | {Net.length: len(net)}
+    if dropped:
+        header |= {Net.factors: dropout.factors(size).address, Net.drop: dropout.drop(size).address}
+    header |= fill_packed(network, layers, size)
+    if objective is not None:
+        header |= fill_sums(network, layers, size) | training_header(network, size, objective, keep=keep)
+        net.view(np.float64)[[Net.l1, Net.l2]] = objective.l1, objective.l2
+    for slot, value in header.items():
+        net[slot] = value
+    fused = bool(net[Net.fused])
+    fill_activations(network, layers, size, training=objective is not None, keep=keep, fused=fused)
+    return net
+
+
+def common_header(network: Network, size: int, row: int) -> dict[int, int]:
+    """The header's entries of every table; row: elements of all activations of one example."""
+    return {
         Net.version: VERSION,
-        Net.length: len(net),
         Net.size: size,
         Net.layers: network.n_layers,
         Net.inputs: network.n_inputs,
@@ -138,17 +153,6 @@ def make_table(
         Net.dense: gemm.dense(size).address,
         Net.forward: forward_backward.forward(size).address,
     }
-    if dropped:
-        header |= {Net.factors: dropout.factors(size).address, Net.drop: dropout.drop(size).address}
-    header |= fill_packed(network, layers, size)
-    if objective is not None:
-        header |= fill_sums(network, layers, size) | training_header(network, size, objective, keep=keep)
-        net.view(np.float64)[[Net.l1, Net.l2]] = objective.l1, objective.l2
-    for slot, value in header.items():
-        net[slot] = value
-    fused = bool(net[Net.fused])
-    fill_activations(network, layers, size, training=objective is not None, keep=keep, fused=fused)
-    return net
 
 
 def training_header(network: Network, size: int, objective: Objective, *, keep: bool) -> dict[int, int]:

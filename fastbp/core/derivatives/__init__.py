@@ -1,0 +1,1 @@
+"""Derivatives of what a network computes, by the kernels that compute it."""

@@ -1,0 +1,184 @@
+"""Passes through all layers: values, directional derivatives and deltas, on the arrays of a `Frame`.
+
+With z' and a' for derivatives along a direction (x', θ') = (x', w', b'):
+
+    z'_j = Σ_k w_jk a'_k + Σ_k w'_jk a_k + b'_j        a'_j = σ'(z_j) z'_j           tangents
+    dz_j = σ'(z_j) da_j                                da_k = Σ_j w_jk dz_j          deltas
+
+a' of layer 0 is x'. (R. Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6, 1994.)
+"""
+
+import functools
+
+from fastbp.core.ir.kernel import call, inline, lanes_of
+from fastbp.core.ir.memory import copy, floats_at, shift
+from fastbp.core.layers.calls import dense, few_rows
+from fastbp.core.layers.forward_backward import place, sums_of_share
+from fastbp.core.slots import layer_of
+
+
+@functools.cache
+def valuing(size):
+    """(frame, x, rows): overwrites z and a of `work` for the inputs x (rows, n_in), for `inline`."""
+
+    @inline
+    def compute_values(frame, x, rows):
+        net, theta, zeros = frame.net, floats_at(frame.theta, size), floats_at(frame.zeros, size)
+        work = floats_at(frame.work, size)
+        call(net.forward, net, theta, 0, zeros, x, net.inputs, 0, work, frame.capacity, 0, rows, 1)
+
+    return compute_values
+
+
+@functools.cache
+def transposing(size):
+    """(frame, out, theta): overwrites out by the transposed weights of all layers, unless frame.few; for `inline`."""
+
+    @inline
+    def transpose_weights(frame, out, theta):
+        net = frame.net
+        if frame.few != 0:
+            return
+        for l in range(net.layers):
+            layer = layer_of(net, l)
+            stride = net.input_stride if l == 0 else layer_of(net, l - 1).stride
+            wt, w = shift(out, layer.wt), shift(theta, layer.w)
+            call(net.transpose, wt, stride, w, layer.n_out, layer.n_in, layer.n_out)
+
+    return transpose_weights
+
+
+@functools.cache
+def pulling(size):
+    """(frame, l, out, out_row, init, i_row, dz, theta, wt, rows), for `inline`: through the weights of layer l.
+
+    Overwrites out (rows, n_in): out_k = init_k + Σ_j w_jk dz_j, of the weights in theta and transposed in wt.
+    """
+
+    @inline
+    def pull(frame, l, out, out_row, init, i_row, dz, theta, wt, rows):
+        net = frame.net
+        layer = layer_of(net, l)
+        n_in, n_out = layer.n_in, layer.n_out
+        if frame.few != 0:
+            w = shift(theta, layer.w)
+            few_rows(net, (out, out_row), (init, i_row), (dz, layer.stride), (w, n_out), (rows, n_in, n_out))
+        else:
+            w, w_row = shift(wt, layer.wt), net.input_stride if l == 0 else layer_of(net, l - 1).stride
+            sums = (init, i_row), (dz, layer.stride, 1), (w, w_row), (rows, n_in, n_out)
+            dense(net, net.panels, (out, out_row, 0), *sums)
+
+    return pull
+
+
+@functools.cache
+def deltas_of(size):
+    """(frame, d, capacity, directions, rows, begun), for `inline`: dz and da of all layers, after `compute_values`.
+
+    Overwrites dz and da in the array d, for each direction from da of the last layer, or with begun = 1 from its dz.
+    """
+    pull = pulling(size)
+
+    @inline
+    def compute_deltas(frame, d, capacity, directions, rows, begun):
+        net, work, zeros = frame.net, floats_at(frame.work, size), floats_at(frame.zeros, size)
+        theta, wt = floats_at(frame.theta, size), floats_at(frame.wt, size)
+        for l in range(net.layers - 1, -1, -1):
+            layer = layer_of(net, l)
+            z, a = place(work, frame.capacity, 0, layer, layer.z), place(work, frame.capacity, 0, layer, layer.a)
+            if begun == 0 or l + 1 < net.layers:
+                for direction in range(directions):
+                    dz = place(d, capacity, direction * rows, layer, layer.dz)
+                    da = place(d, capacity, direction * rows, layer, layer.da)
+                    call(layer.backward, dz, z, a, da, rows, layer.n_out, layer.stride)
+            if l > 0:
+                below, dz = layer_of(net, l - 1), place(d, capacity, 0, layer, layer.dz)
+                da = place(d, capacity, 0, below, below.da)
+                pull(frame, l, da, below.stride, zeros, 0, dz, theta, wt, directions * rows)
+
+    return compute_deltas
+
+
+@functools.cache
+def tangents_of(size):
+    """(frame, x, x_row, dx, dtheta, directions, rows), for `inline`: z' and a' of order_1, after `compute_values`.
+
+    x' and θ' are at the addresses dx and dtheta, 0 for none; x' (directions, rows, n_in).
+    """
+
+    @inline
+    def compute_tangents(frame, x, dx, dtheta, directions, rows):
+        net, theta, zeros = frame.net, floats_at(frame.theta, size), floats_at(frame.zeros, size)
+        work, order_1 = floats_at(frame.work, size), floats_at(frame.order_1, size)
+        capacity, count, direction_of_theta = frame.capacity, frame.directions_capacity, floats_at(dtheta, size)
+        before, t, x_row = x, floats_at(dx, size), net.inputs
+        for l in range(net.layers):
+            layer = layer_of(net, l)
+            n_in, n_out, stride = layer.n_in, layer.n_out, layer.stride
+            t_z, t_a = place(order_1, count, 0, layer, layer.z), place(order_1, count, 0, layer, layer.a)
+            init, i_row, moved = zeros, 0, l > 0 or dx != 0
+            shape = rows, n_out, n_in
+            if dtheta != 0:
+                w, b = shift(direction_of_theta, layer.w), zeros
+                if layer.b >= 0:
+                    b = shift(direction_of_theta, layer.b)
+                for direction in range(directions):
+                    out = shift(t_z, direction * rows * stride)
+                    dense(net, net.panels, (out, stride, 0), (b, 0), (before, x_row, 1), (w, n_out), shape)
+                init, i_row = t_z, stride
+            if moved:
+                w, shape = shift(theta, layer.w), (directions * rows, n_out, n_in)
+                dense(net, net.panels, (t_z, stride, 0), (init, i_row), (t, x_row, 1), (w, n_out), shape)
+            z, a = place(work, capacity, 0, layer, layer.z), place(work, capacity, 0, layer, layer.a)
+            for direction in range(directions):
+                at = direction * rows * stride
+                call(layer.backward, shift(t_a, at), z, a, shift(t_z, at), rows, n_out, stride)
+            before, t, x_row = a, t_a, stride
+
+    return compute_tangents
+
+
+@functools.cache
+def summing(size):
+    """(frame, gradient, add, x, rows): dw and db from dz of `work`, for `inline`; overwrites or adds to gradient."""
+
+    @inline
+    def sum_gradient(frame, gradient, add, x, rows):
+        net, zeros, scratch = frame.net, floats_at(frame.zeros, size), floats_at(frame.scratch, size)
+        work = floats_at(frame.work, size)
+        sums_of_share(net, gradient, add, zeros, scratch, x, net.inputs, work, frame.capacity, rows, 0, 1)
+
+    return sum_gradient
+
+
+@functools.cache
+def outputs_to(size):
+    """(out, array, capacity, row, field's offset, frame, rows): copies rows of the last layer, for `inline`."""
+    lanes = lanes_of(size)
+
+    @inline
+    def copy_outputs(frame, out, out_row, array, capacity, row, rows):
+        """out (rows, n_out; rows out_row apart) = a of the last layer in the array, from `row` on."""
+        net = frame.net
+        layer = layer_of(net, net.layers - 1)
+        a = place(array, capacity, row, layer, layer.a)
+        for n in range(rows):
+            copy(shift(out, n * out_row), shift(a, n * layer.stride), layer.n_out, lanes)
+
+    return copy_outputs
+
+
+@functools.cache
+def seeding(size):
+    """(frame, array, capacity, row, cotangent, rows): da of the last layer = cotangent (rows, n_out), for `inline`."""
+    lanes = lanes_of(size)
+
+    @inline
+    def seed(frame, array, capacity, row, cotangent, rows):
+        net = frame.net
+        layer = layer_of(net, net.layers - 1)
+        da = place(array, capacity, row, layer, layer.da)
+        for n in range(rows):
+            copy(shift(da, n * layer.stride), shift(cotangent, n * layer.n_out), layer.n_out, lanes)
+
+    return seed
