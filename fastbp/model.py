@@ -14,6 +14,7 @@ from fastbp.activations import Activation, AnyActivation
 from fastbp.callbacks import Callback, EarlyStopping, State
 from fastbp.core import slots, workspace
 from fastbp.custom_loss import Loss
+from fastbp.derivatives import Derivatives
 from fastbp.engine import inference
 from fastbp.engine.network_table import aligned_zeros, diagnostic_table, embedded_table
 from fastbp.engine.problem import Problem, problem_of
@@ -40,7 +41,7 @@ MOST_ROWS = 1 << 40  # of a workspace: its size is a number of 63 bits
 Custom = Activation | Loss | Sequence[Activation | Loss] | Mapping[str, Activation | Loss]
 
 
-class Model:
+class Model(Derivatives):
     """A fully-connected network that trains by backpropagation on the CPU.
 
     sizes: neurons of each layer, inputs first.

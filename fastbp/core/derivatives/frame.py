@@ -1,7 +1,7 @@
 """The workspace of a derivative: a `Frame`, which says of what and where, then its parts.
 
-The parts `work`, `order_1` and `order_2` have the layout of activations: z, a, dz and da of all layers. work holds the
-network's own; order_1 what becomes of them along a direction, z', a', dz', da'; order_2 the second derivatives z'', a''.
+The parts `work`, `order_1` and `order_2` have the layout of activations: z, a, dz and da of all layers. work holds
+those of the network; order_1 their derivatives along a direction, z', a', dz', da'; order_2 the second derivatives.
 Where there are several directions, the examples follow one another for the first direction, then for the second, …
 """
 
@@ -51,7 +51,7 @@ def frame_size(net, rows, directions, orders):
 
 @functools.cache
 def opening(size):
-    """(workspace, net, theta, rows, directions, orders, few) -> the frame, with zeros and one filled in, for `inline`."""
+    """(workspace, net, theta, rows, directions, orders, few) -> the frame, with its zeros and one, for `inline`."""
 
     @inline
     def open_frame(workspace, net, theta, rows, directions, orders, few):

@@ -1,7 +1,7 @@
 """Products of the network's Jacobian with vectors: along a direction, and from a cotangent back.
 
-    jvp     y' = Σ_k ∂y/∂x_k x'_k + Σ_p ∂y/∂θ_p θ'_p
-    vjp     dx_k = Σ_j c_j ∂y_j/∂x_k        dθ_p = Σ_n Σ_j c_nj ∂y_nj/∂θ_p
+jvp     y' = Σ_k ∂y/∂x_k x'_k + Σ_p ∂y/∂θ_p θ'_p
+vjp     dx_k = Σ_j c_j ∂y_j/∂x_k        dθ_p = Σ_n Σ_j c_nj ∂y_nj/∂θ_p
 """
 
 import functools
@@ -18,7 +18,7 @@ from fastbp.core.derivatives.passes import (
     valuing,
 )
 from fastbp.core.ir.kernel import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
-from fastbp.core.ir.memory import every, first, floats_at, load, shift, store
+from fastbp.core.ir.memory import first, floats_at, load, shift, store
 from fastbp.core.ir.traced import minimum, plus
 from fastbp.core.layers.forward_backward import place
 from fastbp.core.slots import NET, layer_of

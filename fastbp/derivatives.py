@@ -1,0 +1,91 @@
+"""Derivatives: the methods of `Model` for everything that a network's equations can give."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp.engine.derivatives import products
+from fastbp.engine.problem import Problem
+from fastbp.inputs.arrays import as_vector, as_whole_inputs
+
+Array = NDArray[Any]
+
+
+class Derivatives:
+    """Methods of `Model`. X (n, n_inputs) is validated as in `predict`; results are new arrays of the model's dtype,
+    bit-identical for any number of threads. y stands for the outputs, x for the inputs, theta for all parameters.
+    """
+
+    @property
+    def parameters(self) -> Array:
+        """theta."""
+        raise NotImplementedError
+
+    @property
+    def _problem(self) -> Problem:
+        raise NotImplementedError
+
+    # --- products with the Jacobian ---------------------------------------------------------------------------------
+
+    def jvp(self, X: ArrayLike, dX: ArrayLike | None = None, dtheta: ArrayLike | None = None) -> tuple[Array, Array]:
+        """The outputs y and their derivative along a direction: dy = Σ_k ∂y/∂x_k dX_k + Σ_p ∂y/∂theta_p dtheta_p.
+
+        dX: (n, n_inputs); dtheta: ordered like the parameters; None for no motion, but not both. Two (n, n_outputs)
+        arrays. (R. Pearlmutter, Neural Computation 6, 1994.)
+        """
+        if dX is None and dtheta is None:
+            raise ValueError("jvp needs a direction: dX, dtheta or both, got neither")
+        inputs = self._inputs(X)
+        direction = None if dX is None else self._rows(dX, self._problem.network.n_inputs, "dX", len(inputs))
+        of_theta = None if dtheta is None else self._vector(dtheta, "dtheta")
+        return products.jvp(self._problem.network, self.parameters, inputs, direction, of_theta)
+
+    def vjp(self, X: ArrayLike, cotangent: ArrayLike) -> tuple[Array, Array]:
+        """(dX, dtheta) of Σ_n Σ_j cotangent_nj y_nj: dX (n, n_inputs), dtheta like the parameters.
+
+        cotangent: (n, n_outputs); dX_nk = Σ_j cotangent_nj ∂y_nj/∂x_nk, dtheta is summed over the examples.
+        """
+        inputs = self._inputs(X)
+        rows = self._rows(cotangent, self._problem.network.n_outputs, "cotangent", len(inputs))
+        dX, dtheta = products.vjp(self._problem.network, self.parameters, inputs, rows)
+        assert dX is not None
+        assert dtheta is not None
+        return dX, dtheta
+
+    # --- derivatives in the inputs ----------------------------------------------------------------------------------
+
+    def input_gradient(self, X: ArrayLike, cotangent: ArrayLike | None = None) -> Array:
+        """(n, n_inputs): Σ_j cotangent_nj ∂y_nj/∂x_nk. cotangent: (n, n_outputs); None only for one output: ones."""
+        inputs, n_outputs = self._inputs(X), self._problem.network.n_outputs
+        if cotangent is None:
+            if n_outputs != 1:
+                raise ValueError(
+                    f"cotangent must be an array (n, {n_outputs}) for a network with {n_outputs} outputs, got None"
+                )
+            cotangent = np.ones((len(inputs), 1), self._problem.dtype)
+        rows = self._rows(cotangent, n_outputs, "cotangent", len(inputs))
+        dX, _ = products.vjp(self._problem.network, self.parameters, inputs, rows, parameters=False)
+        assert dX is not None
+        return dX
+
+    # --- one example at a time --------------------------------------------------------------------------------------
+
+    # --- second derivatives in theta --------------------------------------------------------------------------------
+
+    # --- along curves -----------------------------------------------------------------------------------------------
+
+    # --- validation -------------------------------------------------------------------------------------------------
+
+    def _inputs(self, X: ArrayLike) -> Array:
+        return as_whole_inputs(X, self._problem.network.n_inputs, self._problem.dtype)
+
+    def _rows(self, array: ArrayLike, width: int, name: str, rows: int) -> Array:
+        """The array (rows, width), of the model's dtype."""
+        checked = as_whole_inputs(array, width, self._problem.dtype, name)
+        if len(checked) != rows:
+            raise ValueError(f"{name} must have a row for each of the {rows} rows of X, got {len(checked)}")
+        return checked
+
+    def _vector(self, array: ArrayLike, name: str) -> Array:
+        return as_vector(array, self.parameters.size, self._problem.dtype, name)

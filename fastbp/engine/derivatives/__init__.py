@@ -1,0 +1,1 @@
+"""Derivatives from Python: tables, pieces of the rows on several threads, arrays out."""
