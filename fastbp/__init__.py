@@ -10,6 +10,7 @@ from fastbp.losses import Huber, Quantile
 from fastbp.model import Model
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop, Rprop
+from fastbp.scaling import Scaling
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Quantile",
     "RMSprop",
     "Rprop",
+    "Scaling",
     "State",
     "__version__",
     "jit",

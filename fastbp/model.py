@@ -28,7 +28,9 @@ from fastbp.inputs.checks import boolean, positive_int
 from fastbp.inputs.classes import ClassWeight, classes_of
 from fastbp.inputs.targets import smoothing_of
 from fastbp.losses import AnyLoss
+from fastbp.network import with_scaling
 from fastbp.optimizers import Optimizer
+from fastbp.scaling import Scaling
 from fastbp.storage import files
 from fastbp.storage.model_state import custom_objects, custom_objects_in, for_file, from_state, to_state
 from fastbp.training import prepare
@@ -63,6 +65,11 @@ class Model(Derivatives):
     (Srivastava et al., JMLR 2014). Only `fit`, `step` and their costs drop units.
     label_smoothing: the share ε in [0, 1) of each target that training and gradients spread evenly over the classes,
     y (1 - ε) + ε / K, for cross_entropy (K outputs) and binary_cross_entropy (K = 2); `evaluate` takes y as it is.
+    standardize: "inputs": the network takes (x - mean) / scale of each input; "both": its outputs are those of
+    (y - mean) / scale of each target as well, for the losses of differences with the output identity. Mean and scale
+    are the weighted average and standard deviation of the first fit's training rows (1 for a constant column; sparse
+    inputs keep the mean 0); or a `fastbp.Scaling`. X, y, predictions and metrics are in raw units; parameters,
+    penalties, z and a of `forward`, and every cost (and a Huber loss's δ) are those of the standardized network.
 
     Validates every argument: ValueError or TypeError name it, the expected value and the actual one.
     """
@@ -83,27 +90,54 @@ class Model(Derivatives):
         l2: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
         label_smoothing: float = 0.0,
+        standardize: str | Scaling | None = None,
     ) -> None:
+        given, kind = (standardize, standardize.kind) if isinstance(standardize, Scaling) else (None, standardize)
         problem = problem_of(
-            sizes, hidden, output, loss, bias, dtype, seed, reduction, l1, l2, dropout, label_smoothing
+            sizes, hidden, output, loss, bias, dtype, seed, reduction, l1, l2, dropout, label_smoothing,
+            kind,
         )  # fmt: skip
         theta = problem.network.initial(initial, problem.seed, problem.dtype)
         self._set_up(problem, TrainingState.begin(theta))
+        if given is not None:
+            self.scaling = given
 
     def _set_up(self, problem: Problem, state: TrainingState) -> None:
         (
             self.network, self.dtype, self.loss, self.reduction, self.seed,
-            self.l1, self.l2, self.dropout, self.label_smoothing,
+            self.l1, self.l2, self.dropout, self.label_smoothing, self.standardize,
         ) = problem  # fmt: skip
         self._state, self._single_steps = state, SingleSteps()
 
     @property
-    def _problem(self) -> Problem:
+    def _stated_problem(self) -> Problem:
         """The model's attributes, as training and storage take them."""
+        network, scaling = self.network, self._state.scaling
         return Problem(
-            self.network, self.dtype, self.loss, self.reduction, self.seed,
-            self.l1, self.l2, self.dropout, self.label_smoothing,
+            network if scaling is None else with_scaling(network, scaling), self.dtype, self.loss, self.reduction,
+            self.seed, self.l1, self.l2, self.dropout, self.label_smoothing, self.standardize,
         )  # fmt: skip
+
+    @property
+    def _problem(self) -> Problem:
+        """The same, ready to compute. ValueError while a scaling is still to be learned."""
+        problem = self._stated_problem
+        problem.check_ready()
+        return problem
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """Means and scales of inputs and outputs: see `standardize`. None before the first fit, which learns them.
+
+        Set it to statistics of your own, or to None: the next fit learns them again.
+        """
+        return self._state.scaling
+
+    @scaling.setter
+    def scaling(self, scaling: Scaling | None) -> None:
+        if scaling is not None:
+            self._stated_problem.check_scaling(scaling)
+        self._state.scaling = scaling
 
     @property
     def optimizer(self) -> Optimizer:
@@ -185,7 +219,7 @@ class Model(Derivatives):
         if training diverges; each parameter keeps its last finite value.
         """
         given = {name: value for name, value in locals().items() if name in FIT_DEFAULTS}
-        return prepare.fit(self._problem, self._state, X, y, Options(FIT_DEFAULTS, given), self)
+        return prepare.fit(self._stated_problem, self._state, X, y, Options(FIT_DEFAULTS, given), self)
 
     def step(
         self,
@@ -230,8 +264,9 @@ class Model(Derivatives):
         return limited(n_threads, self._predict, X, theta)
 
     def _predict(self, X: ArrayLike, theta: ArrayLike | None) -> Array:
-        inputs = as_inputs(X, self.network.n_inputs, self.dtype, finite=False)
-        outputs, finite = inference.predict(self.network, self._at(theta), inputs)
+        network = self._problem.network
+        inputs = as_inputs(X, network.n_inputs, self.dtype, finite=False)
+        outputs, finite = inference.predict(network, self._at(theta), inputs)
         if not finite:
             as_inputs(X, self.network.n_inputs, self.dtype)  # says where
         return outputs
@@ -251,7 +286,7 @@ class Model(Derivatives):
         cost = {"cost": problem.cost(self.parameters, examples)}
         if not metrics.has_classes(self.network, self.loss):
             return cost
-        outputs, _ = inference.predict(self.network, self.parameters, examples.X)
+        outputs, _ = inference.predict(problem.network, self.parameters, examples.X)
         hits = metrics.hits(self.network, self.loss, examples.y, outputs)
         return cost | {"accuracy": float(np.average(np.asarray(hits), weights=examples.weights))}
 
@@ -266,7 +301,7 @@ class Model(Derivatives):
 
     def summary(self) -> str:
         """A table of the layers, their neurons, activations and parameters, and the memory of them all."""
-        return summary.table(self._problem, self._state)
+        return summary.table(self._stated_problem, self._state)
 
     def value_and_gradient(
         self,
@@ -290,7 +325,9 @@ class Model(Derivatives):
 
     def forward(self, X: ArrayLike) -> Forward:
         """All z and a for X: Forward(z, a), one (n, n_out) array a layer, a[0] being X."""
-        X = as_whole_inputs(X, self.network.n_inputs, self.dtype)
+        X, scaling = as_whole_inputs(X, self.network.n_inputs, self.dtype), self._problem.network.scaling
+        if scaling is not None:
+            X = scaling.inputs(X)
         trace = Trace(diagnostic_table(self.network, self.dtype.itemsize, None), self.parameters, X)
         return Forward(trace.arrays(slots.Layer.z), [X, *trace.arrays(slots.Layer.a)])
 
@@ -299,6 +336,7 @@ class Model(Derivatives):
         problem = self._problem
         examples = problem.smoothed(problem.examples(X, y, sample_weight, whole=True))
         net = diagnostic_table(self.network, self.dtype.itemsize, problem.objective(examples.y.ndim == 1))
+        examples = problem.scaled(examples)
         assert isinstance(examples.X, np.ndarray)
         trace = Trace(net, self.parameters, examples.X)
         trace.backward(self.network, examples, 1 / examples.total_weight if problem.mean else 1.0)
@@ -328,7 +366,7 @@ class Model(Derivatives):
         smoothing = None
         if self.label_smoothing:
             smoothing = smoothing_of(self.loss, self.label_smoothing, self.network.n_outputs)
-        return embedded_table(self.network, self.dtype.itemsize, objective, smoothing)
+        return embedded_table(self._problem.network, self.dtype.itemsize, objective, smoothing)
 
     def workspace(self, rows: int = 1) -> Array:
         """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
@@ -346,7 +384,7 @@ class Model(Derivatives):
         The older file's mode stays. Writes through a character device or a pipe. OSError if the file cannot be
         written; ValueError, before it is touched, for a model that `load` would refuse, as with infinite parameters.
         """
-        description, tensors = for_file(self._problem, self._state)
+        description, tensors = for_file(self._stated_problem, self._state)
         files.write(path, tensors, {"model": description})
 
     @classmethod
@@ -383,7 +421,7 @@ class Model(Derivatives):
         return model, tensors, metadata
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]:
-        problem = self._problem
+        problem = self._stated_problem
         return *to_state(problem, self._state), custom_objects_in(problem)
 
     def __setstate__(self, state: tuple[dict[str, Any], dict[str, Array], list[Activation | Loss]]) -> None:

@@ -1,7 +1,8 @@
 """Network: the frozen specification of a fully connected network, and the place of its parameters in theta."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.core.layers.activation_kernels import OUTPUT_ONLY
 from fastbp.initial import Initial, initial_parameters
 from fastbp.inputs.checks import positive_int
+from fastbp.scaling import Scaling
 
 Array = NDArray[Any]
 
@@ -26,7 +28,7 @@ class Network:
 
     hidden is one activation (a name or a `fastbp.Activation`) for all hidden layers or one for each; output may also be
     "softmax". Parameters are one flat vector theta in the order w(1), b(1), …, w(L), b(L); element k * n_out + j of a
-    weight block is w_jk.
+    weight block is w_jk. scaling: of the inputs before the first layer, and of the outputs behind the last one.
 
     Raises ValueError or TypeError that name the argument.
     """
@@ -35,6 +37,7 @@ class Network:
     hidden: tuple[AnyActivation, ...] = ("relu",)
     output: AnyActivation = "identity"
     bias: bool = True
+    scaling: Scaling | None = None
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Network:
         hidden: AnyActivation | Sequence[AnyActivation] = "relu",
         output: AnyActivation = "identity",
         bias: bool = True,
+        scaling: Scaling | None = None,
     ) -> None:
         if isinstance(sizes, (str, int, Set, Mapping)) or not hasattr(sizes, "__len__"):
             raise TypeError(f"sizes must be a sequence of layer sizes like (4, 16, 3), got {sizes!r}")
@@ -70,7 +74,8 @@ class Network:
             )
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {bias!r}")
-        for field, value in (("sizes", checked), ("hidden", layers), ("output", output), ("bias", bool(bias))):
+        fields = {"sizes": checked, "hidden": layers, "output": output, "bias": bool(bias), "scaling": scaling}
+        for field, value in fields.items():
             object.__setattr__(self, field, value)
 
     @property
@@ -129,3 +134,9 @@ class Network:
     def initial(self, initial: Initial = "auto", seed: int = 0, dtype: DTypeLike = "float32") -> Array:
         """A new theta: drawn by a named formula, or the user's arrays; see `fastbp.initial`."""
         return initial_parameters(self.sizes, self.activations, self.bias, initial, seed, dtype)
+
+
+@lru_cache(maxsize=64)
+def with_scaling(network: Network, scaling: Scaling | None) -> Network:
+    """The network with this scaling; the same object each time, as tables are cached by it."""
+    return replace(network, scaling=scaling)

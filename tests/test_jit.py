@@ -127,6 +127,7 @@ OPTIONS = {  # option: its values, beside which the others are Model's defaults
     "l2": [0.1],
     "dropout": [0.5],
     "label_smoothing": [0.2],
+    "standardize": [fastbp.Scaling([1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 0.5, 3.0])],
 }
 
 

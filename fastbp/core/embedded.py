@@ -90,9 +90,17 @@ def predicting(size):
             count = minimum(block, rows - begin)
             inputs = shift(x, begin * n_in)
             bad |= not_finite(inputs, count * n_in, lanes)
-            call(net.forward, net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1)
-            for n in range(count):
-                copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
+            x_row = n_in
+            if net.scaling != 0:
+                scaled, x_row = shift(work, padded(block) * net.row), net.input_stride
+                call(net.standardize, net, scaled, x_row, inputs, n_in, count, 0, n_in)
+                inputs = scaled
+            call(net.forward, net, theta, packed, zeros, inputs, x_row, 0, work, block, 0, count, 1)
+            if net.restore != 0:
+                call(net.restore, net, shift(out, begin * n_out), n_out, a, stride, count)
+            else:
+                for n in range(count):
+                    copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
         return bad
 
     return predict_blocks
@@ -154,9 +162,17 @@ def evaluate(size):
         for begin in range(0, rows, block):
             count = minimum(block, rows - begin)
             w = shift(floats_at(weights, size), begin) if weights != 0 else one
-            inputs = shift(x, begin * n_in)
-            call(net.forward, net, theta, packed, zeros, inputs, n_in, 0, work, block, 0, count, 1 - fused)
-            call(net.loss, d, losses, spare, a, shift(y, begin * net.target_row), w, int(weights != 0), count,
+            inputs, x_row, targets = shift(x, begin * n_in), n_in, shift(y, begin * net.target_row)
+            if net.scaling != 0:
+                scaled, x_row = shift(work, padded(block) * net.row), net.input_stride
+                call(net.standardize, net, scaled, x_row, inputs, n_in, count, 0, n_in)
+                inputs = scaled
+            if net.standardize_targets != 0:
+                scaled_targets = shift(work, padded(block) * (net.row + net.input_stride))
+                call(net.standardize_targets, net, scaled_targets, targets, count)
+                targets = scaled_targets
+            call(net.forward, net, theta, packed, zeros, inputs, x_row, 0, work, block, 0, count, 1 - fused)
+            call(net.loss, d, losses, spare, a, targets, w, int(weights != 0), count,
                  layer.n_out, layer.stride, 1.0)  # fmt: skip
             for n in range(count if weights != 0 else 0):
                 if w[n] == 0.0:

@@ -67,6 +67,11 @@ class Net(Table):
     pack: Number
     packed_dense: Number
     all_transposed: Number  # elements of the transposed weights of all layers, in a table for derivatives
+    scaling: Number  # slots from here to the vectors of layers/scaling.py, 0 without
+    standardize: Number
+    standardize_targets: Number  # 0: the outputs are not scaled
+    restore: Number  # 0: the outputs are not scaled
+    multiply: Number  # for derivatives
     loss_second: Number  # (∂²c/∂a²) a' of the loss; 0 where it is fused, or not asked for
 
 

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastbp.core import embedded, workspace
 from fastbp.core.ir.process_stamp import process_stamp
 from fastbp.core.layers import dropout, forward_backward
+from fastbp.core.layers import scaling as layers_scaling
 from fastbp.core.matmul import few_rows, gemm
 from fastbp.core.slots import HEADER, LAYER_SLOTS, VERSION, Layer, Net
 from fastbp.core.step import examples, gradient_and_update, penalty, train
@@ -65,7 +66,8 @@ def embedded_table(
     net[Net.predict] = embedded.predict(size).address
     net[Net.gradient] = embedded.gradient(size).address
     inference = inference_table(network, size)
-    net[-LAYER_SLOTS + Layer.forward] = inference[-LAYER_SLOTS + Layer.forward]
+    last = HEADER + (network.n_layers - 1) * LAYER_SLOTS
+    net[last + Layer.forward] = inference[last + Layer.forward]
     return net
 
 
@@ -118,23 +120,44 @@ def diagnostic_table(network: Network, size: int, objective: Objective | None) -
 def make_table(
     network: Network, size: int, objective: Objective | None, *, keep: bool, dropped: tuple[float, ...] = ()
 ) -> NDArray[np.int64]:
-    net = np.zeros(HEADER + network.n_layers * LAYER_SLOTS, np.int64)
-    layers = net[HEADER:].reshape(network.n_layers, LAYER_SLOTS)
+    net, layers = empty_table(network, size)
     for layer, fraction in zip(layers, dropped, strict=False):
         layer[Layer.dropout] = dropout.in_steps(fraction)
     row = fill_layout(network, layers, size, training=objective is not None, keep=keep)
-    header = common_header(network, size, row) | {Net.length: len(net)}
+    header = common_header(network, size, row)
     if dropped:
         header |= {Net.factors: dropout.factors(size).address, Net.drop: dropout.drop(size).address}
     header |= fill_packed(network, layers, size)
     if objective is not None:
         header |= fill_sums(network, layers, size) | training_header(network, size, objective, keep=keep)
         net.view(np.float64)[[Net.l1, Net.l2]] = objective.l1, objective.l2
+    header |= {Net.length: len(net)}
     for slot, value in header.items():
         net[slot] = value
     fused = bool(net[Net.fused])
     fill_activations(network, layers, size, training=objective is not None, keep=keep, fused=fused)
     return net
+
+
+def empty_table(network: Network, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A table with nothing but the network's scaling, and the view of its layers, a row each."""
+    end, scaling = HEADER + network.n_layers * LAYER_SLOTS, network.scaling
+    width = max(stride_of(width, size) for width in network.sizes)
+    vectors = np.zeros((0 if scaling is None else 2 if scaling.kind == "inputs" else 5, width), f"f{size}")
+    if scaling is not None:
+        vectors[0, : network.n_inputs], vectors[1, : network.n_inputs] = scaling.mean, 1 / scaling.scale
+        if scaling.output_mean is not None and scaling.output_scale is not None:
+            rows = (scaling.output_mean, scaling.output_scale, 1 / scaling.output_scale)
+            for vector, row in zip(vectors[2:], rows, strict=True):
+                vector[: network.n_outputs] = row
+    net = np.concatenate([np.zeros(end, np.int64), vectors.reshape(-1).view(np.int64)])
+    if scaling is not None:
+        net[Net.scaling], net[Net.input_stride] = end, stride_of(network.n_inputs, size)
+        net[Net.standardize] = layers_scaling.standardize(size).address
+        if scaling.kind == "both":
+            net[Net.standardize_targets] = layers_scaling.standardize_targets(size).address
+            net[Net.restore] = layers_scaling.restore(size).address
+    return net, net[HEADER:end].reshape(network.n_layers, LAYER_SLOTS)
 
 
 def common_header(network: Network, size: int, row: int) -> dict[int, int]:

@@ -16,11 +16,17 @@ from fastbp.engine.team import run_once, workers_for
 from fastbp.inputs.arrays import as_inputs, as_weights, as_whole_inputs
 from fastbp.inputs.checks import choice, floating_dtype, fractions, nonnegative_float, nonnegative_int
 from fastbp.inputs.targets import as_targets, smoothed
-from fastbp.losses import AnyLoss, as_loss, as_smoothing, own_output
-from fastbp.network import Network
+from fastbp.losses import AnyLoss, as_loss, as_smoothing, name_of, own_output
+from fastbp.network import Network, with_scaling
+from fastbp.scaling import Scaling, learned
 
 Array = NDArray[Any]
 REDUCTIONS = ("mean", "sum")
+STANDARDIZE = ("inputs", "both")
+STANDARDIZED_OUTPUTS = (
+    "squared_error", "half_squared_error", "absolute_error", "huber", "log_cosh", "quantile",
+)  # fmt: skip
+"""Losses of which "both" makes those of standardized outputs."""
 
 
 class Problem(NamedTuple):
@@ -35,6 +41,7 @@ class Problem(NamedTuple):
     l2: float
     dropout: tuple[float, ...]
     label_smoothing: float
+    standardize: str | None = None
 
     @property
     def mean(self) -> bool:
@@ -71,6 +78,44 @@ class Problem(NamedTuple):
         classes = self.loss == "cross_entropy"
         targets = np.zeros(1 if classes else (1, self.objective(classes).targets(self.network)), self.dtype)
         return Examples(np.zeros((1, self.network.n_inputs), self.dtype), targets)
+
+    def scaled(self, examples: Examples) -> Examples:
+        """The examples as the first layer and the loss take them, in new arrays if there is a scaling."""
+        scaling = self.network.scaling
+        if scaling is None:
+            return examples
+        assert isinstance(examples.X, np.ndarray)
+        return Examples(scaling.inputs(examples.X), scaling.targets(examples.y), examples.weights)
+
+    # --- scaling ----------------------------------------------------------------------------------------------------
+
+    def check_ready(self) -> None:
+        """ValueError while a scaling is still to be learned."""
+        if self.standardize is not None and self.network.scaling is None:
+            raise ValueError(
+                f"the model has standardize={self.standardize!r} and no statistics yet: call fit, which learns them, "
+                "or set model.scaling = fastbp.Scaling(mean, scale)"
+            )
+
+    def check_scaling(self, scaling: Scaling) -> None:
+        """ValueError or TypeError unless the scaling suits."""
+        if not isinstance(scaling, Scaling):
+            raise TypeError(f"scaling must be a fastbp.Scaling or None, got {type(scaling).__name__}")
+        if self.standardize is None:
+            raise ValueError("scaling must be None for a model without standardize, got one")
+        scaling.check(self.network.n_inputs, self.network.n_outputs, self.dtype, self.standardize)
+
+    def with_statistics(self, examples: Examples, *, sparse: bool) -> "Problem":
+        """The problem with the scaling that these examples give, unless it has one or needs none.
+
+        sparse: the inputs are not centred. ValueError if a statistic is beyond the dtype.
+        """
+        if self.standardize is None or self.network.scaling is not None:
+            return self
+        y = examples.y if self.standardize == "both" else None
+        scaling = learned(examples.X, y, examples.weights, centre=not sparse)
+        self.check_scaling(scaling)
+        return self._replace(network=with_scaling(self.network, scaling))
 
     # --- what is computed -------------------------------------------------------------------------------------------
 
@@ -113,6 +158,7 @@ def problem_of(
     l2: float,
     dropout: float | Sequence[float],
     label_smoothing: float,
+    standardize: str | None = None,
 ) -> Problem:
     """The problem of these arguments of `Model`. ValueError or TypeError name the argument that is wrong."""
     network = Network(sizes, hidden, own_output(loss) if output is None else output, bias)
@@ -129,4 +175,20 @@ def problem_of(
         l1=nonnegative_float("l1", l1),
         l2=nonnegative_float("l2", l2),
         dropout=fractions_dropped,
+        standardize=as_standardize(standardize, checked_loss, network.output),
     )
+
+
+def as_standardize(kind: object, loss: AnyLoss, output: AnyActivation) -> str | None:
+    """None, "inputs" or "both"; ValueError for "both" with a loss or an output that has a scale of its own."""
+    if kind is None:
+        return None
+    checked = choice("standardize", kind, STANDARDIZE)
+    if checked == "both" and name_of(loss) not in STANDARDIZED_OUTPUTS:
+        raise ValueError(
+            f"standardize='both' is for the losses {', '.join(STANDARDIZED_OUTPUTS)}, got loss {name_of(loss)!r}; "
+            "standardize='inputs' is for all"
+        )
+    if checked == "both" and output != "identity":
+        raise ValueError(f"standardize='both' needs the output 'identity', got {output!r}; use standardize='inputs'")
+    return checked

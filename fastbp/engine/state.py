@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine.network_table import aligned_zeros
 from fastbp.optimizers import Adam, Optimizer, n_moments
+from fastbp.scaling import Scaling
 from fastbp.schedules import START, Progress
 
 Array = NDArray[Any]
@@ -31,7 +32,8 @@ class TrainingState:
 
     moments: the optimizer's vectors, one after the other; updates: mini-batches learned from by optimizers of this
     rule; epochs: complete passes; schedule: where the learning rate's schedule is; resumed: the run that the next fit
-    continues; in_fit: set while fit runs, so that its callbacks do not train the same model.
+    continues; in_fit: set while fit runs, so that its callbacks do not train the same model; scaling: of inputs and
+    outputs, None before it is learned.
     """
 
     theta: Array
@@ -42,6 +44,7 @@ class TrainingState:
     schedule: Progress = START
     resumed: InterruptedRun | None = None
     in_fit: bool = False
+    scaling: Scaling | None = None
 
     @classmethod
     def begin(cls, theta: Array) -> "TrainingState":

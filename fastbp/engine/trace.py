@@ -64,7 +64,8 @@ class Trace:
     def arrays(self, slot: int) -> list[Array]:
         """z, a, dz or da (the slot of the layer's offset) of each layer."""
         found = []
-        for layer in self.net[HEADER:].reshape(-1, LAYER_SLOTS):
+        end = HEADER + int(self.net[Net.layers]) * LAYER_SLOTS
+        for layer in self.net[HEADER:end].reshape(-1, LAYER_SLOTS):
             stride, begin = int(layer[Layer.stride]), int(layer[slot]) * self.capacity
             rows = self.work[begin : begin + self.n * stride].reshape(self.n, stride)
             found.append(rows[:, : int(layer[Layer.n_out])].copy())

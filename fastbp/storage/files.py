@@ -21,10 +21,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-FORMAT = 2
+FORMAT = 3
 """The version of the format that this module writes; it reads older ones as well.
 
-1: without the fields of `model_state.ABSENT`; 2: with them.
+1: without the fields of `model_state.ABSENT`; 2: with all but `standardize`; 3: with all.
 """
 
 DTYPES = {

@@ -16,12 +16,20 @@ from fastbp.engine.problem import Problem, problem_of
 from fastbp.engine.state import TrainingState, aligned
 from fastbp.inputs.arrays import as_vector
 from fastbp.inputs.checks import nonnegative_int
+from fastbp.scaling import Scaling
 from fastbp.schedules import START, Progress
 
 Tensors = dict[str, NDArray[Any]]
 
-ABSENT: dict[str, Any] = {"l1": 0.0, "l2": 0.0, "dropout": 0.0, "label_smoothing": 0.0, "schedule": asdict(START)}
-"""The values of fields that files of format 1 lack; see `files.FORMAT`."""
+ABSENT: dict[str, Any] = {
+    "l1": 0.0,
+    "l2": 0.0,
+    "dropout": 0.0,
+    "label_smoothing": 0.0,
+    "schedule": asdict(START),
+    "standardize": None,
+}
+"""The values of fields that older files lack; see `files.FORMAT`."""
 
 MOST_COUNTED = 1 << 53
 """The largest count of updates or epochs: up to it float64 holds every integer."""
@@ -47,6 +55,7 @@ def description_of(problem: Problem, state: TrainingState) -> dict[str, Any]:
         "updates": state.updates,
         "epochs": state.epochs,
         "schedule": asdict(state.schedule),
+        "standardize": problem.standardize,
     }
 
 
@@ -59,7 +68,10 @@ def to_state(problem: Problem, state: TrainingState) -> tuple[dict[str, Any], Te
     moments = state.moments
     if moments.size != optimizers.n_moments(optimizers.as_optimizer(state.optimizer)) * theta.size:
         moments = moments[:0]  # of a replaced optimizer: the next fit discards them as well
-    return description_of(problem, state), {"parameters": np.array(theta), "moments": np.array(moments)}
+    tensors = {"parameters": np.array(theta), "moments": np.array(moments)}
+    if state.scaling is not None:
+        tensors |= {f"scaling.{name}": vector for name, vector in state.scaling.named.items()}
+    return description_of(problem, state), tensors
 
 
 def for_file(problem: Problem, state: TrainingState) -> tuple[str, Tensors]:
@@ -127,7 +139,7 @@ def from_state(
     problem = problem._replace(network=replace(problem.network, output=output))  # old files allow any output
     state = TrainingState(
         aligned(problem.network.initial(parameters, problem.seed, problem.dtype)),
-        aligned(moments), optimizer, updates, epochs, schedule,
+        aligned(moments), optimizer, updates, epochs, schedule, scaling=scaling_in(tensors, problem),
     )  # fmt: skip
     if moments.size not in (0, optimizers.n_moments(optimizer) * theta.size):
         raise ValueError(f"the optimizer's state has {moments.size} elements for {theta.size} parameters")
@@ -138,6 +150,18 @@ def from_state(
     if wrong := [name for name in complete | again if complete.get(name) != again.get(name)]:
         raise ValueError(f"{', '.join(wrong)} must be there and as a model has it")
     return problem, state
+
+
+def scaling_in(tensors: Tensors, problem: Problem) -> Scaling | None:
+    """The scaling of a model's tensors; ValueError if it does not suit the problem."""
+    vectors = {name: tensors[f"scaling.{name}"] for name in Scaling.FIELDS if f"scaling.{name}" in tensors}
+    if not vectors:
+        return None
+    if problem.standardize is None:
+        raise ValueError("there is a scaling, but standardize is None")
+    scaling = Scaling(**vectors)
+    scaling.check(problem.network.n_inputs, problem.network.n_outputs, problem.dtype, problem.standardize)
+    return scaling
 
 
 def count_of(name: str, value: object) -> int:

@@ -82,6 +82,7 @@ def prepared(
 ) -> Run:
     """A run that has not begun, or continues an earlier one. Validates all arguments before it changes the state."""
     training, validation = _examples(problem, X, y, options)
+    problem = problem.with_statistics(training, sparse=hasattr(X, "tocsr"))
     new = state.optimizer if options.optimizer is None else optimizers.as_optimizer(options.optimizer)
     epochs_before, epochs = _epochs(state, options)
     batch_size = optimizers.checked_batch(new, positive_int("batch_size", options.batch_size), len(training))
@@ -97,6 +98,7 @@ def prepared(
     for callback in callbacks:
         callback.before_fit({**columns, **{metric.name: metric.higher_is_better for metric in metrics}})
     state.adopt(new)
+    state.scaling = problem.network.scaling
     plan = Plan(
         problem=problem,
         state=state,

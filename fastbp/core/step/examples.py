@@ -46,9 +46,11 @@ given = traced(lambda address: 1 - (address == 0))
 
 @inline
 def inputs_of(job, X, region, position):
-    """The inputs of the examples from `position` on, and the elements between two: gathered, or where they are."""
+    """The inputs of the examples from `position` on, and the elements between two: in the region if they are gathered
+    or scaled, else where they are.
+    """
     net = job.net
-    if job.order != 0:
+    if job.order != 0 or net.scaling != 0:
         return shift(region, job.capacity * net.row), net.input_stride
     return shift(X, position * net.inputs), net.inputs
 
@@ -84,6 +86,11 @@ def halves(size):
                 if job.order != 0 and low < high:
                     order = shift(integers_at(job.order), position + begin)
                     gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
+                if net.scaling != 0:
+                    raw, raw_row = x, x_row
+                    if job.order == 0:
+                        raw, raw_row = shift(X, (position + begin) * n_in + low), n_in
+                    call(net.standardize, net, x, x_row, raw, raw_row, rows, low, high)
                 panels, z = net.panels, shift(out, begin * stride)
                 if job.packed != 0 and layer.packed >= 0:
                     w = shift(floats_at(job.packed, size), layer.packed)
@@ -95,6 +102,21 @@ def halves(size):
             out, init = floats_at(job.half, size), floats_at(job.zeros, size)
 
     return halves
+
+
+@inline
+def scale_examples(job, x, x_row, y, raw_x, raw_y, rows):
+    """Overwrites x and, if targets are scaled, y by those of the standardized network; in place if they are gathered.
+
+    With halves, which scale their inputs themselves, only y.
+    """
+    net, raw_row = job.net, job.net.inputs
+    if job.order != 0:
+        raw_x, raw_row, raw_y = x, x_row, y
+    if job.halves == 0:
+        call(net.standardize, net, x, x_row, raw_x, raw_row, rows, 0, net.inputs)
+    if net.standardize_targets != 0:
+        call(net.standardize_targets, net, y, raw_y, rows)
 
 
 def reading(size):
@@ -118,11 +140,18 @@ def reading(size):
             gather(y, n_y, Y, n_y, n_y, order, rows, lanes)
             if weighted:
                 gather(w, 1, W, 1, 1, order, rows, lanes)
+        elif net.scaling != 0:
+            y_region, w = shift(x, capacity * x_row), shift(W, at)
+            x, y = shift(x, row * x_row), shift(Y, at * n_y)
+            if net.standardize_targets != 0:
+                y = shift(y_region, row * n_y)
         else:
             y, w = shift(Y, at * n_y), shift(W, at)
             later = at + job.batch
             if n_in <= most_inputs and later + rows <= job.rows:
                 prefetch(shift(X, later * n_in), rows * n_in)
+        if net.scaling != 0:
+            scale_examples(job, x, x_row, y, shift(X, at * n_in), shift(Y, at * n_y), rows)
         return x, x_row, y, w if weighted else floats_at(job.one, size)
 
     return read

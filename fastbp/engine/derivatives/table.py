@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from fastbp.core.layers import forward_backward
 from fastbp.core.matmul import few_rows, gemm, transpose
-from fastbp.core.slots import HEADER, LAYER_SLOTS, Layer, Net
+from fastbp.core.slots import Layer, Net
 from fastbp.engine.layer_tables import fill_activations, fill_layout, fill_sums, stride_of
-from fastbp.engine.network_table import Objective, common_header, frozen
+from fastbp.engine.network_table import Objective, common_header, empty_table, frozen
 from fastbp.losses import kernel_of
 from fastbp.network import Network
 
@@ -18,8 +18,7 @@ from fastbp.network import Network
 @functools.lru_cache(maxsize=64)
 def derivative_table(network: Network, size: int, objective: Objective | None = None) -> NDArray[np.int64]:
     """The table for numbers of `size` bytes; without an objective for what needs no loss."""
-    net = np.zeros(HEADER + network.n_layers * LAYER_SLOTS, np.int64)
-    layers = net[HEADER:].reshape(network.n_layers, LAYER_SLOTS)
+    net, layers = empty_table(network, size)
     row = fill_layout(network, layers, size, training=True, keep=True)
     layers[:, Layer.packed] = -1
     header = common_header(network, size, row) | fill_sums(network, layers, size) | {Net.length: len(net)}
