@@ -17,7 +17,7 @@ from fastbp.custom_loss import Loss
 from fastbp.derivatives import Derivatives
 from fastbp.engine import inference
 from fastbp.engine.network_table import aligned_zeros, diagnostic_table, embedded_table
-from fastbp.engine.problem import Problem, problem_of
+from fastbp.engine.problem import Problem, as_trainable, problem_of
 from fastbp.engine.state import TrainingState
 from fastbp.engine.thread_limit import limited
 from fastbp.engine.trace import Backward, Forward, Trace
@@ -105,7 +105,7 @@ class Model(Derivatives):
     def _set_up(self, problem: Problem, state: TrainingState) -> None:
         (
             self.network, self.dtype, self.loss, self.reduction, self.seed,
-            self.l1, self.l2, self.dropout, self.label_smoothing, self.standardize,
+            self.l1, self.l2, self.dropout, self.label_smoothing, self.standardize, self._trainable,
         ) = problem  # fmt: skip
         self._state, self._single_steps = state, SingleSteps()
 
@@ -115,7 +115,7 @@ class Model(Derivatives):
         network, scaling = self.network, self._state.scaling
         return Problem(
             network if scaling is None else with_scaling(network, scaling), self.dtype, self.loss, self.reduction,
-            self.seed, self.l1, self.l2, self.dropout, self.label_smoothing, self.standardize,
+            self.seed, self.l1, self.l2, self.dropout, self.label_smoothing, self.standardize, self._trainable,
         )  # fmt: skip
 
     @property
@@ -168,6 +168,18 @@ class Model(Derivatives):
     def biases(self) -> tuple[Array, ...]:
         """b_j of each layer, (n_out,): live views into the parameters."""
         return self.network.biases(self.parameters)
+
+    @property
+    def trainable(self) -> tuple[bool, ...]:
+        """One for each layer: False freezes its weights and biases in fit, step, apply_gradient and every solver.
+
+        Their gradient is 0, and no deltas are computed below the lowest layer that is True.
+        """
+        return self._trainable or (True,) * self.network.n_layers
+
+    @trainable.setter
+    def trainable(self, trainable: Sequence[bool]) -> None:
+        self._trainable = as_trainable(trainable, self.network.n_layers)
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -333,7 +345,7 @@ class Model(Derivatives):
 
     def backward(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Backward:
         """∂C/∂z and ∂C/∂a of the cost over X, y, by the chain rule: Backward(dz, da), one (n, n_out) array a layer."""
-        problem = self._problem
+        problem = self._problem._replace(trainable=())
         examples = problem.smoothed(problem.examples(X, y, sample_weight, whole=True))
         net = diagnostic_table(self.network, self.dtype.itemsize, problem.objective(examples.y.ndim == 1))
         examples = problem.scaled(examples)

@@ -72,6 +72,7 @@ class Net(Table):
     standardize_targets: Number  # 0: the outputs are not scaled
     restore: Number  # 0: the outputs are not scaled
     multiply: Number  # for derivatives
+    lowest: Number  # the lowest layer that is not frozen: no deltas are made below it
     loss_second: Number  # (∂²c/∂a²) a' of the loss; 0 where it is fused, or not asked for
 
 
@@ -102,6 +103,7 @@ class Layer(Table):
     sums: Panels  # of the weights' gradient, with that of the biases unless lanes_over_k, as Net.panels
     forward: Number
     backward: Number
+    frozen: Number  # 1: training keeps its weights and biases; their gradient is 0
     second: Number  # of derivatives: σ''(z) z' da + σ'(z) da'; 0 where it is not asked for
     taylor: Number  # the adjoint of the Taylor coefficients up to order 2; 0 where it is not asked for
 

@@ -35,7 +35,7 @@ MANY_WEIGHTS = 64 * 1024
 @dataclass(frozen=True)
 class Objective:
     """What training minimises: the loss, whether y holds class numbers, the average or the sum over examples; and
-    l1 Σ|w| + ½ l2 Σ w².
+    l1 Σ|w| + ½ l2 Σ w². trainable: which layers are, if not all.
     """
 
     loss: AnyLoss
@@ -43,6 +43,7 @@ class Objective:
     mean: bool
     l1: float = 0.0
     l2: float = 0.0
+    trainable: tuple[bool, ...] = ()
 
     def targets(self, network: Network) -> int:
         """Numbers of y for one example."""
@@ -131,6 +132,7 @@ def make_table(
     if objective is not None:
         header |= fill_sums(network, layers, size) | training_header(network, size, objective, keep=keep)
         net.view(np.float64)[[Net.l1, Net.l2]] = objective.l1, objective.l2
+        freeze(net, layers, objective.trainable)
     header |= {Net.length: len(net)}
     for slot, value in header.items():
         net[slot] = value
@@ -176,6 +178,13 @@ def common_header(network: Network, size: int, row: int) -> dict[int, int]:
         Net.dense: gemm.dense(size).address,
         Net.forward: forward_backward.forward(size).address,
     }
+
+
+def freeze(net: NDArray[np.int64], layers: NDArray[np.int64], trainable: tuple[bool, ...]) -> None:
+    """Marks the layers that are not trainable; () for none."""
+    if trainable:
+        layers[:, Layer.frozen] = np.logical_not(trainable)
+        net[Net.lowest] = trainable.index(True)
 
 
 def training_header(network: Network, size: int, objective: Objective, *, keep: bool) -> dict[int, int]:

@@ -14,7 +14,7 @@ from fastbp.engine.job import Examples, Job
 from fastbp.engine.network_table import Objective, training_table
 from fastbp.engine.team import run_once, workers_for
 from fastbp.inputs.arrays import as_inputs, as_weights, as_whole_inputs
-from fastbp.inputs.checks import choice, floating_dtype, fractions, nonnegative_float, nonnegative_int
+from fastbp.inputs.checks import boolean, choice, floating_dtype, fractions, nonnegative_float, nonnegative_int
 from fastbp.inputs.targets import as_targets, smoothed
 from fastbp.losses import AnyLoss, as_loss, as_smoothing, name_of, own_output
 from fastbp.network import Network, with_scaling
@@ -42,6 +42,7 @@ class Problem(NamedTuple):
     dropout: tuple[float, ...]
     label_smoothing: float
     standardize: str | None = None
+    trainable: tuple[bool, ...] = ()
 
     @property
     def mean(self) -> bool:
@@ -51,6 +52,11 @@ class Problem(NamedTuple):
     def flops(self, batch: int) -> float:
         """Floating-point operations of a training step."""
         return float(batch * self.network.flops)
+
+    def frozen(self) -> NDArray[np.bool_]:
+        """Which parameters are in frozen layers."""
+        trainable = self.trainable or (True,) * self.network.n_layers
+        return np.repeat(np.logical_not(trainable), np.diff(self.network.offsets))
 
     # --- examples ---------------------------------------------------------------------------------------------------
 
@@ -121,7 +127,7 @@ class Problem(NamedTuple):
 
     def objective(self, classes: bool) -> Objective:
         """What training minimizes; classes: whether y holds class indices."""
-        return Objective(self.loss, classes, self.mean, self.l1, self.l2)
+        return Objective(self.loss, classes, self.mean, self.l1, self.l2, self.trainable)
 
     def net(self, examples: Examples, batch: int = 0, dropout: bool = False) -> NDArray[np.int64]:
         """The network table for mini-batches of `batch` examples; 0: to evaluate. dropout: drop units, if any."""
@@ -159,6 +165,7 @@ def problem_of(
     dropout: float | Sequence[float],
     label_smoothing: float,
     standardize: str | None = None,
+    trainable: Sequence[bool] = (),
 ) -> Problem:
     """The problem of these arguments of `Model`. ValueError or TypeError name the argument that is wrong."""
     network = Network(sizes, hidden, own_output(loss) if output is None else output, bias)
@@ -175,8 +182,21 @@ def problem_of(
         l1=nonnegative_float("l1", l1),
         l2=nonnegative_float("l2", l2),
         dropout=fractions_dropped,
+        trainable=as_trainable(trainable, network.n_layers),
         standardize=as_standardize(standardize, checked_loss, network.output),
     )
+
+
+def as_trainable(trainable: object, n_layers: int) -> tuple[bool, ...]:
+    """One bool for each layer, or () if all are True. TypeError or ValueError otherwise."""
+    if isinstance(trainable, str) or not isinstance(trainable, Sequence | np.ndarray):
+        raise TypeError(f"trainable must be a sequence of True and False, one for each layer, got {trainable!r}")
+    flags = tuple(boolean(f"trainable[{l}]", flag) for l, flag in enumerate(trainable))
+    if len(flags) not in (0, n_layers):
+        raise ValueError(f"trainable must have an element for each of the {n_layers} layers, got {len(flags)}")
+    if flags and not any(flags):
+        raise ValueError(f"trainable must be True for at least one layer, got {flags}")
+    return () if all(flags) else flags
 
 
 def as_standardize(kind: object, loss: AnyLoss, output: AnyActivation) -> str | None:

@@ -24,7 +24,8 @@ from safetensors.numpy import save as to_bytes
 FORMAT = 3
 """The version of the format that this module writes; it reads older ones as well.
 
-1: without the fields of `model_state.ABSENT`; 2: with all but `standardize`; 3: with all.
+1: without the fields of `model_state.ABSENT`; 2: with all but `standardize` and
+`trainable`; 3: with all.
 """
 
 DTYPES = {

@@ -28,6 +28,7 @@ ABSENT: dict[str, Any] = {
     "label_smoothing": 0.0,
     "schedule": asdict(START),
     "standardize": None,
+    "trainable": (),
 }
 """The values of fields that older files lack; see `files.FORMAT`."""
 
@@ -56,6 +57,7 @@ def description_of(problem: Problem, state: TrainingState) -> dict[str, Any]:
         "epochs": state.epochs,
         "schedule": asdict(state.schedule),
         "standardize": problem.standardize,
+        "trainable": problem.trainable,
     }
 
 

@@ -75,7 +75,7 @@ class SingleSteps:
             raise ValueError("cost must be given with the gradient: the schedule OnPlateau looks at it, got None")
         one = problem.one_example()
         stepper = self._taken(problem, state, one, new, 1)
-        stepper.apply(one, given, cost)
+        stepper.apply(problem, one, given, cost)
         self._keep(stepper)
 
     def _taken(
@@ -151,12 +151,13 @@ class Stepper:
         self._measure(time.perf_counter() - start)
         return self._cost()
 
-    def apply(self, one: Examples, gradient: Array, cost: float | None) -> None:
+    def apply(self, problem: Problem, one: Examples, gradient: Array, cost: float | None) -> None:
         """One step by this gradient; `one` is not read. The state counts it, however it ends."""
         job = self.job
         job.exchange(one)
         job.prepare(0, 1, None, 1, self.state.epochs, self._settings_of_next())
         job.gradient[:] = gradient
+        job.gradient[problem.frozen()] = 0
         job.costs[:] = np.nan if cost is None else cost
         self._make(lambda: applying(job.theta.itemsize).ctypes(address(job.slots)))
 

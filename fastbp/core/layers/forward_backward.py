@@ -80,8 +80,8 @@ def clear_absent(net, costs, weights, work, capacity, row, rows):
 def backward(size):
     """Cost and deltas of `rows` examples from `row` on, after `forward`: dz_j = σ'(z_j) da_j, da_k = Σ_j w_jk dz_j.
 
-    Overwrites costs and dz (and da), and clears examples of weight 0; y and weights belong to the first example. With
-    transposed = 0 there are no transposed weights wt.
+    Overwrites costs and, down to the lowest layer that is not frozen, dz (and da); clears examples of weight 0. y and
+    weights belong to the first example. With transposed = 0 there are no transposed weights wt.
     """
     P = POINTERS[size]
 
@@ -99,7 +99,7 @@ def backward(size):
             dz, da = place(work, capacity, row, layer, layer.dz), place(work, capacity, row, layer, layer.da)
             if layer.backward != 0 and not sloped:  # else identity, with dz in the place of da, or fused
                 call(layer.backward, dz, z, a, da, rows, layer.n_out, stride)
-            if l == 0:
+            if l == net.lowest:
                 break
             l -= 1
             below = layer_of(net, l)
@@ -202,11 +202,11 @@ def sums(size):
 
 @inline
 def sums_of_share(net, gradient, add, zeros, scratch, x, x_row, work, capacity, count, rank, workers):
-    """`sums` of all layers, for a worker's share of the rows, at their places in `gradient`."""
+    """`sums` of all layers that are not frozen, for a worker's share of the rows, at their places in `gradient`."""
     for l in range(net.layers):
         layer = layer_of(net, l)
         low, high = share(layer, rank, workers)
         dw = shift(gradient, layer.w + low * layer.n_out)
-        if low < high:
+        if low < high and layer.frozen == 0:
             call(net.sums, net, layer, dw, add, zeros, scratch, x, x_row, work, capacity, count, low, high)
         x, x_row = place(work, capacity, 0, layer, layer.dropped), layer.stride

@@ -85,7 +85,10 @@ def gradient_share(size):
             sums_of_share(net, gradient, 0, zeros, scratch, x, x_row, region, capacity, count, rank, workers)
         for l in range(net.layers):
             begin, end = range_of_share(layer_of(net, l), rank, workers)
-            if shards > 1:
+            if layer_of(net, l).frozen != 0:
+                for i in range(begin, end):
+                    gradient[i] = 0.0
+            elif shards > 1:
                 add_shards(job, shift(gradient, begin), begin, end)
             if job.update != 0 and not_finite(shift(gradient, begin), end - begin, lanes):
                 atomic_store(job.outcomes, AFTER_SUMS, DIVERGED)
@@ -110,7 +113,7 @@ def update_share(size):
         for l in range(net.layers):
             layer = layer_of(net, l)
             low, high = share(layer, rank, job.workers)
-            if low < high:
+            if low < high and (s < 0 or layer.frozen == 0):
                 update_rows(job, l, shift(gradient, layer.w + low * layer.n_out), low, high, s)
 
     return update_share
@@ -139,7 +142,7 @@ def learn_share(size):
         for l in range(net.layers):
             layer = layer_of(net, l)
             low, high = share(layer, rank, workers)
-            while low < high:
+            while low < high and layer.frozen == 0:
                 end = low + rows_of_block(high - low, layer.strip)
                 if job.shards == 1:
                     call(net.sums, net, layer, strip, 0, zeros, scratch, x, x_row, region, capacity, count, low, end)

@@ -28,7 +28,8 @@ def penalised(w, g, so_far, l1, l2):
 
 @functools.cache
 def penalty(size):
-    """Adds the penalty's gradient to a worker's rows of the weights, and overwrites what the penalty is in each row.
+    """Adds the penalty's gradient to a worker's rows of the weights, if they are not frozen, and overwrites what the
+    penalty is in each row.
 
     Added in order, these rows give the same bits for any number of workers. May set the outcome DIVERGED.
     """
@@ -49,7 +50,8 @@ def penalty(size):
                     at, mask = layer.w + k * n_out + i, first(n_out - i, lanes)
                     dw = shift(gradient, at)
                     g, row = penalised(load(shift(theta, at), mask), load(dw, mask), row, l1, l2)
-                    store(dw, g, mask)
+                    if layer.frozen == 0:
+                        store(dw, g, mask)
                 penalties[k] = sum_of(row)
             begin, end = range_of_share(layer, rank, job.workers)
             if job.update != 0 and (

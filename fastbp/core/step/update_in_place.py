@@ -43,13 +43,13 @@ def online(size):
         bad = 0
         for l in range(net.layers):
             layer = layer_of(net, l)
-            for n in range(count):
+            for n in range(count if l >= net.lowest else 0):
                 bad |= row_too_large(shift(x, n * x_row), 1.0, layer.n_in)
                 bad |= row_too_large(place(work, capacity, n, layer, layer.dz), rate, layer.n_out)
             x, x_row = place(work, capacity, 0, layer, layer.dropped), layer.stride
         if bad:
             return 0
-        for l in range(net.layers):
+        for l in range(net.lowest, net.layers):
             layer = layer_of(net, l)
             n_out = layer.n_out
             for n in range(count):
