@@ -73,6 +73,7 @@ class Net(Table):
     restore: Number  # 0: the outputs are not scaled
     multiply: Number  # for derivatives
     lowest: Number  # the lowest layer that is not frozen: no deltas are made below it
+    directions: Number  # the outputs, where derivatives are learned beside values; else 0
     loss_second: Number  # (∂²c/∂a²) a' of the loss; 0 where it is fused, or not asked for
 
 
@@ -103,6 +104,7 @@ class Layer(Table):
     sums: Panels  # of the weights' gradient, with that of the biases unless lanes_over_k, as Net.panels
     forward: Number
     backward: Number
+    bend: Number  # where derivatives are learned: dz += σ''(z) z' da'; 0 for identity
     frozen: Number  # 1: training keeps its weights and biases; their gradient is 0
     second: Number  # of derivatives: σ''(z) z' da + σ'(z) da'; 0 where it is not asked for
     taylor: Number  # the adjoint of the Taylor coefficients up to order 2; 0 where it is not asked for
@@ -157,6 +159,8 @@ class Job(Table):
     epoch: Number  # the first epoch in order, counted over the model's life
     numbers: Number  # address of the examples' row numbers in the user's X, in order, or 0: their places; for dropout
     clip_norm: Real
+    dy: Number  # address of the derivatives to learn, or 0
+    derivative_weight: Real
     squares: Doubles  # Σ g² of each row of the gradient
     square: Number  # address of the kernel that makes them; 0: the gradient is not clipped
     clip: Number

@@ -12,7 +12,7 @@ import numpy as np
 from numba.extending import overload, register_jitable
 
 from fastbp.core.ir.views import OfArray
-from fastbp.core.slots import HEADER, JOB_SLOTS, Job, Layer, Net
+from fastbp.core.slots import FRAME_SLOTS, HEADER, JOB_SLOTS, Job, Layer, Net
 
 SHARD_WORK = 5_000_000  # floating-point operations of a shard, at least, times the bytes of a number: about 5 us
 SHARD_EXAMPLES = 64  # at least: to add up gradients costs 2 / examples of making them
@@ -52,7 +52,7 @@ def shards_of(net, batch):
     """Parts of a batch with gradients of their own: a power of 2, as many as have enough work each, if the gradients
     take less memory than the batch's activations.
     """
-    shards = 1
+    shards = 1 if net.directions == 0 else 2  # derivatives are learned with a gradient for each shard only
     while (
         shards < MOST_SHARDS
         and 2 * shards * SHARD_EXAMPLES <= batch
@@ -101,8 +101,21 @@ def half_size(net, batch, shards):
 
 @for_tables
 def region_size(net, capacity):
-    """For `capacity` examples: activations, gathered inputs, targets and weights."""
-    return padded(capacity) * (net.row + net.input_stride + net.target_row + 1)
+    """For `capacity` examples: activations, gathered inputs, targets and weights; what derivatives need behind."""
+    size = padded(capacity) * (net.row + net.input_stride + net.target_row + 1)
+    return size + (sum_of(derivative_parts(net, capacity)) if net.directions != 0 else 0)
+
+
+@for_tables
+def derivative_parts(net, capacity):
+    """Elements of the parts of a region that learn derivatives: see derivatives/training.py."""
+    rows = padded(capacity * net.directions)
+    return (
+        (FRAME_SLOTS + 8) * 8 // net.size,
+        rows * net.row,  # order_1
+        padded(rows * net.inputs),  # u
+        padded(rows * net.inputs),  # gathered dy
+    )
 
 
 @for_tables

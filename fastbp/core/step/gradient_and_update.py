@@ -56,9 +56,9 @@ def updating(size):
             if call_int(job.update, theta, g, moments, net.parameters, begin, end, biases, settings):
                 atomic_store(job.outcomes, AFTER_UPDATE, DIVERGED)
         rows = minimum(high, n_in) - low
-        if rows > 0 and l > 0 and job.few == 0:
+        if rows > 0 and (l > 0 or net.directions != 0) and job.few == 0:
             wt = shift(floats_at(job.wt, size), layer.wt + low)
-            stride = layer_of(net, l - 1).stride
+            stride = layer_of(net, l - 1).stride if l > 0 else net.input_stride
             call(net.transpose, wt, stride, shift(theta, begin), n_out, rows, n_out)
         if rows > 0 and job.packed != 0 and layer.packed >= 0:
             packed = shift(floats_at(job.packed, size), layer.packed)
