@@ -18,14 +18,11 @@ from fastbp.core.formulas.losses import LOSSES
 from fastbp.core.ir.kernel import kernel, lanes_of, loss_signature, wide_vectors
 from fastbp.core.ir.memory import every, fill, first, load, on_stack, rounded, shift, store
 from fastbp.core.ir.traced import minimum, select, sum_of, traced
-from fastbp.core.layers.packed_outputs import elementwise_of_few, is_few
-from fastbp.core.layers.softmax_cross_entropy import (
-    class_of,
-    logarithm,
-    softmax_cross_entropy,
-    softmax_divergence,
-)
+from fastbp.core.layers import softmax
+from fastbp.core.layers.packed_outputs import elementwise_of_few
+from fastbp.core.layers.softmax.wide import class_of, logarithm
 from fastbp.core.matmul.few_rows import sums_of_rows
+from fastbp.core.matmul.forms import packs_examples
 
 # --- sums over the outputs ------------------------------------------------------------------------------------------
 
@@ -135,12 +132,12 @@ def of_classes(size):
 
 def of_outputs(value, derivative, width, size, parameters=()):
     """The kernel of Σ_j c(a_j, y_j), or of its stable form in z."""
-    if is_few(width, size):
+    if packs_examples(width, size):
         return elementwise_of_few(value, derivative, size, width, parameters)
     return elementwise(value, derivative, size, parameters)
 
 
-OF_SOFTMAX = {"cross_entropy": softmax_cross_entropy, "kullback_leibler": softmax_divergence}
+OF_SOFTMAX = {"cross_entropy": softmax.cross_entropy, "kullback_leibler": softmax.divergence}
 """What makes the kernel of a stable form over all z of an example, from (classes, width, size)."""
 
 

@@ -12,16 +12,8 @@ import functools
 
 from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, registers, wide_vectors
 from fastbp.core.ir.memory import shift
+from fastbp.core.matmul.forms import TILES, keeps_rows_together, low_rows, panel_width
 from fastbp.core.matmul.microkernel import Shape, tile_of, tiles_of
-
-# Rows of the register tiles, by number of SIMD registers and of vectors in a row of the tile. Those of the tallest one,
-# rows x vectors, the vectors of V and one element of S fill the registers; the lowest has sums enough for two units
-# that take four cycles; one between them halves the loads of V, in wide layers from beyond the smallest cache.
-TILES = {
-    32: {1: (24, 8), 2: (12, 4), 3: (8, 3), 4: (6, 4, 2)},
-    16: {1: (12, 8), 2: (6, 4), 3: (4, 3)},
-}
-
 
 ENOUGH_SUMS = 8
 """Independent accumulators, so that none waits for the one before: two units take four cycles for a multiply-add."""
@@ -124,11 +116,6 @@ def dense(size):
     return dense
 
 
-def panel_width(size):
-    """Lanes of the widest panel."""
-    return max(TILES[registers()[1]]) * lanes_of(size)
-
-
 def one_row_number(size):
     """The number among a sum's panels of that for a row alone: behind those of `panels_for`."""
     return 1 + panel_width(size) // lanes_of(size)
@@ -156,10 +143,6 @@ def row_panel(size, n_out, epilogue):
     return row_panel
 
 
-LOW = (1, 2, 4)
-"""Rows of the panels for fewer rows than ENOUGH_SUMS."""
-
-
 def panels_for(size, widths, make=panel, *options):
     """The panels that rows of these widths need, by number: 0 of whole vectors, then the tails of 1, 2, … vectors.
 
@@ -175,11 +158,6 @@ def panels_for(size, widths, make=panel, *options):
     return panels
 
 
-def low_rows(count):
-    """The rows of the lowest panel for `count` rows, or 0."""
-    return next((rows for rows in LOW if count <= rows), 0)
-
-
 def transposed_panels(size, n_in, n_out):
     """The panels of the sums of transposed weights: n_out rows of n_in."""
     rows = low_rows(n_out)
@@ -188,7 +166,6 @@ def transposed_panels(size, n_in, n_out):
 
 def biased_panels(size, n_in, n_out):
     """(panels of the sums of weights and biases: n_in + 1 rows of n_out, whether these rows must stay together)."""
-    rows, columns = low_rows(n_in), -(-n_out // lanes_of(size))
-    if rows and n_out <= panel_width(size) and (rows + 2) * columns < registers()[1]:
-        return panels_for(size, (n_out,), low_panel, rows, True), True
+    if keeps_rows_together(n_in, n_out, size):
+        return panels_for(size, (n_out,), low_panel, low_rows(n_in), True), True
     return panels_for(size, (n_out,), biased_panel), False

@@ -17,24 +17,12 @@ import functools
 from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import every, first, load, shift, store
 from fastbp.core.ir.traced import minimum
-from fastbp.core.matmul.gemm import panel_width
-
-LINE = 64  # bytes
-WIDE = 2048  # bytes of a row from which on rows share pages and cache sets
-SMALL = 16 * 1024  # bytes of weights that stay in the first cache anyway: to cross its lines costs less than a copy
-FEWEST = 32  # outputs of an odd layer
-
-
-def is_packed(n_in, n_out, size):
-    """Whether the forward sums of a layer read packed weights, where there are examples enough."""
-    odd = n_out >= FEWEST and n_out * size % LINE != 0 and n_in * n_out * size > SMALL
-    return n_out * size >= WIDE or odd
+from fastbp.core.matmul.forms import panel_width, vectors_of
 
 
 def packed_size(n_in, n_out, size):
     """Elements of a layer's packed weights."""
-    lanes = lanes_of(size)
-    return n_in * (-(-n_out // lanes) * lanes)
+    return n_in * vectors_of(n_out, size) * lanes_of(size)
 
 
 @functools.cache
