@@ -8,7 +8,7 @@ all code that uses a formula gives the same bits.
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, lower_builtin, type_callable
 
 from fastbp.core.ir.lanes import Integer, Lanes, Pointer, Scalar
 from fastbp.core.ir.types import INT32, INT64, Mask, Vector
@@ -29,14 +29,22 @@ def absolute(x):
     return x.call("fabs")
 
 
-def select(mask, x, y):
-    """x where the mask is on, y elsewhere; one of them is Lanes."""
+def select(condition, x, y):
+    """x where the condition holds, y elsewhere: of a mask and Lanes, one at least, or of Integers, one at least."""
+    if isinstance(condition, Integer):
+        like = x if isinstance(x, Integer) else y
+        return like.new(like.builder.select(condition.bit, like.like(x).value, like.like(y).value))
     like = x if isinstance(x, Lanes) else y
-    return like.new(like.builder.select(mask.value, like.like(x), like.like(y)))
+    return like.new(like.builder.select(condition.value, like.like(x), like.like(y)))
+
+
+def minimum(x, y):
+    """The smaller of two integers, or of each pair of lanes; y where one is NaN. Compiled code may call it, too."""
+    return select(x < y, x, y)
 
 
 def maximum(x, y):
-    """The larger of each pair of lanes; y where one is NaN."""
+    """The larger of two integers, or of each pair of lanes; y where one is NaN. Compiled code may call it, too."""
     return select(x > y, x, y)
 
 
@@ -214,28 +222,30 @@ def numba_type(result):
     return Vector(number, type_.count) if isinstance(result, Lanes) else number
 
 
-# --- of integers ---------------------------------------------------------------------------------------------------
+# --- formulas that compiled code calls ------------------------------------------------------------------------------
 
 
-def chosen(condition, x, y):
-    """x if the condition (0 or 1) holds, else y; one of them is an Integer."""
-    like = x if isinstance(x, Integer) else y
-    return like.new(like.builder.select(condition.bit, like.like(x).value, like.like(y).value))
+def callable_from_compiled_code(formula):
+    """Lets compiled code call the formula of two integers or two vectors by the name that other formulas use."""
+
+    @type_callable(formula)
+    def type_formula(context):
+        def result(x, y):
+            if isinstance(x, types.Integer) and isinstance(y, types.Integer):
+                return types.int64
+            return x if isinstance(x, Vector) and x == y else None
+
+        return result
+
+    def codegen(context, builder, sig, args):
+        return formula(*symbolic(builder, map(types.unliteral, sig.args), args)).value
+
+    for kind in (types.Integer, Vector):
+        lower_builtin(formula, kind, kind)(codegen)
 
 
-def smaller(x, y):
-    """The smaller of two integers."""
-    return chosen(x < y, x, y)
-
-
-def larger(x, y):
-    """The larger of two integers."""
-    return chosen(x < y, y, x)
-
-
-minimum, larger_of = traced(smaller), traced(larger)
-
-# --- of vectors ----------------------------------------------------------------------------------------------------
+callable_from_compiled_code(minimum)
+callable_from_compiled_code(maximum)
 
 plus = traced(lambda x, y: x + y)
 sum_of, max_of = traced(sum_lanes), traced(max_lanes)

@@ -16,7 +16,7 @@ from fastbp.core.ir.kernel import INT, POINTERS, VOID, kernel, lanes_of, wide_ve
 from fastbp.core.ir.lanes import leading_lanes
 from fastbp.core.ir.memory import shift
 from fastbp.core.ir.shuffles import sum_each
-from fastbp.core.ir.traced import multiply_add, procedure, smaller, traced
+from fastbp.core.ir.traced import minimum, multiply_add, procedure, traced
 
 
 def sum_rows(x, lanes):
@@ -26,7 +26,7 @@ def sum_rows(x, lanes):
 
 def row_tile(C, init, S, V, v_row, N, R, lanes):
     """Overwrites at most `lanes` elements of a row of C, N of which are there."""
-    v_rows = [V + smaller(N.like(n), N - 1) * v_row for n in range(lanes)]  # past the end: the last row
+    v_rows = [V + minimum(N.like(n), N - 1) * v_row for n in range(lanes)]  # past the end: the last row
 
     def add_terms(r, z):
         mask = leading_lanes(R - r, lanes)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.core.ir.control import repeat, repeat_while, when
 from fastbp.core.ir.lanes import leading_lanes
-from fastbp.core.ir.traced import larger, multiply_add, procedure, smaller, sum_by_halves
+from fastbp.core.ir.traced import maximum, minimum, multiply_add, procedure, sum_by_halves
 
 GROUP = 4  # rows of S that one pointer serves
 
@@ -68,7 +68,7 @@ class Row:
 def row_indices(shape, M):
     """The rows m of the tile; with clamp_rows, of those that are not there the last that is."""
     numbers = [M.like(m) for m in range(shape.rows)]
-    return [smaller(m, larger(M - 1, 0)) for m in numbers] if shape.clamp_rows else numbers
+    return [minimum(m, maximum(M - 1, 0)) for m in numbers] if shape.clamp_rows else numbers
 
 
 def plus_products(z, s, v):

@@ -13,7 +13,6 @@ from fastbp.core.ir.traced import maximum, minimum, plus, select, traced
 from fastbp.core.matmul.forms import MOST_TRANSPOSED
 from fastbp.core.matmul.transpose import transpose_back, transpose_columns
 
-larger = traced(maximum)
 exp_below = traced(lambda z, top: exp(z - top))
 divide = traced(lambda x, y: x / y)
 
@@ -28,7 +27,7 @@ def transpose_rows(tile, z, stride, count, width, columns, lanes):
         transpose_columns(shift(tile, j * lanes), shift(z, j), stride, count, columns, lanes)
     top = load(tile, every(lanes))
     for j in range(1, width):
-        top = larger(top, load(shift(tile, j * lanes), every(lanes)))
+        top = maximum(top, load(shift(tile, j * lanes), every(lanes)))
     return top
 
 
