@@ -134,7 +134,7 @@ def any_off(mask):
 
 
 def traced(function, literals=0):
-    """The function on Lanes (and scalars, and tuples of scalars) as one that compiled code can call.
+    """The function on Lanes (and scalars, pointers, and tuples of them) as one that compiled code can call.
 
     The last `literals` arguments are integers that the compiler knows; the function gets them as Python's.
     """
@@ -189,6 +189,8 @@ def llvm_type(type_):
         return type_.llvm
     if isinstance(type_, types.UniTuple):
         return ir.ArrayType(llvm_type(type_.dtype), type_.count)
+    if isinstance(type_, types.BaseTuple):
+        return ir.LiteralStructType(map(llvm_type, type_.types))
     if isinstance(type_, types.CPointer):
         return llvm_type(type_.dtype).as_pointer()
     if isinstance(type_, types.Integer):
@@ -199,8 +201,8 @@ def llvm_type(type_):
 def wrapped(builder, type_, value):
     if isinstance(type_, (Vector, Mask)):
         return Lanes(builder, value)
-    if isinstance(type_, types.UniTuple):
-        return tuple(wrapped(builder, type_.dtype, builder.extract_value(value, i)) for i in range(type_.count))
+    if isinstance(type_, types.BaseTuple):
+        return tuple(wrapped(builder, t, builder.extract_value(value, i)) for i, t in enumerate(type_.types))
     if isinstance(type_, types.CPointer):
         return Pointer(builder, value, type_)
     return Integer(builder, value) if isinstance(type_, types.Integer) else Scalar(value)

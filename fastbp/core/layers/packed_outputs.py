@@ -89,9 +89,9 @@ def elementwise(value, derivative):
 # --- kernels --------------------------------------------------------------------------------------------------------
 
 
-def all_examples(width, targets, lanes, formula, d, costs, x, y, weights, w_row, rows, stride, scale):
+def all_examples(width, targets, lanes, formula, output, costs, x, y, weighting, rows):
     """Costs and deltas of all examples; targets: numbers of y for one, `width` or 1."""
-    outputs = Outputs(lanes, width)
+    outputs, (d, stride), (weights, w_row, scale) = Outputs(lanes, width), output, weighting
     same = weights.filled(outputs.numbers.lanes, weights[0])
     pair = same, scaled(same, scale)
 
@@ -112,7 +112,7 @@ def loss_of_few(formula, vectors, name, size, width, targets, parameters=()):
     @kernel(loss_signature(size), name, size, width, targets, *parameters)
     def loss_of_few(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
-        compute(d, costs, x, y, weights, w_row, rows, stride, scale)
+        compute((d, stride), costs, x, y, (weights, w_row, scale), rows)
 
     return loss_of_few
 

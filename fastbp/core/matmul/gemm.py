@@ -10,8 +10,10 @@ order of the sums.
 
 import functools
 
-from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, registers, wide_vectors
+from fastbp.core.ir.control import call_address
+from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, kernel, lanes_of, registers, wide_vectors
 from fastbp.core.ir.memory import shift
+from fastbp.core.ir.traced import procedure
 from fastbp.core.matmul.forms import TILES, keeps_rows_together, low_rows, panel_width
 from fastbp.core.matmul.microkernel import Shape, tile_of, tiles_of
 
@@ -23,6 +25,10 @@ def panel_signature(size):
     """Of every panel: C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R."""
     P = POINTERS[size]
     return VOID(P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT)
+
+
+call_panel = procedure(call_address)
+"""(address, (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R)): calls the panel there."""
 
 
 def rows_by_tiles(shape):
@@ -43,7 +49,7 @@ def panel(size, columns, full, epilogue="identity"):
     @kernel(panel_signature(size), size, columns, full, epilogue)
     def panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
-        all_rows(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        all_rows((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
 
     return panel
 
@@ -62,13 +68,13 @@ def biased_panel(size, columns, full):
     def biased_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         if tall <= M:
-            tall_tile(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            tall_tile((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
             done = tall
         else:
-            low_tile(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            low_tile((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
             done = low
         C, init, S = shift(C, done * c_row), shift(init, done * i_row), shift(S, done * s_row)
-        all_rows(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M - done, N, R)
+        all_rows((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M - done, N, R))
 
     return biased_panel
 
@@ -86,7 +92,7 @@ def low_panel(size, columns, full, rows, biases=False):
     @kernel(panel_signature(size), size, columns, full, rows, biases)
     def low_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
-        few_rows(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        few_rows((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
 
     return low_panel
 
@@ -105,13 +111,14 @@ def dense(size):
     @kernel(VOID(INTEGERS, P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
     def dense(panels, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         if M == 1 and panels[one_row] != 0:
-            call(panels[one_row], C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            call_panel(panels[one_row], (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
             return
         while N >= width:
-            call(panels[0], C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
+            call_panel(panels[0], (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, width, R))
             C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
         if N > 0:
-            call(panels[1 + (N - 1) // lanes], C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            last = panels[1 + (N - 1) // lanes]
+            call_panel(last, (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
 
     return dense
 
@@ -136,9 +143,9 @@ def row_panel(size, n_out, epilogue):
     def row_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         while N > width:
-            whole(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            whole((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
             C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
-        last(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        last((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
 
     return row_panel
 
