@@ -19,7 +19,7 @@ STRIP_UNIT, STRIP_BYTES = 48, 1 << 16
 """Rows that are whole tiles of the gradient's sums and of the transpose, of any height; bytes of a strip's gradient."""
 
 LINE = 64
-"""Rows in the workspace are multiples of so many bytes: whole vectors."""
+"""Rows in the workspace are multiples of these bytes: whole vectors."""
 
 
 def stride_of(width: int, size: int) -> int:
@@ -74,7 +74,7 @@ def fill_packed(network: Network, layers: NDArray[np.int64], size: int) -> dict[
 
 
 def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[int, int]:
-    """Which way the lanes of each layer's sums go; returns the header's entries for them."""
+    """The form of each layer's sums; returns the header's entries for them."""
     widths, scratch, longest = set(network.sizes[1:]), 0, 0
     for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
         panels, together = gemm.biased_panels(size, n_in, n_out) if network.bias else ({}, False)
@@ -110,28 +110,28 @@ def fill_activations(
         layer, last = layers[l], l == network.n_layers - 1
         needed = (activation != "identity" or keep) and not (last and fused)
         short = needed and not keep and not last and activation_kernels.is_short(activation)
-        visit = activation if short else "identity"
-        fill_panels(layer, Layer.panels, forward_panels(network.sizes[l], width, size, visit))
+        epilogue = activation if short else "identity"
+        fill_panels(layer, Layer.panels, forward_panels(network.sizes[l], width, size, epilogue))
         layer[Layer.fused_activation] = short
         if needed:
             layer[Layer.forward] = activation_kernels.forward(activation, size, width).address
         if needed and training:
             layer[Layer.backward] = activation_kernels.backward(activation, size).address
         if training and not last:
-            sloped = needed and not keep and not layer[Layer.dropout]
-            sloped = sloped and activation_kernels.has_short_derivative(activation)
-            visit = f"{activation}'" if sloped else "identity"
-            fill_panels(layers[l + 1], Layer.deltas, gemm.panels_for(size, (width,), gemm.panel, visit))
-            layers[l + 1, Layer.fused_derivative] = sloped
+            fused_derivative = needed and not keep and not layer[Layer.dropout]
+            fused_derivative = fused_derivative and activation_kernels.has_short_derivative(activation)
+            epilogue = f"{activation}'" if fused_derivative else "identity"
+            fill_panels(layers[l + 1], Layer.deltas, gemm.panels_for(size, (width,), gemm.panel, epilogue))
+            layers[l + 1, Layer.fused_derivative] = fused_derivative
 
 
-def forward_panels(n_in: int, n_out: int, size: int, visit: Any) -> dict[int, Any]:
+def forward_panels(n_in: int, n_out: int, size: int, epilogue: Any) -> dict[int, Any]:
     """The panels of a layer's forward sum."""
     if forms.sums_few_columns(n_in, n_out, size):
-        return {1: few_columns.few_columns(size, n_in, n_out, visit)}
-    panels: dict[int, Any] = gemm.panels_for(size, (n_out,), gemm.panel, visit)
+        return {1: few_columns.few_columns(size, n_in, n_out, epilogue)}
+    panels: dict[int, Any] = gemm.panels_for(size, (n_out,), gemm.panel, epilogue)
     if n_out > forms.panel_width(size):
-        panels[gemm.one_row_number(size)] = gemm.row_panel(size, n_out, visit)
+        panels[gemm.one_row_number(size)] = gemm.row_panel(size, n_out, epilogue)
     return panels
 
 

@@ -32,7 +32,7 @@ class PackedRows:
     def load(self, pointers):
         """The rows at these pointers."""
         pointers = list(pointers)
-        if self.columns == 1:  # some vectors of one lane make LLVM 22 fail
+        if self.columns == 1:  # LLVM 22 fails on some vectors of one lane
             return vector_of((at[0] for at in pointers), pointers[0].filled(self.lanes, 0.0))
         return concatenated([at.load(self.columns, self.width) for at in pointers])
 

@@ -50,7 +50,7 @@ def combine_groups(x, width, combine):
 
 
 def sum_each(vectors, width=1):
-    """A vector whose i-th `width` lanes are the sum of those of the i-th vector: n vectors of n times as many lanes.
+    """A vector whose i-th `width` lanes are the sum of those of the i-th vector: n vectors of n `width` lanes.
 
     By a butterfly: of 4 vectors a, b, c, d of 4 lanes
 

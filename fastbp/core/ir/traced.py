@@ -84,8 +84,8 @@ def narrowed(x, like):
 def rarely(mask, x, other):
     """x, and other() in the lanes where the mask is on: a branch, taken only where there is such a lane."""
     builder, before = x.builder, x.builder.block
-    some = builder.trunc(any_off(mask.new(builder.not_(mask.value))).value, ir.IntType(1))
-    with builder.if_then(some, likely=False):
+    found = builder.trunc(any_off(mask.new(builder.not_(mask.value))).value, ir.IntType(1))
+    with builder.if_then(found, likely=False):
         replaced, inside = select(mask, other(), x), builder.block
     result = builder.phi(x.value.type)
     result.add_incoming(x.value, before)
@@ -126,8 +126,8 @@ def max_lanes(x):
 def any_off(mask):
     """1 if any lane of the mask is off, else 0."""
     whole = ir.IntType(mask.value.type.count)
-    some = mask.builder.icmp_unsigned("!=", mask.builder.bitcast(mask.value, whole), whole(-1))
-    return Integer(mask.builder, mask.builder.zext(some, INT64))
+    found = mask.builder.icmp_unsigned("!=", mask.builder.bitcast(mask.value, whole), whole(-1))
+    return Integer(mask.builder, mask.builder.zext(found, INT64))
 
 
 # --- from formulas to compiled code ---------------------------------------------------------------------------------

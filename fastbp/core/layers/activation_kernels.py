@@ -33,16 +33,16 @@ def has_short_derivative(activation):
     return activation in ACTIVATIONS and ACTIVATIONS[activation].short_derivative
 
 
-def side_by_side(size):
-    """Numbers whose σ is computed at once: several vectors, with four registers each.
+def forward_lanes(size):
+    """Lanes of σ: those of several vectors, with four registers each.
 
-    Of one alone, each operation would wait for the one before it.
+    With one vector, each operation would wait for the one before it.
     """
     return lanes_of(size) * registers()[1] // 4
 
 
-SLOPES = 4
-"""Vectors whose σ' is computed at once: it reads three arrays, which would not come faster to more."""
+BACKWARD_VECTORS = 4
+"""Vectors of σ' at once: it reads three arrays, which would not come faster to more."""
 
 
 @functools.cache
@@ -56,15 +56,15 @@ def forward(activation, size, width):
         return softmax.forward(width, size)
     if not isinstance(activation, str):
         return custom_activation.forward(activation.value, size)
-    lanes, some, P = lanes_of(size), side_by_side(size), POINTERS[size]
+    lanes, wide, P = lanes_of(size), forward_lanes(size), POINTERS[size]
     value = traced(ACTIVATIONS[activation].value)
 
     @kernel(VOID(P, P, INT, INT, INT), activation, size)
     def forward(a, z, rows, width, stride):
         wide_vectors()
-        count, mask, one = rows * stride, every(some), every(lanes)
-        whole = count // some * some
-        for i in range(0, whole, some):
+        count, mask, one = rows * stride, every(wide), every(lanes)
+        whole = count // wide * wide
+        for i in range(0, whole, wide):
             store(shift(a, i), value(load(shift(z, i), mask)), mask)
         for i in range(whole, count, lanes):
             store(shift(a, i), value(load(shift(z, i), one)), one)
@@ -79,16 +79,16 @@ def backward(activation, size):
         return softmax.backward(size)
     if not isinstance(activation, str):
         return custom_activation.backward(activation.derivative, size)
-    lanes, some, P = lanes_of(size), SLOPES * lanes_of(size), POINTERS[size]
+    lanes, wide, P = lanes_of(size), BACKWARD_VECTORS * lanes_of(size), POINTERS[size]
     derivative = ACTIVATIONS[activation].derivative
     delta = traced(lambda z, a, da: derivative(z, a) * da)
 
     @kernel(VOID(P, P, P, P, INT, INT, INT), activation, size)
     def backward(dz, z, a, da, rows, width, stride):
         wide_vectors()
-        count, mask, one = rows * stride, every(some), every(lanes)
-        whole = count // some * some
-        for i in range(0, whole, some):
+        count, mask, one = rows * stride, every(wide), every(lanes)
+        whole = count // wide * wide
+        for i in range(0, whole, wide):
             d = delta(load(shift(z, i), mask), load(shift(a, i), mask), load(shift(da, i), mask))
             store(shift(dz, i), d, mask)
         for i in range(whole, count, lanes):

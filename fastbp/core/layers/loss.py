@@ -6,9 +6,9 @@ example n, overwrites costs[n] = w_n C_n and d (rows, width; rows `stride` apart
     elementwise     x = a:  C_n = Σ_j c(a_j, y_j)    d = ∂C_n/∂a     then the output's backward makes dz of it
     fused           x = z:  a stable form of C_n in z     d = ∂C_n/∂z     for a loss with its own output
 
-y holds `width` numbers a row, half as many for a loss of pairs, or one class number a row for the kernels of classes;
+y holds `width` numbers a row, half as many for a loss of pairs, or one class index a row for the kernels of classes;
 weights are w_row (0 or 1) apart. `spare` has room for `rows` numbers. What a kernel makes of an example of weight 0
-does not count: `backprop.backward` and `embed.evaluate` take it for absent.
+does not count: `forward_backward.backward` and `embedded.evaluate` take it for absent.
 """
 
 import functools
@@ -41,7 +41,7 @@ def elementwise(value, derivative, size, parameters=()):
     @kernel(loss_signature(size), value.__name__, size, *parameters)
     def elementwise(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
-        parts = on_stack(x, square)  # c(a_j, y_j) summed to one vector, for as many examples as it has lanes
+        parts = on_stack(x, square)  # c(a_j, y_j) summed to one vector, for `lanes` examples
         last = (width - 1) // lanes * lanes
         mask, whole = first(width - last, lanes), every(lanes)
         for begin in range(0, rows, lanes):

@@ -14,7 +14,7 @@ from fastbp.core.ir.traced import narrowed, procedure, select, widened
 
 
 class Outputs:
-    """Of some examples, in one vector; `numbers` are one of each example, in another vector."""
+    """The outputs of several examples in one vector; `numbers` are one for each example, in another vector."""
 
     def __init__(self, lanes, width):
         self.lanes, self.width, self.packed = lanes, width, PackedRows(lanes, width)

@@ -1,7 +1,7 @@
 """Few rows: the sum of matmul/gemm.py with its lanes over the terms: C[m, n] = init[m, n] + Σ_r S[m, r] V[n, r].
 
-For the deltas of a few examples, for which it is not worth while to transpose the weights. The lanes are summed by
-halves, in one order for every element of every tile. In NumPy, for a row of C and as many n as a vector has lanes:
+For the deltas of a few examples, where transposing the weights would cost more than it saves. The lanes are summed by
+halves, in one order for every element of every tile. In NumPy, for `lanes` numbers of a row of C:
 
     z = np.zeros((lanes, lanes))
     for r in range(0, R, lanes):

@@ -1,7 +1,7 @@
 """Which form of a kernel a layer takes, by its numbers of inputs and outputs and the bytes of a number.
 
-All such decisions, each with its reason. A threshold that changes here changes the order of sums, and so the
-bits.
+All such decisions, each with its reason. Another threshold
+changes the order of sums, and so the bits.
 
     packs_examples           losses and softmax: several examples in one vector
     softmax_form             softmax: packed, transposed or wide
@@ -39,10 +39,10 @@ def panel_width(size):
 # --- losses and softmax ---------------------------------------------------------------------------------------------
 
 MOST_PACKED = 4
-"""Outputs of a packed softmax. Of more, it is faster transposed: one exponential for each output, and no empty lane."""
+"""Outputs of a packed softmax. Of more, it is faster transposed: one exponential for each output, and no more."""
 
 MOST_TRANSPOSED = 2
-"""Vectors of outputs of a transposed softmax: the tile stays in the first cache."""
+"""Vectors of outputs of a transposed softmax, whose maximum and sum then cross no lanes."""
 
 
 def packs_examples(width, size):

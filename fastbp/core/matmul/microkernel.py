@@ -130,8 +130,8 @@ def store_tile(shape, out, start, row, rows, accumulators):
 def tiles(shape, heights, out, start, left, right, count):
     """All M rows by tiles of these heights, the tallest first and in the end 1.
 
-    A tile makes fewer rows than its own where the next one would take as long. Twice as many rows as the next one has
-    are left to it: two of these load V as often as this one and another one for what it leaves.
+    A tile computes fewer rows than its height where the next lower one would take as long. Up to twice the height of
+    the next one are left to that: two of those load V as often as this one and another for the remainder.
     """
     (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (M, N, R) = out, start, left, count
     for height, lower in pairwise((*heights, 0)):

@@ -42,7 +42,7 @@ def edge_tile(out, o_row, x, x_row, rows, columns, lanes):
         at.store(row, mask_of(j, columns, rows))
 
 
-# --- outputs of some examples, transposed so that examples go side by side --------------------------------------------
+# --- outputs, transposed so that a vector has one output of several examples ------------------------------------------
 # A row is a whole vector in memory. Only what may be another thread's is masked: a load has to wait for a masked store.
 
 

@@ -7,7 +7,7 @@ Kullback and Leibler is the cross-entropy and Σ_j y_j log y_j. Kernels of three
 layers/activation_kernels.py and layers/loss.py; `softmax_form` of matmul/forms.py chooses by the number of outputs:
 
     packed         several examples in one vector
-    transposed     as many examples side by side as a vector has lanes
+    transposed     a vector holds one output of `lanes` examples
     wide           example by example
 """
 

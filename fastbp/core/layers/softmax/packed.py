@@ -47,7 +47,7 @@ def nan_unless_class(x, c, width):
 
 
 def cross_entropy(outputs, z, c, weight, factor):
-    """Of class indices: w (log Σ_i e^z_i - z_c), and w (p_j - [j = c]), scaled; NaN for a class that there is not."""
+    """Of class indices: w (log Σ_i e^z_i - z_c), and w (p_j - [j = c]), scaled; NaN if c is no class index."""
     e, total, top = exponentials(outputs, z)
     total_n = nan_unless_class(outputs.one(total), c, outputs.width)
     hit, share = z.lanewise(outputs.j) == outputs.all(c), factor / total_n
@@ -58,5 +58,5 @@ def cross_entropy(outputs, z, c, weight, factor):
 
 @functools.cache
 def packed_cross_entropy(size, width):
-    """As `wide.wide_cross_entropy`, on as many examples as a vector has lanes: one logarithm for all."""
+    """As `wide.wide_cross_entropy`, for `lanes` examples at once, with one logarithm for all."""
     return loss_of_few(cross_entropy, columns_of(width), "classes", size, width, 1)

@@ -1,4 +1,4 @@
-"""Softmax and its cross-entropy on transposed rows: as many examples side by side as a vector has lanes.
+"""Softmax and its cross-entropy on transposed rows: a vector holds one output of `lanes` examples.
 
 For a few vectors of outputs: maximum and sum go from output to output, with no step across lanes.
 """
@@ -19,9 +19,9 @@ divide = traced(lambda x, y: x / y)
 
 @inline
 def transpose_rows(tile, z, stride, count, width, columns, lanes):
-    """Overwrites tile (width, lanes): the z_j of `count` examples side by side, turned `columns` at a time.
+    """Overwrites tile (width, lanes): the z_j of `count` examples, transposed `columns` outputs at a time.
 
-    Returns their max z.
+    Returns max z of each example.
     """
     for j in range(0, width, columns):
         transpose_columns(shift(tile, j * lanes), shift(z, j), stride, count, columns, lanes)
@@ -40,9 +40,7 @@ def write_rows(out, stride, tile, count, width, columns, lanes):
 
 @functools.cache
 def transposed_softmax(size, columns):
-    """As `wide_softmax`, of few outputs, turned `columns` at a time: as many examples as a vector has lanes go side by
-    side.
-    """
+    """As `wide.wide_softmax`, for at most MOST_TRANSPOSED vectors of outputs, transposed `columns` at a time."""
     lanes, square, P = lanes_of(size), MOST_TRANSPOSED * lanes_of(size) ** 2, POINTERS[size]
 
     @kernel(VOID(P, P, INT, INT, INT), size, columns)
@@ -66,7 +64,7 @@ def transposed_softmax(size, columns):
 
 @functools.cache
 def transposed_cross_entropy(size, columns):
-    """Few outputs, turned `columns` at a time: as many examples as a vector has lanes go side by side."""
+    """As `wide.wide_cross_entropy`, for at most MOST_TRANSPOSED vectors of outputs, transposed `columns` at a time."""
     lanes, square = lanes_of(size), MOST_TRANSPOSED * lanes_of(size) ** 2
     picked = traced(lambda j, c, z, other: select(c == j, z, other))
     cost = traced(lambda total, top, z_c, w: w * (log(total) + (top - z_c)))
