@@ -1,7 +1,6 @@
 """Which form of a kernel a layer takes, by its numbers of inputs and outputs and the bytes of a number.
 
-All such decisions, each with its reason. Another threshold
-changes the order of sums, and so the bits.
+All such decisions, each with its reason. Another threshold changes the order of sums, and so the bits.
 
     packs_examples           losses and softmax: several examples in one vector
     softmax_form             softmax: packed, transposed or wide
