@@ -122,7 +122,7 @@ def test_what_is_broken_is_left_out():
 
 
 def test_a_backend_loads_nothing_of_numba():
-    """What stands in for a backend's library says which modules its process has."""
+    """The substitute for a backend's library says which modules its process has."""
     Path("sklearn").mkdir()
     Path("sklearn/__init__.py").write_text("import sys; __version__ = ' '.join(sys.modules)")
     backend = measure.Backend("scikit-learn", 1)

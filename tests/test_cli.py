@@ -1,4 +1,4 @@
-"""The command line as a user meets it, and the README's lines."""
+"""The command line as a user runs it, and the README's lines."""
 
 import gzip
 import importlib.util

@@ -50,7 +50,7 @@ def single_steps(monkeypatch):
 
 
 class Recorder(Callback):
-    """Keeps all that it is told."""
+    """Records all calls."""
 
     def __init__(self):
         self.slices, self.epochs, self.calls = [], [], []
@@ -244,7 +244,7 @@ def test_a_metric_is_monitored_and_stops_where_it_is_highest():
     assert len(history) < 100
 
 
-def told(stopping, values, model):
+def decisions_of(stopping, values, model):
     """After which epoch it stops, of a cost with these values; 0: after none."""
     stopping.before_fit({"cost": False})
     for epoch, value in enumerate(values, 1):
@@ -272,7 +272,7 @@ def test_it_stops_after_patience_epochs_that_are_not_better_by_min_delta(values,
             if epoch - best_epoch == patience:
                 expected = epoch
                 break
-        assert told(stopping, values, model) == expected
+        assert decisions_of(stopping, values, model) == expected
         assert stopping.best_epoch == best_epoch
 
 

@@ -169,9 +169,9 @@ def test_rprop_takes_no_schedule():
 
 @pytest.mark.parametrize("beta", [0, 0.5, 0.9, 0.999])
 def test_adams_corrections_are_one_minus_powers_that_never_underflow(beta):
-    course = optimizers.ScheduledOptimizer(Adam(beta_1=beta, beta_2=beta), schedules.Progress())
+    scheduled = optimizers.ScheduledOptimizer(Adam(beta_1=beta, beta_2=beta), schedules.Progress())
     for before in (0, 10_000, 10**9):
         with np.errstate(all="raise"):
-            found = course.settings(before, 1000)
+            found = scheduled.settings(before, 1000)
         exact = [1 - beta**t for t in range(before + 1, before + 1001)]
         np.testing.assert_allclose(found[:, 4:6], np.column_stack([exact, exact]), rtol=1e-12)

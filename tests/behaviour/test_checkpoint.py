@@ -372,9 +372,9 @@ def places(data, place=()):
 def replaced(data, place, value):
     if not place:
         return value
-    key, *rest = place
+    key, *inner = place
     result = data.copy()
-    result[key] = replaced(data[key], rest, value)
+    result[key] = replaced(data[key], inner, value)
     return result
 
 

@@ -159,7 +159,7 @@ def test_permissions():
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
-    """A pipe that nobody writes to would be waited for, and a device may have no end."""
+    """A pipe without a writer would be waited for, and a device may have no end."""
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))

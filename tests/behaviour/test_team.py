@@ -76,12 +76,12 @@ class Steps:
         self.rows, self.shuffle, self.after_epochs = rows, shuffle, [new_model()]
 
     def parameters(self, steps):
-        epochs, rest = divmod(steps, steps_an_epoch(self.rows))
+        epochs, remainder = divmod(steps, steps_an_epoch(self.rows))
         while len(self.after_epochs) <= epochs:
             self.after_epochs.append(copy.deepcopy(self.after_epochs[-1]))
             fit(self.after_epochs[-1], rows=self.rows, shuffle=self.shuffle)
         model = copy.deepcopy(self.after_epochs[epochs])
-        for batch in batches(self.rows, epochs if self.shuffle else None)[:rest]:
+        for batch in batches(self.rows, epochs if self.shuffle else None)[:remainder]:
             model.fit(X[batch], Y[batch], epochs=1, batch_size=BATCH, shuffle=False, n_threads=1)
         return model.parameters
 
@@ -288,7 +288,7 @@ def test_ctrl_c_is_answered_soon_in_the_middle_of_a_large_step(n_threads):
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_ctrl_c_is_answered_soon_in_epochs_of_one_step(rows):
-    """Hundreds of thousands of epochs a second, each with a shuffling of its own."""
+    """Hundreds of thousands of epochs a second, each shuffled separately."""
     model = new_model()
     for moment in (0.01, 0.2, 0.4):
         took = interrupted_fit(model, moment, lambda model: model.fit(X[:rows], Y[:rows], epochs=10**7))
@@ -542,12 +542,12 @@ def test_a_second_worker_pays_for_itself_in_a_long_run_of_small_steps(monkeypatc
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a thread runs")
 def test_workers_keep_a_core_each_as_long_as_there_are_any_and_leave_it():
     allowed = os.sched_getaffinity(0)
-    where = cpu.Places(allowed)
+    where = cpu.FreeCores(allowed)
     taken, both_are_there = [], threading.Barrier(2)
 
     def take():
-        back = cpu.way_back()
-        where.take()
+        back = cpu.affinity_restorer()
+        where.pin_caller()
         taken.append(os.sched_getaffinity(0))
         both_are_there.wait(TIMEOUT)
         back()
@@ -582,8 +582,8 @@ def test_a_helper_keeps_no_core_of_the_call_before():
     allowed, found = os.sched_getaffinity(0), []
 
     def work_alone():
-        cpu.stay_on({max(allowed)})
-        cpu.Places(allowed).take(alone=True)
+        cpu.pin_to({max(allowed)})
+        cpu.FreeCores(allowed).pin_caller(alone=True)
         found.append(os.sched_getaffinity(0))
 
     thread = threading.Thread(target=work_alone)
@@ -681,8 +681,8 @@ def test_a_helper_leaves_the_callers_core_and_those_that_the_caller_may_not_use(
         found = []
 
         def helper():
-            cpu.stay_on({core})
-            cpu.stay_off(core, may_use)
+            cpu.pin_to({core})
+            cpu.pin_away_from(core, may_use)
             found.append(os.sched_getaffinity(0))
 
         thread = threading.Thread(target=helper)

@@ -451,7 +451,7 @@ def test_all_calls_go_on_alone_where_no_thread_can_start():
         ]  # fmt: skip
 
     expected = results(models[0])
-    while helpers.busy:  # one may stand by for a moment
+    while helpers.busy:  # one may be parked for a moment
         time.sleep(0.001)
     helpers.end_helpers()
     before = threading.stack_size(1 << 46)
