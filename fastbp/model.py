@@ -125,6 +125,11 @@ class Model:
         self.parameters[:] = as_vector(theta, self.parameters.size, self.dtype, "parameters")
 
     @property
+    def moments(self) -> Array:
+        """The optimizer's state, live: vectors ordered like the parameters, one after the other; empty at first."""
+        return self._state.moments
+
+    @property
     def weights(self) -> tuple[Array, ...]:
         """w_jk of each layer, (n_out, n_in): live views into the parameters."""
         return self.network.weights(self.parameters)
@@ -398,14 +403,6 @@ class Model:
             f"dtype={self.dtype.name!r}{dropout}): {network.n_parameters} parameters, "
             f"{self._state.epochs} epochs and {self._state.updates} steps trained with {self.optimizer}"
         )
-
-    # --- the training state, for tests --------------------------------------------------------------------------
-
-    _moments = property(lambda self: self._state.moments)
-    _updates = property(lambda self: self._state.updates)
-    _epochs = property(lambda self: self._state.epochs)
-    _progress = property(lambda self: self._state.schedule)
-    _stepper = property(lambda self: self._single_steps.stepper)
 
     def _at(self, theta: ArrayLike | None) -> Array:
         return self.parameters if theta is None else as_vector(theta, self.parameters.size, self.dtype, "theta")

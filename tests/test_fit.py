@@ -126,8 +126,8 @@ def test_true_stops_the_training_and_nothing_else_does():
     for stop, epochs in ((lambda state: np.True_, 1), (lambda state: state.epoch >= 2, 2), (AfterSteps(), 1)):
         model = new_model()
         assert len(fit(model, epochs=5, callbacks=[stop, Recorder()])) == epochs
-        assert model._epochs == epochs
-    assert model._updates == 8
+        assert model._state.epochs == epochs
+    assert model._state.updates == 8
     assert len(fit(new_model(), callbacks=[lambda state: 1, lambda state: "stop", lambda state: False])) == 3
 
 
@@ -150,7 +150,7 @@ def test_an_exception_comes_through_and_leaves_a_consistent_model():
             trouble(state.model)
 
     def trouble(model):
-        if model._updates == STEPS:
+        if model._state.updates == STEPS:
             raise Trouble
 
     def metric(y_true, y_pred):
@@ -167,7 +167,7 @@ def test_an_exception_comes_through_and_leaves_a_consistent_model():
         with pytest.raises(Trouble):
             fit(model, **{**options, "callbacks": [recorder, *options.get("callbacks", [])]})
         assert "after" not in recorder.calls
-        assert (model._updates, model._epochs) == (STEPS, 1)
+        assert (model._state.updates, model._state.epochs) == (STEPS, 1)
         fit(model, epochs=2)
         same_bits(model.parameters, other.parameters)
 
@@ -178,7 +178,7 @@ def test_ctrl_c_in_a_callback_ends_fit_after_it():
         model, recorder, stopping = new_model(), Recorder(), EarlyStopping(monitor="cost")
         with pytest.raises(KeyboardInterrupt):
             fit(model, callbacks=[lambda state: signal.raise_signal(signal.SIGINT), recorder, stopping])
-        assert (model._updates, model._epochs) == (STEPS, 1)
+        assert (model._state.updates, model._state.epochs) == (STEPS, 1)
         assert recorder.calls[-1] != "after"
     finally:
         signal.signal(signal.SIGINT, before)
@@ -414,9 +414,9 @@ def test_initial_epoch_goes_on_where_another_model_ended():
     history = fit(second, epochs=5, initial_epoch=2, optimizer=SGD(0.1))
     same_bits(second.parameters, whole.parameters)
     assert list(history.epoch) == [3, 4, 5]
-    assert second._epochs == 5
+    assert second._state.epochs == 5
     fit(second, epochs=1, initial_epoch=0)
-    assert second._epochs == 1
+    assert second._state.epochs == 1
     for bad in (-1, 5, 1.5):
         with pytest.raises((ValueError, TypeError), match="initial_epoch"):
             fit(second, epochs=5, initial_epoch=bad)
@@ -463,8 +463,8 @@ def test_a_run_goes_on_from_any_of_its_states_to_the_same_bits(tmp_path):
         again.go()
         again.count()
         same_bits(model.parameters, whole.parameters)
-        same_bits(model._moments, whole._moments)
-        assert (model._updates, model._epochs) == (whole._updates, whole._epochs)
+        same_bits(model.moments, whole.moments)
+        assert (model._state.updates, model._state.epochs) == (whole._state.updates, whole._state.epochs)
         assert (its.best, its.best_epoch) == (stopping.best, stopping.best_epoch)
         found, expected = again.history(), run.history()
         for name in ("cost", "validation_cost", "learning_rate", "epoch"):

@@ -98,7 +98,7 @@ def test_a_moment_that_would_not_be_finite_ends_the_step_as_divergence_does(opti
     for learn in (lambda: model.fit(X, y, epochs=1, optimizer=optimizer), lambda: model.step(X, y)):
         with pytest.raises(FloatingPointError, match="the optimizer's state would become NaN or infinite"):
             learn()
-        assert np.isfinite(model._moments).all()
+        assert np.isfinite(model.moments).all()
         weights = slice(0, width)
         assert model.parameters[weights].tobytes() == before[weights].tobytes()
     X = np.array([[1.0], [2.0]])

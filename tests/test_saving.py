@@ -99,10 +99,10 @@ def test_parameters_that_are_not_finite_are_refused_and_the_good_file_stays(
 def test_moments_that_are_not_finite_are_kept(way: str, tmp_path: Path) -> None:
     """The parameters, which are the last finite ones, may still be wanted after a divergence."""
     model = trained()
-    model._moments[::3] = np.inf
-    model._moments[1::3] = np.nan
+    model.moments[::3] = np.inf
+    model.moments[1::3] = np.nan
     twin = WAYS[way](model, tmp_path)
-    assert twin._moments.tobytes() == model._moments.tobytes()
+    assert twin.moments.tobytes() == model.moments.tobytes()
     assert twin.parameters.tobytes() == model.parameters.tobytes()
 
 

@@ -36,8 +36,9 @@ def same_history(found, expected):
 
 def same_model(found, expected):
     assert found.parameters.tobytes() == expected.parameters.tobytes()
-    assert found._moments.tobytes() == expected._moments.tobytes()
-    assert (found._updates, found._epochs, found.optimizer) == (expected._updates, expected._epochs, expected.optimizer)
+    assert found.moments.tobytes() == expected.moments.tobytes()
+    for name in ("updates", "epochs", "schedule", "optimizer"):
+        assert getattr(found._state, name) == getattr(expected._state, name), name
 
 
 class Killed(BaseException):
@@ -99,7 +100,7 @@ def test_a_resumed_run_ends_in_the_bits_of_the_uninterrupted_one(name, tmp_path)
     with pytest.raises(Killed):
         fresh().fit(X, Y, checkpoint=path, callbacks=[killed_in_epoch(4)], **options)
     model = Model.resume(path)
-    assert 0 < model._epochs < len(expected)
+    assert 0 < model._state.epochs < len(expected)
     again = {key: options[key] for key in TO_GIVE_AGAIN if key in options}
     history = model.fit(X, Y, **again)
     same_history(history, expected)
@@ -188,7 +189,7 @@ def test_what_holds_no_run_or_cannot_be_written_says_so(tmp_path):
     model = fresh()
     with pytest.raises(FileNotFoundError):
         model.fit(X, Y, checkpoint=tmp_path / "none" / "run")
-    assert model._updates == 0
+    assert model._state.updates == 0
     with pytest.raises(ValueError, match="every needs a checkpoint"):
         model.fit(X, Y, every=2)
     with pytest.raises(ValueError, match="every must be a whole number >= 1"):
@@ -281,7 +282,7 @@ def test_parameters_that_are_not_finite_leave_the_last_checkpoint(tmp_path):
     alone = fresh()
     alone.fit(X, Y, epochs=9)
     again = Model.resume(path)
-    assert again._epochs == 2
+    assert again._state.epochs == 2
     again.fit(X, Y)
     same_model(again, alone)
 
@@ -349,7 +350,7 @@ def test_what_a_callback_may_not_keep_is_refused_before_the_first_epoch(kept, pl
     before = path.read_bytes()
     with pytest.raises(TypeError, match=place):
         model.fit(X, Y, epochs=3, checkpoint=path, callbacks=[Keeping(kept)])
-    assert model._updates == 0
+    assert model._state.updates == 0
     assert path.read_bytes() == before
 
 
@@ -498,7 +499,7 @@ KILLS = """
             assert getattr(history, name).tobytes() == getattr(expected, name).tobytes(), name
         assert history.metrics["accuracy"].tobytes() == expected.metrics["accuracy"].tobytes()
         assert model.parameters.tobytes() == alone.parameters.tobytes()
-        assert model._moments.tobytes() == alone._moments.tobytes()
+        assert model.moments.tobytes() == alone.moments.tobytes()
     print(kills, "kills", runs, "runs")
 """
 

@@ -65,7 +65,7 @@ def test_helpers_that_come_and_go_leave_no_memory_behind():
     for _ in range(20):
         learn(model, 1, 2)
         time.sleep(0.002)  # the helper goes
-    assert len(model._stepper.team._crew._begun) <= 2
+    assert len(model._single_steps.stepper.team._crew._begun) <= 2
 
 
 def all_gone():
@@ -93,11 +93,11 @@ def test_after_an_exception_no_helper_touches_the_model(monkeypatch, kernel):
     def fails(job):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model._stepper.team, kernel, fails)
+    monkeypatch.setattr(model._single_steps.stepper.team, kernel, fails)
     with pytest.raises(KeyboardInterrupt):
         model.step(X[3:27], Y[3:27], n_threads=2)
     assert all_gone()
-    assert (model._updates, model._stepper) == (3, None)
+    assert (model._state.updates, model._single_steps.stepper) == (3, None)
     other = learn(model_of(), 3, 1)
     assert np.array_equal(model.parameters, other.parameters)
     for either, n_threads in ((model, 2), (other, 1)):

@@ -96,8 +96,8 @@ STEPS = {(rows, shuffle): Steps(rows, shuffle) for rows in (FEW, MANY) for shuff
 
 
 def assert_consistent(model, rows=FEW, shuffle=True):
-    assert model._epochs == model._updates // steps_an_epoch(rows)
-    np.testing.assert_array_equal(model.parameters, STEPS[rows, shuffle].parameters(model._updates))
+    assert model._state.epochs == model._state.updates // steps_an_epoch(rows)
+    np.testing.assert_array_equal(model.parameters, STEPS[rows, shuffle].parameters(model._state.updates))
     assert np.isfinite(model.parameters).all()
 
 
@@ -127,7 +127,7 @@ def test_the_steps_to_compare_with_are_those_of_fit(rows, shuffle):
     assert_consistent(whole, rows, shuffle)
     for batch in batches(rows, 0 if shuffle else None):
         single.fit(X[batch], Y[batch], epochs=1, shuffle=False)
-    np.testing.assert_array_equal(single.parameters, STEPS[rows, shuffle].parameters(single._updates))
+    np.testing.assert_array_equal(single.parameters, STEPS[rows, shuffle].parameters(single._state.updates))
 
 
 # Ctrl-C.
@@ -195,7 +195,7 @@ def test_ctrl_c_at_any_line_of_python_leaves_a_consistent_model(n_threads, monke
             except AssertionError as error:
                 raise AssertionError(f"Ctrl-C at {where}: {error}") from error
             assert_nothing_is_left_behind()
-            stopped_after.add(model._updates)
+            stopped_after.add(model._state.updates)
     assert len(stopped_after) >= 3, "in the middle of training too"
     assert_goes_on(model, n_threads)
 
@@ -241,7 +241,7 @@ def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads, monke
         assert_nothing_is_left_behind()
         if i % 10 == 0:
             assert_goes_on(model, n_threads)
-        stopped_after.add(model._updates)
+        stopped_after.add(model._state.updates)
     assert len(stopped_after) > 10
     assert any(steps % steps_an_epoch(MANY) for steps in stopped_after), "in the middle of an epoch"
     assert max(took) < PATIENCE
@@ -279,7 +279,7 @@ def test_ctrl_c_is_answered_soon_in_the_middle_of_a_large_step(n_threads):
 
     for moment in (0.0, 0.05, 0.2):
         assert interrupted_fit(model, moment, train) < PATIENCE
-    count = model._updates
+    count = model._state.updates
     again = Model((784, 128, 10), output="softmax", initial=start)
     if count:
         again.fit(many, classes, epochs=count, batch_size=4000, n_threads=1, shuffle=False)
@@ -293,7 +293,7 @@ def test_ctrl_c_is_answered_soon_in_epochs_of_one_step(rows):
     for moment in (0.01, 0.2, 0.4):
         took = interrupted_fit(model, moment, lambda model: model.fit(X[:rows], Y[:rows], epochs=10**7))
         assert took < PATIENCE
-        assert model._epochs == model._updates
+        assert model._state.epochs == model._state.updates
 
 
 def test_ctrl_c_is_answered_soon_while_validation_data_are_evaluated():
@@ -348,7 +348,7 @@ def test_a_sigint_handler_of_the_user_is_left_alone(n_threads):
     timer.join()
     assert calls == [signal.SIGINT]
     assert signal.getsignal(signal.SIGINT) is handler
-    assert model._epochs == 500, "whether to stop is the handler's decision"
+    assert model._state.epochs == 500, "whether to stop is the handler's decision"
 
 
 def test_ctrl_c_of_the_main_thread_does_not_concern_a_fit_in_another():
@@ -364,7 +364,7 @@ def test_ctrl_c_of_the_main_thread_does_not_concern_a_fit_in_another():
         signal.raise_signal(signal.SIGINT)
     thread.join(TIMEOUT)
     assert done.is_set()
-    assert model._epochs == 20
+    assert model._state.epochs == 20
     assert_consistent(model)
     assert_nothing_is_left_behind()
 
@@ -421,7 +421,7 @@ MANY_FITS = """
         for _ in range(1000):
             model = Model((5, 7, 2))
             model.fit(X, y, epochs=1, batch_size=4, n_threads=8)
-            assert model._updates == 2
+            assert model._state.updates == 2
             assert (model.parameters == alone.parameters).all()
     finally:
         for process in busy:
@@ -491,7 +491,7 @@ MULTIPROCESSING = """
         train(model)
         for other in models:
             assert (other.parameters == model.parameters).all()
-            assert other._updates == model._updates == 30
+            assert other._state.updates == model._state.updates == 30
         print("done")
 """
 
@@ -721,7 +721,7 @@ def test_an_error_in_one_part_ends_all_and_is_raised(here, monkeypatch):
 
 def assert_trained_alone(model):
     """Three epochs, with the bits of any number of workers."""
-    assert model._updates == 3 * steps_an_epoch(FEW)
+    assert model._state.updates == 3 * steps_an_epoch(FEW)
     assert_consistent(model)
     assert_nothing_is_left_behind()
     assert_goes_on(model, 3)
@@ -767,6 +767,6 @@ def test_ctrl_c_while_threads_cannot_start_stops_the_run(monkeypatch):
         patch.setattr(helpers, "exiting", Asked(refuse))
         with pytest.raises(KeyboardInterrupt):
             fit(model, epochs=10_000, n_threads=3)
-    assert model._updates < 10_000
+    assert model._state.updates < 10_000
     assert_consistent(model)
     assert_nothing_is_left_behind()
