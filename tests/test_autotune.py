@@ -40,11 +40,11 @@ def trials(autotune, seconds, workers, total):
     return begins
 
 
-def test_the_team_goes_on_where_it_is_faster():
+def test_the_team_is_kept_where_it_is_faster():
     assert slices(Autotune(2, adaptive=True), 5, {2: 0.6, 1: 1.0}) == [2, 2, 1, 1, 2]
 
 
-def test_a_single_worker_goes_on_where_the_cores_are_busy():
+def test_a_single_worker_is_kept_where_the_cores_are_busy():
     assert slices(Autotune(2, adaptive=True), 5, {2: 1.4, 1: 1.0}) == [2, 2, 1, 1, 1]
 
 

@@ -88,7 +88,7 @@ def test_a_function_is_called_after_each_epoch_with_what_the_history_records():
 
 
 @pytest.mark.usefixtures("single_steps")
-def test_slices_are_told_too_with_the_cost_of_the_epoch_so_far():
+def test_callbacks_after_slices_get_the_cost_of_the_epoch_so_far():
     model, recorder = new_model(), Recorder()
     alone, costs = new_model(), []
     history = fit(model, epochs=1, shuffle=False, callbacks=[recorder])
@@ -102,7 +102,7 @@ def test_slices_are_told_too_with_the_cost_of_the_epoch_so_far():
     assert recorder.calls == ["before", *["slice"] * (STEPS - 1), "epoch", "slice", "after"]
 
 
-def test_who_asks_for_no_epoch_lets_many_short_ones_share_a_slice():
+def test_short_epochs_share_a_slice_unless_something_follows_each():
     class Slices(Callback):
         count = 0
 
@@ -184,7 +184,7 @@ def test_ctrl_c_in_a_callback_ends_fit_after_it():
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_callback_may_save_the_model_which_goes_on_to_the_same_bits(tmp_path):
+def test_a_callback_may_save_the_model_which_continues_bit_identically(tmp_path):
     model = new_model()
     fit(model, callbacks=[lambda state: state.model.save(tmp_path / str(state.epoch))])
     for epoch in (1, 2):
@@ -406,7 +406,7 @@ def test_what_is_no_class_has_no_weight_of_it():
 # Going on.
 
 
-def test_initial_epoch_goes_on_where_another_model_ended():
+def test_initial_epoch_continues_where_another_model_ended():
     whole, first = new_model(), new_model()
     fit(whole, epochs=5, optimizer=SGD(0.1))
     fit(first, epochs=2, optimizer=SGD(0.1))
@@ -438,7 +438,7 @@ def arrays(pairs):
 
 
 @pytest.mark.usefixtures("single_steps")
-def test_a_run_goes_on_from_any_of_its_states_to_the_same_bits(tmp_path):
+def test_a_run_continues_bit_identically_from_any_of_its_states(tmp_path):
     """Between all its steps: the best parameters were before, or come later; training stops early, or not."""
     options = {
         "epochs": 7, "batch_size": 4, "optimizer": SGD(0.5), "sample_weight": 1.0 + np.arange(21) % 2,

@@ -75,7 +75,7 @@ def test_twenty_steps_are_the_twins(optimizer, net):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_saved_model_goes_on_with_the_optimizers_state(optimizer, tmp_path):
+def test_a_saved_model_continues_with_the_optimizers_state(optimizer, tmp_path):
     ours, _ = OPTIMIZERS[optimizer]
     theta, X, y = twin.problem(PENALISED, rows=23)
     whole, part = (model_of(PENALISED, theta, "float64") for _ in range(2))

@@ -176,7 +176,7 @@ def test_on_plateau_reduces_after_epochs_without_a_better_cost(validation, tmp_p
 
 
 @pytest.mark.parametrize("schedule", [PLATEAU, Cosine(0.2, steps=150, warm_up=9)])
-def test_a_run_that_was_cut_off_goes_on_with_its_schedule(schedule, tmp_path):
+def test_an_interrupted_run_continues_with_its_schedule(schedule, tmp_path):
     theta, X, y = twin.problem(NET, rows=23)
     options = {"epochs": 30, "batch_size": 5, "optimizer": SGD(schedule)}
     whole, part = model_of(NET, theta, "float64"), model_of(NET, theta, "float64")

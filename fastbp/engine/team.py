@@ -114,7 +114,7 @@ def cut(count: int, size: int) -> list[tuple[int, int]]:
 def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
     """function(begin, end) of all parts, in their order; this thread and helpers, one a core, take them in turn.
 
-    Whatever ends it, no helper is still at work on a part.
+    However it ends, no helper still works on a part.
     """
     waiting, results = deque(enumerate(parts)), dict[int, Result]()
     crew = Crew()
@@ -170,7 +170,7 @@ def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, fl
 
 
 def stop_on_interrupt(job: NDArray[np.int64], function: Callable[[], None]) -> None:
-    """Call the function, which runs the job; Ctrl-C asks that to stop, and is a KeyboardInterrupt behind the call."""
+    """Call the function, which runs the job; Ctrl-C stops the job, and raises KeyboardInterrupt after the call."""
 
     def stop() -> None:
         job[Job.stop] = STOP_FOR_GOOD

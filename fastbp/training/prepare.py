@@ -110,7 +110,7 @@ def prepared(
 
 
 def _before_fit(callbacks: tuple[Callback, ...], validates: bool, metrics: tuple[Metric, ...]) -> None:
-    """Tell the callbacks which columns the history will have, and in which of them higher is better."""
+    """Pass the callbacks the columns of the history, and whether higher is better in each."""
     columns: dict[str, bool | None] = {"cost": False, **({"validation_cost": False} if validates else {})}
     columns |= {metric.name: metric.higher_is_better for metric in metrics}
     for callback in callbacks:

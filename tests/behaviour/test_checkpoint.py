@@ -161,7 +161,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_another_run_is_refused_and_the_right_one_still_goes_on(message, tmp_path):
+def test_another_run_is_refused_and_the_right_one_still_continues(message, tmp_path):
     path, alone = tmp_path / "run", fresh()
     expected = alone.fit(X, Y, epochs=9, batch_size=16)
     with pytest.raises(Killed):
@@ -210,7 +210,7 @@ def test_a_timeout_of_a_signal_handler_is_not_taken_for_a_full_disk(tmp_path, mo
         fresh().fit(X, Y, epochs=6, checkpoint=tmp_path / "run", every=1)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_continues(tmp_path, monkeypatch):
     path, alone = tmp_path / "run", fresh()
     expected = alone.fit(X, Y, epochs=6)
     fsync, calls = os.fsync, []
@@ -397,7 +397,7 @@ def forgeries(data):
 
 
 @pytest.mark.parametrize("part", ["run", "model"])
-def test_a_forged_checkpoint_is_refused_or_goes_on(part, tmp_path, monkeypatch):
+def test_a_forged_checkpoint_is_refused_or_continues(part, tmp_path, monkeypatch):
     """Each field of a run and of its model in turn is each of the hostile values, or is missing."""
     monkeypatch.setattr(os, "fsync", lambda _: None)  # hundreds of files
     path, small, again = tmp_path / "run", {"X": X[:20], "y": Y[:20]}, {"validation_data": (OTHER_X[:5], OTHER_Y[:5])}

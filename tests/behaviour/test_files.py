@@ -241,7 +241,7 @@ def test_a_pipe_as_target_is_written_through(tmp_path):
     assert same(files.read(tmp_path / "copy")[0], large)
 
 
-def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_without_a_reader_is_refused_and_not_waited_for(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="a pipe without a reader") as caught:

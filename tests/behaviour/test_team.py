@@ -111,7 +111,7 @@ def assert_nothing_is_left_behind():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def assert_goes_on(model, n_threads):
+def assert_continues(model, n_threads):
     """The next epoch is the one that a copy of the model would run too."""
     other = copy.deepcopy(model)
     assert len(fit(model, n_threads=n_threads)) == 1
@@ -197,7 +197,7 @@ def test_ctrl_c_at_any_line_of_python_leaves_a_consistent_model(n_threads, monke
             assert_nothing_is_left_behind()
             stopped_after.add(model._state.updates)
     assert len(stopped_after) >= 3, "in the middle of training too"
-    assert_goes_on(model, n_threads)
+    assert_continues(model, n_threads)
 
 
 def ctrl_c_after(seconds):
@@ -240,7 +240,7 @@ def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads, monke
         assert_consistent(model, MANY, shuffle)
         assert_nothing_is_left_behind()
         if i % 10 == 0:
-            assert_goes_on(model, n_threads)
+            assert_continues(model, n_threads)
         stopped_after.add(model._state.updates)
     assert len(stopped_after) > 10
     assert any(steps % steps_an_epoch(MANY) for steps in stopped_after), "in the middle of an epoch"
@@ -326,7 +326,7 @@ def test_an_exception_from_the_users_own_signal_handler_leaves_a_consistent_mode
                 fit(model, epochs=10**6, n_threads=n_threads, rows=MANY)
             assert_consistent(model, MANY)
             assert_nothing_is_left_behind()
-            assert_goes_on(model, n_threads)
+            assert_continues(model, n_threads)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -540,7 +540,7 @@ def test_a_second_worker_pays_for_itself_in_a_long_run_of_small_steps(monkeypatc
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a thread runs")
-def test_workers_keep_a_core_each_as_long_as_there_are_any_and_leave_it():
+def test_each_worker_is_pinned_to_a_free_core_and_unpinned_afterwards():
     allowed = os.sched_getaffinity(0)
     where = cpu.FreeCores(allowed)
     taken, both_are_there = [], threading.Barrier(2)
@@ -635,7 +635,7 @@ FORK_AFTER_HELP = """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_helpers_are_gone_before_a_fork_and_there_again_after_it_on_both_sides(tmp_path):
+def test_helpers_exit_before_a_fork_and_start_again_after_it_in_parent_and_child(tmp_path):
     script = tmp_path / "help.py"
     script.write_text(textwrap.dedent(FORK_AFTER_HELP))
     assert run(script) == "done\n"
@@ -724,7 +724,7 @@ def assert_trained_alone(model):
     assert model._state.updates == 3 * steps_an_epoch(FEW)
     assert_consistent(model)
     assert_nothing_is_left_behind()
-    assert_goes_on(model, 3)
+    assert_continues(model, 3)
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])

@@ -435,7 +435,7 @@ MAIN_ENDS = """
 
 
 @pytest.mark.parametrize("n_threads", [None, 1, 2])
-def test_a_fit_goes_on_after_the_main_thread_has_ended(n_threads):
+def test_a_fit_continues_after_the_main_thread_has_ended(n_threads):
     assert run(MAIN_ENDS, n_threads) == "11"
 
 
