@@ -326,7 +326,7 @@ def test_any_number_of_threads_gives_the_same_bits(rows):
     assert np.array_equal(one.parameters, two.parameters)
 
 
-def test_a_copy_goes_on_alike():
+def test_a_copy_continues_bit_identically():
     model = model_of(output="softmax")
     model.step(X[:8], CLASSES[:8])
     copies = copy.deepcopy(model), pickle.loads(pickle.dumps(model))

@@ -1,4 +1,4 @@
-"""No circle of imports, those for annotations alone included. The order of the rooms is in pyproject.toml."""
+"""No import cycles, imports for annotations included; no private attributes of other modules."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ import grimp
 import fastbp
 
 
-def test_imports_of_modules_make_no_circle():
+def test_modules_import_each_other_without_cycles():
     graph = grimp.build_graph("fastbp", cache_dir=None)
     assert len(graph.modules) > 100
     TopologicalSorter({module: graph.find_modules_directly_imported_by(module) for module in graph.modules}).prepare()
