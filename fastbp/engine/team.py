@@ -46,7 +46,7 @@ def workers_for(flops: float, shards: int = 1, steps: float = 1) -> int:
 class Team:
     """The calling thread and helpers, which run the compiled worker of jobs.
 
-    The workers hold no lock of Python's. Whatever ends `run`, no worker touches the job's memory after it. Where no
+    The workers hold no lock of Python's. However `run` ends, no worker touches the job's memory after it. Where no
     thread can start, as at the end of the process or at a limit of the system, the caller runs the job alone,
     bit-identically.
     """
@@ -57,7 +57,7 @@ class Team:
     def run(self, job: NDArray[np.int64], memory: object, seconds: float) -> None:
         """Job.workers workers run the job; a signal handler or another thread may set its Job.stop.
 
-        memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
+        memory: the owner of all that the job points to; a worker keeps it alive even if the caller ends.
         seconds: what it will take, more or less. If it is short, this thread is the first worker.
         """
         if job[Job.workers] == 1 and seconds <= SHORT_SECONDS:
