@@ -2,6 +2,7 @@
 
 import json
 import numbers
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -17,6 +18,7 @@ from fastbp.engine.state import TrainingState, aligned
 from fastbp.inputs.arrays import as_vector
 from fastbp.inputs.checks import nonnegative_int
 from fastbp.schedules import START, Progress
+from fastbp.storage import files
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -138,6 +140,16 @@ def from_state(
     if wrong := [name for name in complete | again if complete.get(name) != again.get(name)]:
         raise ValueError(f"{', '.join(wrong)} must be there and as a model has it")
     return problem, state
+
+
+def read(path: str | os.PathLike[str], custom: object) -> tuple[Problem, TrainingState, Tensors, dict[str, str]]:
+    """The model of a file, and all of its tensors and metadata. See `Model.load`."""
+    tensors, metadata = files.read(path)
+    try:
+        problem, state = from_state(dict(json.loads(metadata["model"])), tensors, custom_objects(custom))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise files.not_a_model(path, error) from error
+    return problem, state, tensors, metadata
 
 
 def count_of(name: str, value: object) -> int:
