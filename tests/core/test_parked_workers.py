@@ -54,13 +54,6 @@ def test_a_worker_that_is_not_called_again_leaves(tables) -> None:
     assert lines[1, :2].tolist() == [GONE, 1]
 
 
-def test_a_worker_leaves_after_its_last_run(tables) -> None:
-    job, _, lines = tables
-    lines[1, 0] = CALLED
-    run(stand(), 1, job, 1)
-    assert lines[1, :2].tolist() == [GONE, 1]
-
-
 def test_each_call_is_answered_by_one_run_of_each_worker(tables) -> None:
     job, _, lines = tables
     lines[:, 0] = GONE
