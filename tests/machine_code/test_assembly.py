@@ -68,17 +68,17 @@ STRUCTURE = {
     "dense": gemm.dense,
     "a row of 100": lambda size: gemm.row_panel(size, 100, "identity"),
     "transpose": transpose.transpose,
-    "an output of a few terms": lambda size: few_columns.few_columns(size, lanes_of(size) // 2, 1),
-    "an output": lambda size: few_columns.few_columns(size, 2 * lanes_of(size), 1),
-    "outputs of many terms": lambda size: few_columns.few_columns(size, 5 * lanes_of(size), lanes_of(size) // 2),
-    "dots": few_rows.few_rows,
+    "few columns of few terms": lambda size: few_columns.few_columns(size, lanes_of(size) // 2, 1),
+    "few columns": lambda size: few_columns.few_columns(size, 2 * lanes_of(size), 1),
+    "few columns of many terms": lambda size: few_columns.few_columns(size, 5 * lanes_of(size), lanes_of(size) // 2),
+    "few rows": few_rows.few_rows,
     "forward": forward_backward.forward,
     "backward": forward_backward.backward,
     "sums": forward_backward.sums,
     "halves": examples.halves,
     "factors of dropout": dropout.factors,
     "examples": examples.examples,
-    "online": update_in_place.online,
+    "update in place": update_in_place.online,
     "gradient_share": gradient_and_update.gradient_share,
     "penalty": penalty.penalty,
     "squares": clip.squares,
@@ -169,7 +169,7 @@ def test_panels_with_biases_and_of_a_few_rows_are_packed_multiply_adds_without_s
 def test_the_widest_tile_keeps_its_sums_in_registers(make, size):
     """Its inner loop stores nothing: what it loads is V and S."""
     if WIDEST == 16:
-        pytest.skip("without fused multiply-add each product takes a register of its own")
+        pytest.skip("without fused multiply-add each product takes a separate register")
     _, text = inspect(make(size, max(TILES), 1))
     blocks = re.split(r"^\.LBB\w+:.*$", text, flags=re.MULTILINE)
     rows = TILES[max(TILES)][0]
