@@ -7,13 +7,13 @@ from benchmarks import assembly
 from fastbp.core import embedded
 from fastbp.core.formulas import optimizers
 from fastbp.core.ir.kernel import Kernel, registers
-from fastbp.core.layers import activation_kernels, forward_backward
-from fastbp.core.matmul import few_columns, gemm, packed_weights, transpose
+from fastbp.core.layers import activation_kernels, forward_backward, softmax
+from fastbp.core.matmul import few_columns, forms, gemm, packed_weights, transpose
 from fastbp.core.step import examples, gradient_and_update, train, update_in_place
 from fastbp.core.step.update import update
 
 SIZES = {"float32": 4, "float64": 8}
-COLUMNS = gemm.TILES[registers()[1]]
+COLUMNS = forms.TILES[registers()[1]]
 Figures = dict[tuple[str, str], dict[str, int]]
 TASKS = (
     ("squared error", "squared_error", "identity", False),
@@ -26,7 +26,7 @@ def kernels(size: int) -> dict[str, Kernel]:
     """All kernels of a training step with numbers of `size` bytes, and those of `fastbp.jit`."""
     found = {f"panel of {columns}": gemm.panel(size, columns, 0) for columns in COLUMNS}
     found |= {f"panel of {columns} with biases": gemm.biased_panel(size, columns, 0) for columns in COLUMNS}
-    found |= {f"{rows} rows of a panel": gemm.low_panel(size, 1, 0, rows) for rows in gemm.LOW}
+    found |= {f"{rows} rows of a panel": gemm.low_panel(size, 1, 0, rows) for rows in forms.LOW}
     found["few_columns"] = few_columns.few_columns(size, 16, 2)
     for name in activation_kernels.ACTIVATIONS:
         found |= {
@@ -39,7 +39,7 @@ def kernels(size: int) -> dict[str, Kernel]:
     found |= {f"softmax of {width}": activation_kernels.forward("softmax", size, width) for width in (2, 10)}
     found |= {rule: update(rule, size) for rule in optimizers.RULES}
     makers = (
-        activation_kernels.wide_softmax, gemm.dense, transpose.transpose, forward_backward.forward,
+        softmax.wide.wide_softmax, gemm.dense, transpose.transpose, forward_backward.forward,
         forward_backward.backward, forward_backward.sums, examples.halves, examples.examples,
         gradient_and_update.gradient_share, gradient_and_update.update_share, gradient_and_update.learn_share,
         train.train, update_in_place.online, embedded.predict, embedded.predict_packed, embedded.gradient,

@@ -23,7 +23,7 @@ from fastbp.core.ir.traced import multiply_add, traced
 from fastbp.core.ir.types import Vector
 from fastbp.core.layers import activation_kernels
 from fastbp.core.layers.loss import loss_kernel
-from fastbp.core.matmul import packed_weights, transpose
+from fastbp.core.matmul import forms, packed_weights, transpose
 from fastbp.core.step import update as update_kernels
 from fastbp.engine.layer_tables import stride_of
 from fastbp.engine.network_table import Objective, aligned_zeros, training_table
@@ -128,7 +128,7 @@ def dense(width: int, dtype: str, which: str) -> Work:
     zeros[:] = 0
     v = numbers(stride * max(width, EXAMPLES), dtype, 3)
     operations = 2.0 * EXAMPLES * width * width
-    if which == "forward" and packed_weights.is_packed(width, width, out.itemsize):
+    if which == "forward" and forms.packs_weights(width, width, out.itemsize):
         v = numbers(packed_weights.packed_size(width, width, out.itemsize), dtype, 3)
         arguments = (
             net[slots.Net.panels :].ctypes.data, out.ctypes.data, stride, zeros.ctypes.data, a.ctypes.data, stride,

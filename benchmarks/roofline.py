@@ -3,8 +3,8 @@
 The peak is measured: multiply-adds in the registers of one core. Beside it sgemm (dgemm) of NumPy's BLAS on one
 thread, every kernel of the core by width, and whole training steps. Printed are GF/s and percent of the peak by CPU
 seconds, and percent by wall seconds, which a host that steals time makes worse: medians of rounds in which the peak was
-measured just before. Beside the sums of widths that are no whole vectors stands the percentage with the lanes that
-padding fills counted as work. The operations of kernels are those of their formulas
+measured just before. For widths that are no whole vectors, a second percentage counts the lanes that padding
+fills as work. The operations of kernels are those of their formulas
 (a transposed element counts as one; updates, activations and losses wait for memory, not for the multiply-adds); of a
 step they are 6 B Σ n_in n_out - 2 B n_0 n_1. Nothing is subtracted. Run it on an idle machine.
 """
@@ -112,7 +112,7 @@ def kernel_figures(dtype: str, widths: Sequence[int], peak: Rate, rounds: int) -
 
 
 def step_figures(dtype: str, peak: Rate, rounds: int) -> dict[str, list[Figure]]:
-    """By number of threads, against the peak of as many cores; printed line by line."""
+    """By number of threads, against the peak of that number of cores; printed line by line."""
     figures = {}
     counts = sorted({1, min(2, threads_here())})
     print()

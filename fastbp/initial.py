@@ -137,12 +137,12 @@ def _joined(layers: list[tuple[int, int]], bias: bool, items: list[Any], dtype: 
         w, b, name = item, np.zeros(0), f"initial[{i}]"
         if bias:
             if not isinstance(item, tuple | list) or len(item) != 2:
-                raise ValueError(f"{name} must be a {wanted}, got {_what(item)}")
+                raise ValueError(f"{name} must be a {wanted}, got {_type_and_shape(item)}")
             w, b, name = item[0], as_shape(item[1], (n_out,), dtype, f"{name}[1]"), f"{name}[0]"
         blocks += [as_shape(w, (n_out, n_in), dtype, name).T.reshape(-1), b.astype(dtype, copy=False)]
     return np.concatenate(blocks)
 
 
-def _what(item: Any) -> str:
+def _type_and_shape(item: Any) -> str:
     shape = getattr(item, "shape", None)
     return type(item).__name__ if shape is None else f"{type(item).__name__} of shape {shape}"

@@ -84,7 +84,7 @@ def as_metrics(metrics: Sequence[str | Function], network: Network, loss: AnyLos
 
 def _metric(metric: object, network: Network, loss: AnyLoss, y: Array) -> Metric:
     if callable(metric):
-        return _of_function(metric)
+        return _metric_of_function(metric)
     name = choice("metrics", metric, NAMES)
     if name == "accuracy":
         if not has_classes(network, loss):
@@ -103,7 +103,7 @@ def _metric(metric: object, network: Network, loss: AnyLoss, y: Array) -> Metric
     return Metric(name, *REGRESSION[name])
 
 
-def _of_function(function: Callable[..., Any]) -> Metric:
+def _metric_of_function(function: Callable[..., Any]) -> Metric:
     """A metric from (y_true, y_pred) -> float, which gets sample_weight if it has a parameter of this name."""
     name = getattr(function, "__name__", type(function).__name__)
     try:

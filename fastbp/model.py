@@ -1,7 +1,6 @@
 """Model: a network with its parameters, loss and optimizer; validates arguments and calls training and storage."""
 
 import inspect
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,37 +8,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import gradcheck, metrics, plots, summary
+from fastbp import evaluation, summary
 from fastbp.activations import Activation, AnyActivation
 from fastbp.callbacks import Callback, EarlyStopping, State
-from fastbp.core import slots, workspace
 from fastbp.custom_loss import Loss
 from fastbp.derivatives import Derivatives
-from fastbp.engine import inference
-from fastbp.engine.network_table import aligned_zeros, diagnostic_table, embedded_table
 from fastbp.engine.problem import Problem, as_trainable, problem_of
 from fastbp.engine.state import TrainingState
 from fastbp.engine.thread_limit import limited
-from fastbp.engine.trace import Backward, Forward, Trace
+from fastbp.engine.trace import Backward, Forward
+from fastbp.gradcheck import GradientCheck
 from fastbp.history import History
 from fastbp.initial import Initial
-from fastbp.inputs.arrays import as_inputs, as_vector, as_whole_inputs
-from fastbp.inputs.checks import boolean, positive_int
-from fastbp.inputs.classes import ClassWeight, classes_of
-from fastbp.inputs.targets import smoothing_of
+from fastbp.inputs.arrays import as_vector
+from fastbp.inputs.classes import ClassWeight
 from fastbp.losses import AnyLoss
 from fastbp.network import with_scaling
 from fastbp.optimizers import Optimizer
 from fastbp.scaling import Scaling
 from fastbp.storage import files
-from fastbp.storage.model_state import custom_objects, custom_objects_in, for_file, from_state, to_state
+from fastbp.storage.model_state import custom_objects_in, for_file, from_state, read, to_state
 from fastbp.training import prepare
 from fastbp.training.checkpoint import interrupted
 from fastbp.training.options import Options
 from fastbp.training.single_step import SingleSteps
 
 Array = NDArray[Any]
-MOST_ROWS = 1 << 40  # of a workspace: its size is a number of 63 bits
 Custom = Activation | Loss | Sequence[Activation | Loss] | Mapping[str, Activation | Loss]
 
 
@@ -160,6 +154,11 @@ class Model(Derivatives):
         self.parameters[:] = as_vector(theta, self.parameters.size, self.dtype, "parameters")
 
     @property
+    def moments(self) -> Array:
+        """The optimizer's state, live: vectors ordered like the parameters, one after the other; empty at first."""
+        return self._state.moments
+
+    @property
     def weights(self) -> tuple[Array, ...]:
         """w_jk of each layer, (n_out, n_in): live views into the parameters."""
         return self.network.weights(self.parameters)
@@ -273,15 +272,8 @@ class Model(Derivatives):
 
         A new (n, n_outputs) array of the model's dtype. n_threads: as of `fit`.
         """
-        return limited(n_threads, self._predict, X, theta)
-
-    def _predict(self, X: ArrayLike, theta: ArrayLike | None) -> Array:
-        network = self._problem.network
-        inputs = as_inputs(X, network.n_inputs, self.dtype, finite=False)
-        outputs, finite = inference.predict(network, self._at(theta), inputs)
-        if not finite:
-            as_inputs(X, self.network.n_inputs, self.dtype)  # says where
-        return outputs
+        network = self.network if self.standardize is None else self._problem.network
+        return limited(n_threads, evaluation.predict, network, self.parameters, X, theta)
 
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, n_threads: int | None = None
@@ -290,26 +282,14 @@ class Model(Derivatives):
 
         n_threads: as of `fit`.
         """
-        return limited(n_threads, self._evaluate, X, y, sample_weight)
-
-    def _evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> dict[str, float]:
-        problem = self._problem
-        examples = problem.examples(X, y, sample_weight)
-        cost = {"cost": problem.cost(self.parameters, examples)}
-        if not metrics.has_classes(self.network, self.loss):
-            return cost
-        outputs, _ = inference.predict(problem.network, self.parameters, examples.X)
-        hits = metrics.hits(self.network, self.loss, examples.y, outputs)
-        return cost | {"accuracy": float(np.average(np.asarray(hits), weights=examples.weights))}
+        return limited(n_threads, evaluation.evaluate, self._problem, self.parameters, X, y, sample_weight)
 
     def plot(self, X: ArrayLike, y: ArrayLike, axes: Any = None) -> Any:
         """Draw a confusion matrix where y holds classes, else predictions over truth; return matplotlib's axes.
 
         axes: None for new ones, of pyplot. ImportError without matplotlib.
         """
-        examples = self._problem.examples(X, y, None)
-        classes = classes_of(examples.y, self.network.output, self.loss)
-        return plots.predictions(examples.y, self.predict(X), classes, axes)
+        return evaluation.plot(self._problem, self.predict, X, y, axes)
 
     def summary(self) -> str:
         """A table of the layers, their neurons, activations and parameters, and the memory of them all."""
@@ -327,41 +307,21 @@ class Model(Derivatives):
 
         n_threads: as of `fit`.
         """
-        return limited(n_threads, self._value_and_gradient, X, y, sample_weight, theta)
-
-    def _value_and_gradient(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, theta: ArrayLike | None
-    ) -> tuple[float, Array]:
-        problem = self._problem
-        return problem.value_and_gradient(self._at(theta), problem.examples(X, y, sample_weight, whole=True))
+        return limited(
+            n_threads, evaluation.value_and_gradient, self._problem, self.parameters, X, y, sample_weight, theta
+        )
 
     def forward(self, X: ArrayLike) -> Forward:
         """All z and a for X: Forward(z, a), one (n, n_out) array a layer, a[0] being X."""
-        X, scaling = as_whole_inputs(X, self.network.n_inputs, self.dtype), self._problem.network.scaling
-        if scaling is not None:
-            X = scaling.inputs(X)
-        trace = Trace(diagnostic_table(self.network, self.dtype.itemsize, None), self.parameters, X)
-        return Forward(trace.arrays(slots.Layer.z), [X, *trace.arrays(slots.Layer.a)])
+        return evaluation.forward(self._problem, self.parameters, X)
 
     def backward(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Backward:
         """∂C/∂z and ∂C/∂a of the cost over X, y, by the chain rule: Backward(dz, da), one (n, n_out) array a layer."""
-        problem = self._problem._replace(trainable=())
-        examples = problem.smoothed(problem.examples(X, y, sample_weight, whole=True))
-        net = diagnostic_table(self.network, self.dtype.itemsize, problem.objective(examples.y.ndim == 1))
-        examples = problem.scaled(examples)
-        assert isinstance(examples.X, np.ndarray)
-        trace = Trace(net, self.parameters, examples.X)
-        trace.backward(self.network, examples, 1 / examples.total_weight if problem.mean else 1.0)
-        return Backward(trace.arrays(slots.Layer.dz), trace.arrays(slots.Layer.da))
+        return evaluation.backward(self._problem, self.parameters, X, y, sample_weight)
 
-    def check_gradient(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> gradcheck.GradientCheck:
+    def check_gradient(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> GradientCheck:
         """Compare the gradient at the parameters with central differences, every parameter, in float64."""
-        theta = as_vector(self.parameters, self.parameters.size, self.dtype, "parameters").astype(np.float64)
-        problem = self._problem._replace(dtype=theta.dtype)
-        examples = problem.examples(X, y, sample_weight, whole=True)
-        return gradcheck.check(lambda at: problem.value_and_gradient(at, examples), theta)
+        return evaluation.check_gradient(self._problem, self.parameters, X, y, sample_weight)
 
     # --- inside other compiled code -----------------------------------------------------------------------------
 
@@ -371,22 +331,11 @@ class Model(Derivatives):
         It describes the network and holds no parameters: pass `model.parameters` as theta for the live ones, a copy
         for a snapshot. classes: whether y will hold class indices, as it may for cross_entropy (None: it will there).
         """
-        has_indices = self.loss == "cross_entropy"
-        if classes is not None and boolean("classes", classes) and not has_indices:
-            raise ValueError(f"classes must be False or None for the loss {self.loss!r}, got {classes}")
-        objective = self._problem.objective(has_indices if classes is None else bool(classes))
-        smoothing = None
-        if self.label_smoothing:
-            smoothing = smoothing_of(self.loss, self.label_smoothing, self.network.n_outputs)
-        return embedded_table(self._problem.network, self.dtype.itemsize, objective, smoothing)
+        return evaluation.compiled(self._problem, classes)
 
     def workspace(self, rows: int = 1) -> Array:
         """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
-        net = self.compiled()
-        net[slots.Net.target_row] = self.network.n_outputs  # enough for class indices, too
-        if positive_int("rows", rows) > MOST_ROWS:
-            raise ValueError(f"rows must be at most {MOST_ROWS}, got {rows}")
-        return aligned_zeros(int(workspace.largest_size(net, rows)), self.dtype)
+        return evaluation.workspace(self._problem, rows)
 
     # --- files --------------------------------------------------------------------------------------------------
 
@@ -423,11 +372,7 @@ class Model(Derivatives):
 
     @classmethod
     def _read(cls, path: str | os.PathLike[str], custom: Custom) -> tuple["Model", dict[str, Array], dict[str, str]]:
-        tensors, metadata = files.read(path)
-        try:
-            problem, state = from_state(dict(json.loads(metadata["model"])), tensors, custom_objects(custom))
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise files.not_a_model(path, error) from error
+        problem, state, tensors, metadata = read(path, custom)
         model = cls.__new__(cls)
         model._set_up(problem, state)
         return model, tensors, metadata
@@ -440,26 +385,7 @@ class Model(Derivatives):
         self._set_up(*from_state(*state))
 
     def __repr__(self) -> str:
-        network = self.network
-        hidden = f", hidden={network.hidden}" if network.hidden else ""
-        bias = "" if network.bias else ", bias=False"
-        dropout = f", dropout={self.dropout}" if any(self.dropout) else ""
-        return (
-            f"Model({network.sizes}{hidden}, output={network.output!r}, loss={self.loss!r}{bias}, "
-            f"dtype={self.dtype.name!r}{dropout}): {network.n_parameters} parameters, "
-            f"{self._state.epochs} epochs and {self._state.updates} steps trained with {self.optimizer}"
-        )
-
-    # --- the training state, for tests --------------------------------------------------------------------------
-
-    _moments = property(lambda self: self._state.moments)
-    _updates = property(lambda self: self._state.updates)
-    _epochs = property(lambda self: self._state.epochs)
-    _progress = property(lambda self: self._state.schedule)
-    _stepper = property(lambda self: self._single_steps.stepper)
-
-    def _at(self, theta: ArrayLike | None) -> Array:
-        return self.parameters if theta is None else as_vector(theta, self.parameters.size, self.dtype, "theta")
+        return summary.line(self._stated_problem, self._state)
 
 
 FIT_DEFAULTS = {

@@ -1,8 +1,22 @@
-"""The summary of a model: a table in plain text."""
+"""A model in plain text: a line, and a table of its layers."""
 
 from fastbp import optimizers
 from fastbp.engine.problem import Problem
 from fastbp.engine.state import TrainingState
+
+
+def line(problem: Problem, state: TrainingState) -> str:
+    """The repr of a model: its arguments, unless they are the usual ones, and what it was trained with."""
+    network = problem.network
+    hidden = f", hidden={network.hidden}" if network.hidden else ""
+    bias = "" if network.bias else ", bias=False"
+    dropout = f", dropout={problem.dropout}" if any(problem.dropout) else ""
+    scaled = f", standardize={problem.standardize!r}" if problem.standardize else ""
+    return (
+        f"Model({network.sizes}{hidden}, output={network.output!r}, loss={problem.loss!r}{bias}, "
+        f"dtype={problem.dtype.name!r}{dropout}{scaled}): {network.n_parameters} parameters, "
+        f"{state.epochs} epochs and {state.updates} steps trained with {state.optimizer}"
+    )
 
 
 def table(problem: Problem, state: TrainingState) -> str:

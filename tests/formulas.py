@@ -45,7 +45,7 @@ def run(function, out, x, count=0):
 
 @functools.cache
 def compiled(formulas, size):
-    code = batch(formulas, size).uncached()  # on the disk it would have to be told from other batches
+    code = batch(formulas, size).uncached()  # on the disk its key would have to distinguish batches
     code.compile()
     return code
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.core.ir.kernel import Kernel, registers
-from fastbp.core.matmul import gemm
+from fastbp.core.matmul import forms, gemm
 
 WIDTHS = (*range(1, 71), 100, 130)
 DTYPES = {4: "float32", 8: "float64"}
@@ -42,7 +42,7 @@ def stride_of(width: int, size: int) -> int:
 
 def panel_addresses(size: int, widths: tuple[int, ...]) -> np.ndarray:
     """The table of panels that `gemm.dense` needs for outputs of these widths."""
-    panels = np.zeros(2 + max(gemm.TILES[registers()[1]]), np.int64)
+    panels = np.zeros(2 + max(forms.TILES[registers()[1]]), np.int64)
     for i, kernel in gemm.panels_for(size, widths).items():
         panels[i] = kernel.address
     return panels

@@ -218,7 +218,7 @@ SCENARIOS: dict[str, Callable[[], None]] = {
 
 
 def run(name: str) -> str:
-    """Nothing if the scenario went well in a process of its own, else what went wrong."""
+    """Nothing if the scenario went well in a separate process, else what went wrong."""
     root = Path(__file__).resolve().parents[1]
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(

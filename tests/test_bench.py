@@ -70,7 +70,7 @@ def test_bad_usage(capsys, arguments, words):
     assert os.listdir() == []
 
 
-def test_fastbp_alone(bench):
+def test_bench_without_other_libraries(bench):
     out = bench(*TINY, "--backends", "", "--json", "file")
     assert f"fastbp {fastbp.__version__}\n" in out
     assert "not installed" not in out
@@ -96,7 +96,7 @@ def test_predictions_of_several_networks_under_other_conditions(bench, monkeypat
             assert re.search(rf"{network}, {what} +[\d.]+ \(", out)
 
 
-def test_steps_one_by_one(bench):
+def test_bench_of_single_steps(bench):
     out = bench(*TINY, "--single", "--backends", "")
     assert re.search(r"3-4-2, 8, step +[\d.]+ \(", out)
     assert cli.main(["bench", *TINY, "--single", "--predict"]) == 2
@@ -122,7 +122,7 @@ def test_what_is_broken_is_left_out():
 
 
 def test_a_backend_loads_nothing_of_numba():
-    """What stands in for a backend's library says which modules its process has."""
+    """The substitute for a backend's library says which modules its process has."""
     Path("sklearn").mkdir()
     Path("sklearn/__init__.py").write_text("import sys; __version__ = ' '.join(sys.modules)")
     backend = measure.Backend("scikit-learn", 1)

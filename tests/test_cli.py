@@ -1,4 +1,4 @@
-"""The command line as a user meets it, and the README's lines."""
+"""The command line as a user runs it, and the README's lines."""
 
 import gzip
 import importlib.util
@@ -224,7 +224,7 @@ def test_nothing_held_out(run):
 # -------------------------------------------------------------------------------------------------- info
 
 
-def test_info(run):
+def test_info_names_versions_and_cpu(run):
     out = run("info")
     assert fastbp.__version__ in out
     for word in ("python", "numpy", "numba", "cpu", "cache"):
@@ -575,7 +575,7 @@ def shell():
     return shell
 
 
-def test_whole_processes(shell):
+def test_train_and_predict_as_shell_commands(shell):
     done = shell("fastbp train digits --epochs 1 --output model && fastbp predict model digits > out")
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout

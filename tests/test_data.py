@@ -98,7 +98,7 @@ NUMBERS = [[1.5, -2.0, 0.0], [3.0, 4e-3, 1.0]]
     ],
     ids=["plain", "crlf", "header", "empty lines", "byte order mark", "quotes"],
 )
-def test_csv(tmp_path, text):
+def test_columns_of_a_csv_file(tmp_path, text):
     path = tmp_path / "data.csv"
     path.write_bytes(text.encode())
     X, y = read_examples(path)
@@ -141,7 +141,7 @@ def test_csv_that_is_not_text(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.int64, bool])
-def test_npz(tmp_path, dtype):
+def test_arrays_of_an_npz_file(tmp_path, dtype):
     X, y = np.ones((4, 3), dtype), np.arange(4)
     np.savez_compressed(tmp_path / "data.npz", X=X, y=y, other=np.array(["a"]))
     got = read_examples(tmp_path / "data.npz")

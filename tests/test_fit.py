@@ -50,7 +50,7 @@ def single_steps(monkeypatch):
 
 
 class Recorder(Callback):
-    """Keeps all that it is told."""
+    """Records all calls."""
 
     def __init__(self):
         self.slices, self.epochs, self.calls = [], [], []
@@ -88,7 +88,7 @@ def test_a_function_is_called_after_each_epoch_with_what_the_history_records():
 
 
 @pytest.mark.usefixtures("single_steps")
-def test_slices_are_told_too_with_the_cost_of_the_epoch_so_far():
+def test_callbacks_after_slices_get_the_cost_of_the_epoch_so_far():
     model, recorder = new_model(), Recorder()
     alone, costs = new_model(), []
     history = fit(model, epochs=1, shuffle=False, callbacks=[recorder])
@@ -102,7 +102,7 @@ def test_slices_are_told_too_with_the_cost_of_the_epoch_so_far():
     assert recorder.calls == ["before", *["slice"] * (STEPS - 1), "epoch", "slice", "after"]
 
 
-def test_who_asks_for_no_epoch_lets_many_short_ones_share_a_slice():
+def test_short_epochs_share_a_slice_unless_something_follows_each():
     class Slices(Callback):
         count = 0
 
@@ -126,8 +126,8 @@ def test_true_stops_the_training_and_nothing_else_does():
     for stop, epochs in ((lambda state: np.True_, 1), (lambda state: state.epoch >= 2, 2), (AfterSteps(), 1)):
         model = new_model()
         assert len(fit(model, epochs=5, callbacks=[stop, Recorder()])) == epochs
-        assert model._epochs == epochs
-    assert model._updates == 8
+        assert model._state.epochs == epochs
+    assert model._state.updates == 8
     assert len(fit(new_model(), callbacks=[lambda state: 1, lambda state: "stop", lambda state: False])) == 3
 
 
@@ -150,7 +150,7 @@ def test_an_exception_comes_through_and_leaves_a_consistent_model():
             trouble(state.model)
 
     def trouble(model):
-        if model._updates == STEPS:
+        if model._state.updates == STEPS:
             raise Trouble
 
     def metric(y_true, y_pred):
@@ -167,7 +167,7 @@ def test_an_exception_comes_through_and_leaves_a_consistent_model():
         with pytest.raises(Trouble):
             fit(model, **{**options, "callbacks": [recorder, *options.get("callbacks", [])]})
         assert "after" not in recorder.calls
-        assert (model._updates, model._epochs) == (STEPS, 1)
+        assert (model._state.updates, model._state.epochs) == (STEPS, 1)
         fit(model, epochs=2)
         same_bits(model.parameters, other.parameters)
 
@@ -178,13 +178,13 @@ def test_ctrl_c_in_a_callback_ends_fit_after_it():
         model, recorder, stopping = new_model(), Recorder(), EarlyStopping(monitor="cost")
         with pytest.raises(KeyboardInterrupt):
             fit(model, callbacks=[lambda state: signal.raise_signal(signal.SIGINT), recorder, stopping])
-        assert (model._updates, model._epochs) == (STEPS, 1)
+        assert (model._state.updates, model._state.epochs) == (STEPS, 1)
         assert recorder.calls[-1] != "after"
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_callback_may_save_the_model_which_goes_on_to_the_same_bits(tmp_path):
+def test_a_callback_may_save_the_model_which_continues_bit_identically(tmp_path):
     model = new_model()
     fit(model, callbacks=[lambda state: state.model.save(tmp_path / str(state.epoch))])
     for epoch in (1, 2):
@@ -244,7 +244,7 @@ def test_a_metric_is_monitored_and_stops_where_it_is_highest():
     assert len(history) < 100
 
 
-def told(stopping, values, model):
+def decisions_of(stopping, values, model):
     """After which epoch it stops, of a cost with these values; 0: after none."""
     stopping.before_fit({"cost": False})
     for epoch, value in enumerate(values, 1):
@@ -272,7 +272,7 @@ def test_it_stops_after_patience_epochs_that_are_not_better_by_min_delta(values,
             if epoch - best_epoch == patience:
                 expected = epoch
                 break
-        assert told(stopping, values, model) == expected
+        assert decisions_of(stopping, values, model) == expected
         assert stopping.best_epoch == best_epoch
 
 
@@ -406,7 +406,7 @@ def test_what_is_no_class_has_no_weight_of_it():
 # Going on.
 
 
-def test_initial_epoch_goes_on_where_another_model_ended():
+def test_initial_epoch_continues_where_another_model_ended():
     whole, first = new_model(), new_model()
     fit(whole, epochs=5, optimizer=SGD(0.1))
     fit(first, epochs=2, optimizer=SGD(0.1))
@@ -414,9 +414,9 @@ def test_initial_epoch_goes_on_where_another_model_ended():
     history = fit(second, epochs=5, initial_epoch=2, optimizer=SGD(0.1))
     same_bits(second.parameters, whole.parameters)
     assert list(history.epoch) == [3, 4, 5]
-    assert second._epochs == 5
+    assert second._state.epochs == 5
     fit(second, epochs=1, initial_epoch=0)
-    assert second._epochs == 1
+    assert second._state.epochs == 1
     for bad in (-1, 5, 1.5):
         with pytest.raises((ValueError, TypeError), match="initial_epoch"):
             fit(second, epochs=5, initial_epoch=bad)
@@ -438,7 +438,7 @@ def arrays(pairs):
 
 
 @pytest.mark.usefixtures("single_steps")
-def test_a_run_goes_on_from_any_of_its_states_to_the_same_bits(tmp_path):
+def test_a_run_continues_bit_identically_from_any_of_its_states(tmp_path):
     """Between all its steps: the best parameters were before, or come later; training stops early, or not."""
     options = {
         "epochs": 7, "batch_size": 4, "optimizer": SGD(0.5), "sample_weight": 1.0 + np.arange(21) % 2,
@@ -463,8 +463,8 @@ def test_a_run_goes_on_from_any_of_its_states_to_the_same_bits(tmp_path):
         again.go()
         again.count()
         same_bits(model.parameters, whole.parameters)
-        same_bits(model._moments, whole._moments)
-        assert (model._updates, model._epochs) == (whole._updates, whole._epochs)
+        same_bits(model.moments, whole.moments)
+        assert (model._state.updates, model._state.epochs) == (whole._state.updates, whole._state.epochs)
         assert (its.best, its.best_epoch) == (stopping.best, stopping.best_epoch)
         found, expected = again.history(), run.history()
         for name in ("cost", "validation_cost", "learning_rate", "epoch"):

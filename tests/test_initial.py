@@ -78,7 +78,7 @@ def test_auto_takes_he_into_the_likes_of_relu_and_glorot_elsewhere(activations: 
     assert (limits <= np.array(expected)).all()
 
 
-def test_zeros_are_zeros() -> None:
+def test_initial_zeros() -> None:
     assert not initial_((3, 4, 2), "zeros").any()
 
 

@@ -600,7 +600,7 @@ def test_weights_that_are_not_real_numbers_are_refused(weights: Any) -> None:
         as_weights(weights, 3, "float32")
 
 
-def test_vectors_and_shapes() -> None:
+def test_as_vector_and_as_shape_check_shape_and_values() -> None:
     theta = np.ones(4, np.float32)
     assert as_vector(theta, 4, "float32", "theta") is theta
     assert as_vector([1, 2, 3, 4], 4, "float32", "theta").dtype == np.float32

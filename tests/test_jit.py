@@ -453,7 +453,7 @@ def test_a_users_function_is_compiled_once_and_then_comes_from_its_cache(tmp_pat
     assert (second["cost"], second["out"]) == (first["cost"], first["out"])
 
 
-# Wrong arguments. In a process of its own, where a call that is not refused may crash.
+# Wrong arguments. In a separate process, where a call that is not refused may crash.
 
 ROWS = 6
 

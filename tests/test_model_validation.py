@@ -127,7 +127,7 @@ def test_bad_inputs_are_refused(method: str, bad: str) -> None:
 
 
 def test_predict_finds_what_is_not_finite_wherever_it_is() -> None:
-    """In the first and the last of many pieces, in a row of its own, and beside a block's other rows."""
+    """In the first and the last of many pieces, in a row alone, and beside a block's other rows."""
     model, rows = Model((4, 6, 3), output="softmax"), 200_000
     for dtype in ("float32", "float64"):
         X = np.zeros((rows, 4), dtype)

@@ -75,7 +75,7 @@ def test_twenty_steps_are_the_twins(optimizer, net):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_saved_model_goes_on_with_the_optimizers_state(optimizer, tmp_path):
+def test_a_saved_model_continues_with_the_optimizers_state(optimizer, tmp_path):
     ours, _ = OPTIMIZERS[optimizer]
     theta, X, y = twin.problem(PENALISED, rows=23)
     whole, part = (model_of(PENALISED, theta, "float64") for _ in range(2))
@@ -98,7 +98,7 @@ def test_a_moment_that_would_not_be_finite_ends_the_step_as_divergence_does(opti
     for learn in (lambda: model.fit(X, y, epochs=1, optimizer=optimizer), lambda: model.step(X, y)):
         with pytest.raises(FloatingPointError, match="the optimizer's state would become NaN or infinite"):
             learn()
-        assert np.isfinite(model._moments).all()
+        assert np.isfinite(model.moments).all()
         weights = slice(0, width)
         assert model.parameters[weights].tobytes() == before[weights].tobytes()
     X = np.array([[1.0], [2.0]])
@@ -169,9 +169,9 @@ def test_rprop_takes_no_schedule():
 
 @pytest.mark.parametrize("beta", [0, 0.5, 0.9, 0.999])
 def test_adams_corrections_are_one_minus_powers_that_never_underflow(beta):
-    course = optimizers.ScheduledOptimizer(Adam(beta_1=beta, beta_2=beta), schedules.Progress())
+    scheduled = optimizers.ScheduledOptimizer(Adam(beta_1=beta, beta_2=beta), schedules.Progress())
     for before in (0, 10_000, 10**9):
         with np.errstate(all="raise"):
-            found = course.settings(before, 1000)
+            found = scheduled.settings(before, 1000)
         exact = [1 - beta**t for t in range(before + 1, before + 1001)]
         np.testing.assert_allclose(found[:, 4:6], np.column_stack([exact, exact]), rtol=1e-12)

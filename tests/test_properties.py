@@ -95,7 +95,7 @@ def test_outputs_cost_and_gradient_are_the_twins(problem, layout, given_dtype):
 
 
 @given(problems(), st.integers(1, 70), st.integers(1, 3), st.integers(1, 3), st.sampled_from(list(RULES)))
-def test_training_is_the_twins(problem, batch_size, epochs, n_threads, rule):
+def test_training_agrees_with_the_numpy_twin(problem, batch_size, epochs, n_threads, rule):
     net, theta, X, y, weights, dtype = problem
     note(f"{net}, {len(X)} rows, batches of {batch_size}, {n_threads} threads, {rule}")
     if weights is not None:  # a mini-batch whose examples all count nothing has no average

@@ -65,7 +65,7 @@ def test_a_copy_is_the_same_and_trains_on_to_the_same_bits(way: str, tmp_path: P
         assert twin.parameters.tobytes() == model.parameters.tobytes()
         before = model.parameters.copy()
         twin.fit(X, CLASSES, epochs=1, batch_size=16)
-        assert model.parameters.tobytes() == before.tobytes()  # the copy has memory of its own
+        assert model.parameters.tobytes() == before.tobytes()  # the copy has separate memory
         model.fit(X, CLASSES, epochs=1, batch_size=16)
         assert twin.parameters.tobytes() == model.parameters.tobytes() != before.tobytes()
 
@@ -99,10 +99,10 @@ def test_parameters_that_are_not_finite_are_refused_and_the_good_file_stays(
 def test_moments_that_are_not_finite_are_kept(way: str, tmp_path: Path) -> None:
     """The parameters, which are the last finite ones, may still be wanted after a divergence."""
     model = trained()
-    model._moments[::3] = np.inf
-    model._moments[1::3] = np.nan
+    model.moments[::3] = np.inf
+    model.moments[1::3] = np.nan
     twin = WAYS[way](model, tmp_path)
-    assert twin._moments.tobytes() == model._moments.tobytes()
+    assert twin.moments.tobytes() == model.moments.tobytes()
     assert twin.parameters.tobytes() == model.parameters.tobytes()
 
 
@@ -311,7 +311,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     before = path.read_bytes()
     large = Model((100, 100, 3))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as if the disk were full after so many bytes
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as if the disk were full after 20,000 bytes
     try:
         with pytest.raises(OSError) as caught:
             large.save(path)

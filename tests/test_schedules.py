@@ -77,11 +77,11 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_almost_nothing():
 @pytest.mark.parametrize("schedule", FORMULAS, ids=repr)
 def test_the_numbers_of_a_step_have_the_same_bits_in_every_slice(schedule):
     """Else a training that goes on from a file would not be the same."""
-    course = ScheduledOptimizer(NAdam(schedule), Progress(begun=3))
-    whole = course.settings(3, 400)
+    scheduled = ScheduledOptimizer(NAdam(schedule), Progress(begun=3))
+    whole = scheduled.settings(3, 400)
     for begin, end in ((3, 4), (3, 8), (4, 400), (17, 20), (30, 303), (101, 110), (396, 403)):
-        np.testing.assert_array_equal(course.settings(begin, end - begin), whole[begin - 3 : end - 3])
-    assert course.rate(40) == whole[37, 0]
+        np.testing.assert_array_equal(scheduled.settings(begin, end - begin), whole[begin - 3 : end - 3])
+    assert scheduled.rate(40) == whole[37, 0]
 
 
 @pytest.mark.parametrize("schedule", FORMULAS, ids=repr)
@@ -158,10 +158,10 @@ def test_on_plateau_reduces_after_epochs_without_a_better_cost(validation, tmp_p
     held_out = (X[:9] * 1.5, y[:9] + 0.2) if validation else None
     model, expected = model_of(NET, theta, "float64"), model_of(NET, theta, "float64")
     options = {"batch_size": 5, "validation_data": held_out}
-    told = []
-    callbacks = [lambda state: told.append(state.learning_rate)]
+    recorded = []
+    callbacks = [lambda state: recorded.append(state.learning_rate)]
     first = model.fit(X, y, epochs=13, optimizer=SGD(PLATEAU), callbacks=callbacks, **options)
-    np.testing.assert_array_equal(told, first.learning_rate)
+    np.testing.assert_array_equal(recorded, first.learning_rate)
     model.save(tmp_path / "model")
     model = Model.load(tmp_path / "model")
     second = model.fit(X, y, epochs=27, optimizer=SGD(PLATEAU), **options)
@@ -176,7 +176,7 @@ def test_on_plateau_reduces_after_epochs_without_a_better_cost(validation, tmp_p
 
 
 @pytest.mark.parametrize("schedule", [PLATEAU, Cosine(0.2, steps=150, warm_up=9)])
-def test_a_run_that_was_cut_off_goes_on_with_its_schedule(schedule, tmp_path):
+def test_an_interrupted_run_continues_with_its_schedule(schedule, tmp_path):
     theta, X, y = twin.problem(NET, rows=23)
     options = {"epochs": 30, "batch_size": 5, "optimizer": SGD(schedule)}
     whole, part = model_of(NET, theta, "float64"), model_of(NET, theta, "float64")

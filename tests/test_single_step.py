@@ -49,9 +49,9 @@ def fitted(model, rows, y, **arguments):
 
 def assert_same(model, other):
     assert np.array_equal(model.parameters, other.parameters)
-    assert np.array_equal(model._moments, other._moments)
-    assert (model._updates, model._epochs, model._progress) == (other._updates, other._epochs, other._progress)
-    assert model.optimizer == other.optimizer
+    assert np.array_equal(model.moments, other.moments)
+    for name in ("updates", "epochs", "schedule", "optimizer"):
+        assert getattr(model._state, name) == getattr(other._state, name), name
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -136,12 +136,12 @@ def test_a_step_by_the_models_own_gradient_is_bit_identical_to_step(optimizer, d
             model.apply_gradient(gradient, cost, optimizer)
             np.testing.assert_array_equal(gradient, kept)
             assert other.step(X[rows], y[rows], optimizer=optimizer) == pytest.approx(cost, rel=1e-14)
-            progress = model._progress, other._progress
-            if model._progress.best is not None:  # of a cost that was divided by the weights and multiplied again
+            progress = model._state.schedule, other._state.schedule
+            if model._state.schedule.best is not None:  # of a cost that was divided by the weights and multiplied again
                 assert progress[0].best == pytest.approx(progress[1].best, rel=1e-14)
                 model._state.schedule = other._state.schedule = progress[1]
             assert_same(model, other)
-        assert (model._updates, model._epochs) == (50, 50)
+        assert (model._state.updates, model._state.epochs) == (50, 50)
 
 
 def test_plain_descent_by_a_few_examples_is_step_but_for_rounding():
@@ -188,14 +188,14 @@ def test_on_plateau_needs_the_cost():
     gradient = np.ones_like(model.parameters)
     with pytest.raises(ValueError, match="cost must be given with the gradient: the schedule OnPlateau looks at it"):
         model.apply_gradient(gradient, optimizer=optimizer)
-    assert model._updates == 0
+    assert model._state.updates == 0
     steps = []
     for cost in (3.0, 2.0, 2.0, 2.5, 1.0):
         before = model.parameters.copy()
         model.apply_gradient(gradient, cost, optimizer)
         steps.append(float((before - model.parameters).mean()))
     assert steps == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.05], rel=1e-4)
-    assert (model._progress.best, model._progress.reductions) == (1.0, 1)
+    assert (model._state.schedule.best, model._state.schedule.reductions) == (1.0, 1)
 
 
 def test_a_step_that_diverges_keeps_the_last_finite_parameters_and_counts():
@@ -207,7 +207,7 @@ def test_a_step_that_diverges_keeps_the_last_finite_parameters_and_counts():
     with pytest.raises(FloatingPointError, match=message):
         model.apply_gradient(gradient, optimizer=fastbp.SGD(100.0))
     assert np.flatnonzero(model.parameters != before).tolist() == [5]
-    assert model._updates == 1
+    assert model._state.updates == 1
     model.apply_gradient(np.sign(gradient))
     assert np.isfinite(model.parameters).all()
 
@@ -295,12 +295,12 @@ def test_what_is_changed_in_the_model_counts_at_once():
 def test_what_a_step_needs_is_kept_for_the_next_of_its_size():
     model = model_of(output="softmax")
     model.step(X[:8], CLASSES[:8])
-    job = model._stepper.job
+    job = model._single_steps.stepper.job
     model.step(X[8:16], CLASSES[8:16])
     model.step(X[8:16], CLASSES[8:16], optimizer=fastbp.Adam())
-    assert model._stepper.job is job
+    assert model._single_steps.stepper.job is job
     model.step(X[:9], CLASSES[:9])
-    assert model._stepper.job is not job
+    assert model._single_steps.stepper.job is not job
 
 
 def test_neither_the_callers_arrays_nor_large_memory_are_kept(monkeypatch):
@@ -310,10 +310,10 @@ def test_neither_the_callers_arrays_nor_large_memory_are_kept(monkeypatch):
     model.step(inputs, classes)
     del inputs, classes
     assert [reference() for reference in kept] == [None, None]
-    job = model._stepper.job
+    job = model._single_steps.stepper.job
     monkeypatch.setattr(single_step, "KEPT_BYTES", job.workspace.nbytes + job.gradient.nbytes - 1)
     model.step(X[:8], CLASSES[:8])
-    assert model._stepper is None
+    assert model._single_steps.stepper is None
 
 
 @pytest.mark.parametrize("rows", [1, 7, 200])
@@ -326,7 +326,7 @@ def test_any_number_of_threads_gives_the_same_bits(rows):
     assert np.array_equal(one.parameters, two.parameters)
 
 
-def test_a_copy_goes_on_alike():
+def test_a_copy_continues_bit_identically():
     model = model_of(output="softmax")
     model.step(X[:8], CLASSES[:8])
     copies = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
@@ -360,7 +360,7 @@ def test_ctrl_c_leaves_what_was_learned_counted(monkeypatch):
         model.step(X, CLASSES)
     monkeypatch.setattr(single_step, "run_once", run_once)
     fitted(other, slice(None), CLASSES)
-    assert (model._updates, model._stepper) == (1, None)
+    assert (model._state.updates, model._single_steps.stepper) == (1, None)
     model.step(X, CLASSES)
     fitted(other, slice(None), CLASSES)
     assert_same(model, other)

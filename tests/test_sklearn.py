@@ -73,7 +73,7 @@ def test_gradient_descent_takes_the_steps_of_scikit_learn(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_adam_takes_nearly_the_same_steps(task):
-    """Only ε stands elsewhere: fastbp's is the one of the paper's algorithm 1. Here it is too small to matter."""
+    """Only ε has another place: fastbp's is the one of the paper's algorithm 1. Here it is too small to matter."""
     (a, b), _, _ = pair(task, activation="logistic", learning_rate_init=0.01, epsilon=1e-14)
     assert_same_weights(a, b, rtol=1e-7)
 

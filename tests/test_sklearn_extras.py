@@ -322,20 +322,20 @@ class Recorder:
     """A callback as scikit-learn's interface has them; stops at an epoch."""
 
     def __init__(self, stop_at):
-        self.stop_at, self.told, self.scores = stop_at, [], []
+        self.stop_at, self.events, self.scores = stop_at, [], []
 
     def setup(self, estimator, context):
-        self.told.append("setup")
+        self.events.append("setup")
 
     def teardown(self, estimator, context):
-        self.told.append("teardown")
+        self.events.append("teardown")
 
     def on_fit_task_begin(self, estimator, context):
-        self.told.append(f"begin {context.task_name}")
+        self.events.append(f"begin {context.task_name}")
 
     def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
         self.scores.append(fitted_estimator.score(X, y))
-        self.told.append(f"end {context.task_name}")
+        self.events.append(f"end {context.task_name}")
         return len(self.scores) == self.stop_at
 
 
@@ -345,7 +345,7 @@ def test_callbacks_of_scikit_learn_are_told_and_may_stop():
         recorder = Recorder(stop_at=3)
         estimator = MLPRegressor(**NUMBERS | {"solver": solver}).set_callbacks(recorder).fit(DIABETES, PROGRESSION)
         steps = [f"begin {task}", f"end {task}"] * 3
-        assert recorder.told == ["setup", "begin fit", *steps, "end fit", "teardown"]
+        assert recorder.events == ["setup", "begin fit", *steps, "end fit", "teardown"]
         assert estimator.n_iter_ == 3
         assert recorder.scores[-1] == recorder.scores[-2] == estimator.score(DIABETES, PROGRESSION)
         assert len(set(recorder.scores)) == 3

@@ -35,7 +35,7 @@ NUMBERS = np.arange(3)
 
 
 def restricted(scoring, names=NUMBERS):
-    """A classifier of three classes that was judged on two of them."""
+    """A classifier of three classes that was scored on two of them."""
     X_val, y_val = RESTRICTED
     data = {"X_val": X_val, "y_val": names[y_val]}
     return MLPClassifier(**SHORT, scoring=scoring).fit(X, names[RARE], **data), *data.values()
@@ -51,7 +51,7 @@ def test_the_loss_is_the_same_by_either_name():
 
 
 def areas(y, p):
-    """Of each class that occurs, against the rest."""
+    """Of each class that occurs, against the others."""
     return [roc_auc_score(y == c, p[:, c]) for c in np.unique(y)]
 
 

@@ -1,4 +1,4 @@
-"""Inputs of every kind and size train to the bits of the dense array, in bounded memory.
+"""Inputs of every kind and size train bit-identically to the dense array, in bounded memory.
 
 Sizes from which inputs are read in pieces are set to some hundred bytes here, except in the last test.
 """

@@ -1,1 +1,1 @@
-"""Training steps and predictions of fastbp beside other libraries', each in a separate process: `fastbp bench`."""
+"""Training steps and predictions of fastbp and other libraries, each in a separate process: `fastbp bench`."""

@@ -1,6 +1,6 @@
 """One library in a separate process, which `fastbp.bench.measure` starts with NAME [--threads N].
 
-It answers each line of JSON on standard input with one on standard output:
+It responds to each line of JSON on standard input with one on standard output:
 
     {"prepare": case}    {"ready": true}, or {"unable": why}: makes data and network
     {"run": true}        {"seconds": s}: one round
@@ -52,36 +52,36 @@ class Session:
         return {"cost": cases.cost(self.case, self.task.outputs(), self.y)}
 
 
-def serve(library: Any, answers: TextIO) -> None:
-    """Until the input ends."""
+def serve(library: Any, responses: TextIO) -> None:
+    """Respond to requests until the input ends."""
 
-    def say(answer: dict[str, Any]) -> None:
-        print(json.dumps(answer), file=answers, flush=True)
+    def send(response: dict[str, Any]) -> None:
+        print(json.dumps(response), file=responses, flush=True)
 
     if missing := [name for name in library.packages if importlib.util.find_spec(name) is None]:
-        return say({"missing": missing[0]})
+        return send({"missing": missing[0]})
     try:
-        say({"version": library.version()})
-    except Exception as error:  # installed, but not in order
-        return say({"unable": f"{type(error).__name__}: {error}"})
+        send({"version": library.version()})
+    except Exception as error:  # installed, but not usable
+        return send({"unable": f"{type(error).__name__}: {error}"})
     session = Session(library)
     for line in sys.stdin:
-        [(order, argument)] = json.loads(line).items()
+        [(name, argument)] = json.loads(line).items()
         try:
-            say(getattr(session, order)(argument))
+            send(getattr(session, name)(argument))
         except Exception as error:
-            say({"unable": f"{type(error).__name__}: {error}"})
+            send({"unable": f"{type(error).__name__}: {error}"})
     return None
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Answers until the input ends."""
+    """Load the library and respond to requests until the input ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--threads", type=int, help="of the library; default: its own choice")
     options = parser.parse_args(arguments)
-    answers = os.fdopen(os.dup(1), "w")  # what a library prints goes elsewhere
+    responses = os.fdopen(os.dup(1), "w")  # what a library prints goes elsewhere
     os.dup2(2, 1)
     library = importlib.import_module(f"fastbp.bench.backends.{NAMES[options.name]}")
     library.set_threads(options.threads)
-    serve(library, answers)
+    serve(library, responses)

@@ -1,4 +1,4 @@
-"""Measures and prints fastbp beside the other libraries that are installed.
+"""Measures fastbp and the other installed libraries, and prints the comparison.
 
 Every library works in a separate process, on the same mini-batches, from the same initial parameters, in interleaved
 rounds after a warm-up. Printed are microseconds per step, median (minimum) of the rounds, the median over the rounds of

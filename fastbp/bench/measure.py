@@ -68,9 +68,9 @@ class Backend:
             text=True,
             env=environment,
         )
-        self.questions: Any = self.process.stdin
-        self.answers: Any = self.process.stdout
-        self.greeting = self.answer()
+        self.requests: Any = self.process.stdin
+        self.responses: Any = self.process.stdout
+        self.greeting = self.receive()
 
     @property
     def left_out(self) -> str | None:
@@ -79,20 +79,20 @@ class Backend:
             return f"{self.name} is not installed"
         return f"{self.name} is left out: {self.greeting['unable']}" if "unable" in self.greeting else None
 
-    def answer(self) -> dict[str, Any]:
-        line = self.answers.readline()
+    def receive(self) -> dict[str, Any]:
+        line = self.responses.readline()
         return dict(json.loads(line)) if line else {"unable": f"ended with exit code {self.process.wait()}"}
 
-    def ask(self, order: str, argument: Any = True) -> dict[str, Any]:
-        with contextlib.suppress(BrokenPipeError):  # the answer says why
-            print(json.dumps({order: argument}), file=self.questions, flush=True)
-        return self.answer()
+    def request(self, name: str, argument: Any = True) -> dict[str, Any]:
+        with contextlib.suppress(BrokenPipeError):  # the response has the reason
+            print(json.dumps({name: argument}), file=self.requests, flush=True)
+        return self.receive()
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):  # the process has ended
-            self.questions.close()
+            self.requests.close()
         self.process.wait()
-        self.answers.close()
+        self.responses.close()
 
 
 def start_backends(names: Iterable[str], threads: Iterable[int]) -> tuple[list[Backend], list[str]]:
@@ -130,22 +130,22 @@ def measure(case: Case, processes: list[Backend], rounds: int) -> list[Measured]
         first = i % len(running)
         for backend, result in running[first:] + running[:first]:
             time.sleep(SETTLE)
-            elapsed = backend.ask("run").get("seconds", math.nan)
+            elapsed = backend.request("run").get("seconds", math.nan)
             result.microseconds.append(elapsed / (case.steps * case.epochs) * 1e6)
     for backend, result in running:
-        result.cost = backend.ask("cost").get("cost")
+        result.cost = backend.request("cost").get("cost")
     return results
 
 
 def warm_up(backend: Backend, result: Measured, case: Case) -> float:
     """Prepare the case and run it; seconds of the last run, infinite if there is none."""
-    answer = backend.ask("prepare", asdict(case))
+    response = backend.request("prepare", asdict(case))
     for _ in range(WARM_UPS):
-        if "unable" not in answer:
+        if "unable" not in response:
             time.sleep(SETTLE)
-            answer = backend.ask("run")
-    result.unable = answer.get("unable")
-    return float(answer.get("seconds", math.inf))
+            response = backend.request("run")
+    result.unable = response.get("unable")
+    return float(response.get("seconds", math.inf))
 
 
 def best(results: list[Measured]) -> dict[str, Measured]:

@@ -1,6 +1,6 @@
 """The command line: fastbp train | predict | bench | info, a module for each.
 
-Exit codes: 0; 1 when the reader of a pipe has gone; 2 with one line on stderr for bad usage or bad data; 130
+Exit codes: 0; 1 when the reader has closed the pipe; 2 with one line on stderr for bad usage or bad data; 130
 after Ctrl-C.
 """
 

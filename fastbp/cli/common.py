@@ -11,7 +11,7 @@ Array = np.ndarray[Any, Any]
 
 
 class UsageError(ValueError):
-    """What the user asked for cannot be done; the message says why in one line."""
+    """An invalid request of the user; the message has one line."""
 
 
 def digits() -> tuple[Array, Array]:

@@ -35,7 +35,7 @@ from fastbp.core.ir.memory import (
 from fastbp.core.ir.process_stamp import stamp_where_loaded
 from fastbp.core.ir.traced import minimum
 from fastbp.core.ir.views import viewing
-from fastbp.core.layers.softmax_cross_entropy import class_of
+from fastbp.core.layers.softmax.wide import class_of
 from fastbp.core.slots import JOB_SLOTS, NET, VERSION, Job, Net, layer_of
 from fastbp.core.workspace import (
     ONE,

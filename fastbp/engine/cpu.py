@@ -17,14 +17,14 @@ CORES = 1 << 13
 Mask = ctypes.c_ulong * (CORES // (8 * ctypes.sizeof(ctypes.c_ulong)))
 
 
-class Places:
-    """The cores that the caller may use: each worker of a run takes one exclusively while there are free ones."""
+class FreeCores:
+    """The cores that the caller may use: pins each worker of a run to a separate one while any is free."""
 
     def __init__(self, allowed: set[int]) -> None:
         self._allowed, self._free = allowed, set(allowed)
         self._lock = _thread.allocate_lock()
 
-    def take(self, alone: bool = False) -> None:
+    def pin_caller(self, alone: bool = False) -> None:
         """Pin the calling thread to a free core; to all that the caller may use if it is alone or none is free."""
         where = current_core()
         if where is None:
@@ -35,7 +35,7 @@ class Places:
                 here = where()
                 core = here if here in self._free else min(self._free)
                 self._free.remove(core)
-        stay_on(self._allowed if core is None else {core})
+        pin_to(self._allowed if core is None else {core})
 
 
 def cores_of_caller() -> set[int]:
@@ -43,7 +43,7 @@ def cores_of_caller() -> set[int]:
     return set() if current_core() is None else os.sched_getaffinity(0)
 
 
-def stay_on(cores: Iterable[int]) -> None:
+def pin_to(cores: Iterable[int]) -> None:
     """Pin the calling thread to these cores, if permitted; without any, changes nothing."""
     mask, bits = Mask(), 8 * ctypes.sizeof(ctypes.c_ulong)
     for core in cores:
@@ -52,14 +52,14 @@ def stay_on(cores: Iterable[int]) -> None:
         c_library().sched_setaffinity(0, ctypes.sizeof(mask), mask)
 
 
-def stay_off(core: int, allowed: set[int]) -> None:
+def pin_away_from(core: int, allowed: set[int]) -> None:
     """Pin the calling thread to the allowed cores except this one, if there are others."""
     others = allowed - {core} or allowed
     if others and os.sched_getaffinity(0) != others:
-        stay_on(others)
+        pin_to(others)
 
 
-def way_back() -> Callable[[], object]:
+def affinity_restorer() -> Callable[[], object]:
     """A C call that restores the present affinity of the calling thread."""
     mask = Mask()
     if current_core() is None or c_library().sched_getaffinity(0, ctypes.sizeof(mask), mask) < 0:

@@ -49,7 +49,7 @@ class Helper:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread has not ended, as /proc says on Linux."""
+        """Whether its thread has not ended, according to /proc on Linux."""
         return os.path.exists(f"/proc/self/task/{self.thread}")
 
 

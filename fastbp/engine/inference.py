@@ -1,4 +1,4 @@
-"""Predictions, and what they cost. Large ones go to several threads, piece by piece."""
+"""Predictions and total costs. Large ones go to several threads, piece by piece."""
 
 import math
 import threading
@@ -18,16 +18,16 @@ from fastbp.network import Network
 Array = NDArray[Any]
 
 FEWEST_FLOPS, MOST_FLOPS = 28e6, 1e9
-"""Work of a piece, in floating-point operations: worth a thread's attention; for which Ctrl-C can wait."""
+"""Work of a piece, in floating-point operations: at least what pays for a thread; at most what Ctrl-C can wait for."""
 
 ALONE_FLOPS = 60e6
 """Work that one thread does in about the time that two need, of which one has to be woken."""
 
 PIECES = 16
-"""Of anything in between, so that the threads end together."""
+"""The number of pieces of work in between, so that the threads end together."""
 
 UNIT = 24
-"""Rows of the tallest tile, so that only the last piece has a rest."""
+"""Rows of the tallest tile, so that only the last piece has a remainder."""
 
 PACKED_ROWS = 256
 """Rows from which on a copy of the weights costs little beside their sums."""
@@ -37,9 +37,9 @@ NOTHING = np.empty(0, np.uint8), 0
 
 
 def scratch(size: int) -> tuple[Array, int]:
-    """A workspace of at least this many bytes and its address: this thread's, until it asks again.
+    """A workspace of at least this many bytes and its address: this thread's, until the thread's next call.
 
-    The caller holds the array while it uses the address: a signal handler may ask too.
+    The caller holds the array while it uses the address: a signal handler may call this too.
     """
     memory: tuple[Array, int] = getattr(_memory, "kept", NOTHING)
     if memory[0].size < size:
@@ -49,7 +49,7 @@ def scratch(size: int) -> tuple[Array, int]:
 
 
 def pieces(net: NDArray[np.int64], rows: int, flops: float) -> list[tuple[int, int]]:
-    """Begin and end of the pieces of so many rows, each of `flops` operations: a cut by network and rows alone."""
+    """Begin and end of the pieces of `rows` rows, each of `flops` operations; depends on network and rows alone."""
     total = rows * flops
     work = total if total < ALONE_FLOPS else min(max(total / PIECES, FEWEST_FLOPS), MOST_FLOPS)
     most = PIECE_BYTES / int(net[Net.inputs] * net[Net.size])
@@ -72,12 +72,12 @@ def predict(
 ) -> tuple[Array, bool]:
     """The outputs for X, a new (n, n_outputs) array, and whether all of X is finite.
 
-    Not all filled if `job` is told to stop.
+    Not all filled if another thread sets the job's stop.
     """
     net = inference(network, theta.itemsize)
     out = np.empty((len(X), network.n_outputs), theta.dtype)
     theta_at, out_at = address(theta), address(out)
-    if len(X) == 1 and isinstance(X, np.ndarray):  # who asks for single rows counts microseconds
+    if len(X) == 1 and isinstance(X, np.ndarray):  # the call's overhead counts
         memory = scratch(net.scratch)
         return out, not net.kernel(net.address, theta_at, 0, out_at, address(X), 1, memory[1])
     weights = packed_weights(net.net, theta, len(X))
@@ -95,7 +95,7 @@ def predict(
 
 
 def total_cost(net: NDArray[np.int64], theta: Array, examples: Examples, job: NDArray[np.int64] | None = None) -> float:
-    """Σ_n w_n C_n; net is a training table. NaN if `job` is told to stop meanwhile."""
+    """Σ_n w_n C_n; net is a training table. NaN if another thread sets the job's stop meanwhile."""
     kernel = embedded.evaluate(theta.itemsize).ctypes
     size = int(workspace.inference_size(net)) * theta.itemsize
     packed = packed_weights(net, theta, len(examples))

@@ -1,4 +1,4 @@
-"""Ctrl-C where an exception at any moment would do harm: it is noted, and raised behind the call."""
+"""Postpones Ctrl-C where an exception would do harm: KeyboardInterrupt follows after the call."""
 
 import signal
 import threading
@@ -9,11 +9,11 @@ Result = TypeVar("Result")
 
 
 def uninterrupted(function: Callable[[], Result], at_once: Callable[[], object] = lambda: None) -> Result:
-    """function(), whose result is returned; Ctrl-C meanwhile calls at_once, and is a KeyboardInterrupt behind it.
+    """function(), whose result is returned; Ctrl-C meanwhile calls at_once, and KeyboardInterrupt follows after it.
 
-    Only in the main thread, and only while Python's own handler is in place; a handler of the user's is left alone.
+    Only in the main thread, and only while Python's own handler is in place; leaves a handler of the user alone.
     Handlers of other signals may raise at any moment, also within `signal.signal`, before it has done anything.
-    Python's handler comes back all the same: it would take three such signals within the microseconds of three calls.
+    Python's handler is restored all the same, unless three such signals come within the microseconds of three calls.
     """
     default = signal.default_int_handler
     in_main = threading.get_ident() == threading.main_thread().ident

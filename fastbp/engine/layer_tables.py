@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core.ir.kernel import lanes_of
 from fastbp.core.layers import activation_kernels
-from fastbp.core.matmul import few_columns, gemm, packed_weights, transpose
+from fastbp.core.matmul import few_columns, forms, gemm, packed_weights, transpose
 from fastbp.core.slots import Layer, Net
 from fastbp.network import Network
 
@@ -20,7 +19,7 @@ STRIP_UNIT, STRIP_BYTES = 48, 1 << 16
 """Rows that are whole tiles of the gradient's sums and of the transpose, of any height; bytes of a strip's gradient."""
 
 LINE = 64
-"""Rows in the workspace are multiples of so many bytes: whole vectors."""
+"""Rows in the workspace are multiples of these bytes: whole vectors."""
 
 
 def stride_of(width: int, size: int) -> int:
@@ -62,7 +61,7 @@ def fill_packed(network: Network, layers: NDArray[np.int64], size: int) -> dict[
     """Which layers have packed weights, and where; returns the header's entries for them."""
     at = 0
     for layer, (n_in, n_out) in zip(layers, pairwise(network.sizes), strict=True):
-        is_packed = packed_weights.is_packed(n_in, n_out, size)
+        is_packed = forms.packs_weights(n_in, n_out, size)
         layer[Layer.packed] = at if is_packed else -1
         at += packed_weights.packed_size(n_in, n_out, size) * is_packed
     if not at:
@@ -75,13 +74,13 @@ def fill_packed(network: Network, layers: NDArray[np.int64], size: int) -> dict[
 
 
 def fill_sums(network: Network, layers: NDArray[np.int64], size: int) -> dict[int, int]:
-    """Which way the lanes of each layer's sums go; returns the header's entries for them."""
+    """The form of each layer's sums; returns the header's entries for them."""
     widths, scratch, longest = set(network.sizes[1:]), 0, 0
     for l, (n_in, n_out) in enumerate(pairwise(network.sizes)):
         panels, together = gemm.biased_panels(size, n_in, n_out) if network.bias else ({}, False)
         layers[l, Layer.unit] = n_in + 1 if together else 1
-        if not together and turned(n_in, n_out, size):
-            layers[l, Layer.unit], layers[l, Layer.lanes_over_k] = gemm.panel_width(size), 1
+        if not together and forms.sums_over_inputs(n_in, n_out, size):
+            layers[l, Layer.unit], layers[l, Layer.lanes_over_k] = forms.panel_width(size), 1
             panels = gemm.transposed_panels(size, n_in, n_out)
             scratch = max(scratch, n_out * stride_of(n_in, size))
         fill_panels(layers[l], Layer.sums, panels)
@@ -103,16 +102,6 @@ def strip_of(n_out: int, unit: int, size: int) -> int:
     return rows * max(1, STRIP_BYTES // (rows * n_out * size))
 
 
-def turned(n_in: int, n_out: int, size: int) -> bool:
-    """Whether the weight gradients' sums cost less with their lanes over the inputs than over the outputs.
-
-    Vectors a multiply-add needs for one example: n_in times those of a row of outputs, or n_out times those of a row
-    of inputs, which are then turned.
-    """
-    lanes = lanes_of(size)
-    return bool(1.25 * n_out * -(-n_in // lanes) < n_in * -(-n_out // lanes))
-
-
 def fill_activations(
     network: Network, layers: NDArray[np.int64], size: int, *, training: bool, keep: bool, fused: bool
 ) -> None:
@@ -121,28 +110,28 @@ def fill_activations(
         layer, last = layers[l], l == network.n_layers - 1
         needed = (activation != "identity" or keep) and not (last and fused)
         short = needed and not keep and not last and activation_kernels.is_short(activation)
-        visit = activation if short else "identity"
-        fill_panels(layer, Layer.panels, forward_panels(network.sizes[l], width, size, visit))
+        epilogue = activation if short else "identity"
+        fill_panels(layer, Layer.panels, forward_panels(network.sizes[l], width, size, epilogue))
         layer[Layer.fused_activation] = short
         if needed:
             layer[Layer.forward] = activation_kernels.forward(activation, size, width).address
         if needed and training:
             layer[Layer.backward] = activation_kernels.backward(activation, size).address
         if training and not last:
-            sloped = needed and not keep and not layer[Layer.dropout]
-            sloped = sloped and activation_kernels.has_short_derivative(activation)
-            visit = f"{activation}'" if sloped else "identity"
-            fill_panels(layers[l + 1], Layer.deltas, gemm.panels_for(size, (width,), gemm.panel, visit))
-            layers[l + 1, Layer.fused_derivative] = sloped
+            fused_derivative = needed and not keep and not layer[Layer.dropout]
+            fused_derivative = fused_derivative and activation_kernels.has_short_derivative(activation)
+            epilogue = f"{activation}'" if fused_derivative else "identity"
+            fill_panels(layers[l + 1], Layer.deltas, gemm.panels_for(size, (width,), gemm.panel, epilogue))
+            layers[l + 1, Layer.fused_derivative] = fused_derivative
 
 
-def forward_panels(n_in: int, n_out: int, size: int, visit: Any) -> dict[int, Any]:
+def forward_panels(n_in: int, n_out: int, size: int, epilogue: Any) -> dict[int, Any]:
     """The panels of a layer's forward sum."""
-    if few_columns.fits(n_in, n_out, size):
-        return {1: few_columns.few_columns(size, n_in, n_out, visit)}
-    panels: dict[int, Any] = gemm.panels_for(size, (n_out,), gemm.panel, visit)
-    if n_out > gemm.panel_width(size):
-        panels[gemm.one_row_number(size)] = gemm.row_panel(size, n_out, visit)
+    if forms.sums_few_columns(n_in, n_out, size):
+        return {1: few_columns.few_columns(size, n_in, n_out, epilogue)}
+    panels: dict[int, Any] = gemm.panels_for(size, (n_out,), gemm.panel, epilogue)
+    if n_out > forms.panel_width(size):
+        panels[gemm.one_row_number(size)] = gemm.row_panel(size, n_out, epilogue)
     return panels
 
 

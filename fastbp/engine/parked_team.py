@@ -10,7 +10,7 @@ from fastbp.core.ir.aside import NoThread
 from fastbp.core.slots import STOP_FOR_GOOD, Job
 from fastbp.core.step import parked_workers
 from fastbp.core.step.parked_workers import GONE, LINE
-from fastbp.engine.cpu import cores_of_caller, current_core, stay_off
+from fastbp.engine.cpu import cores_of_caller, current_core, pin_away_from
 from fastbp.engine.crew import Crew
 from fastbp.engine.helpers import call
 from fastbp.engine.network_table import address, aligned_zeros
@@ -77,5 +77,5 @@ class Standing:
                 self._job[slot] = value
 
     def _help(self, rank: int, core: int, allowed: set[int]) -> None:
-        stay_off(core, allowed)
+        pin_away_from(core, allowed)
         self._stand(rank, self._job.ctypes.data, self._runs)

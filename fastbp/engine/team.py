@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastbp.core.ir.aside import NoThread
 from fastbp.core.slots import COMPLETE, STOP_FOR_GOOD, STOP_TEAM, Job
 from fastbp.core.step import train
-from fastbp.engine.cpu import Places, cores_of_caller, current_core, stay_off, way_back
+from fastbp.engine.cpu import FreeCores, affinity_restorer, cores_of_caller, current_core, pin_away_from
 from fastbp.engine.crew import Crew
 from fastbp.engine.helpers import call
 from fastbp.engine.interrupts import uninterrupted
@@ -25,7 +25,7 @@ FLOPS_A_WORKER = 16e6
 """Work in one step, in floating-point operations, that pays for one more worker: about 100 us of one core."""
 
 FLOPS_A_PAIR, FLOPS_A_RUN = 0.6e6, 2e9
-"""Work in one step that may pay for a second worker already, in a run of so much work: 4 us of one core, and 10 ms."""
+"""Work in one step and in its run, at least, that already pays for a second worker: 4 us of one core, and 10 ms."""
 
 SHORT_SECONDS = 0.2
 """For which Ctrl-C can wait, so that the calling thread may work itself."""
@@ -35,9 +35,9 @@ SLOWEST = 2e9
 
 
 def workers_for(flops: float, shards: int = 1, steps: float = 1) -> int:
-    """The number of workers that steps of so many floating-point operations, in so many shards, pay for.
+    """The number of workers that steps of `flops` floating-point operations, in `shards` shards, pay for.
 
-    steps: of a run; infinite for those of a team that stands by.
+    steps: of a run; infinite for those of a parked team.
     """
     pair = 2 if flops >= FLOPS_A_PAIR and flops * steps >= FLOPS_A_RUN else 1
     return max(1, min(threads_here(), max(int(flops / FLOPS_A_WORKER), shards, pair)))
@@ -46,24 +46,24 @@ def workers_for(flops: float, shards: int = 1, steps: float = 1) -> int:
 class Team:
     """The calling thread and helpers, which run the compiled worker of jobs.
 
-    The workers hold no lock of Python's. Whatever ends `run`, no worker touches the job's memory after it. Where no
-    thread can start, as at the end of the process or at a limit of the system, the caller runs the job alone: to the
-    same bits.
+    The workers hold no lock of Python's. However `run` ends, no worker touches the job's memory after it. Where no
+    thread can start, as at the end of the process or at a limit of the system, the caller runs the job alone,
+    bit-identically.
     """
 
     def __init__(self, size: int) -> None:
         self._train = train.train(size).ctypes
 
     def run(self, job: NDArray[np.int64], memory: object, seconds: float) -> None:
-        """As many workers as the job says run through it; a signal handler or another thread may set its Job.stop.
+        """Job.workers workers run the job; a signal handler or another thread may set its Job.stop.
 
-        memory: the owner of all that the job points to; a worker keeps it alive, whatever becomes of the caller.
+        memory: the owner of all that the job points to; a worker keeps it alive even if the caller ends.
         seconds: what it will take, more or less. If it is short, this thread is the first worker.
         """
         if job[Job.workers] == 1 and seconds <= SHORT_SECONDS:
             self._train(0, job.ctypes.data)
             return
-        crew, back = Crew(), way_back()
+        crew, back = Crew(), affinity_restorer()
         try:
             try:
                 self._run(crew, job, memory, seconds)
@@ -79,18 +79,18 @@ class Team:
             raise crew.errors[0]
 
     def _run(self, crew: Crew, job: NDArray[np.int64], memory: object, seconds: float) -> None:
-        workers, here, places = int(job[Job.workers]), seconds <= SHORT_SECONDS, Places(cores_of_caller())
+        workers, here, free = int(job[Job.workers]), seconds <= SHORT_SECONDS, FreeCores(cores_of_caller())
         try:
             for rank in range(here, workers):
-                call(functools.partial(crew.work, self._work, rank, job, places, memory))
+                call(functools.partial(crew.work, self._work, rank, job, free, memory))
         except NoThread:
-            self._run_alone(crew, job, places, memory)
+            self._run_alone(crew, job, free, memory)
             return
         if here:
-            self._work(0, job, places, memory)
+            self._work(0, job, free, memory)
         crew.wait_for(workers - here)
 
-    def _run_alone(self, crew: Crew, job: NDArray[np.int64], places: Places, memory: object) -> None:
+    def _run_alone(self, crew: Crew, job: NDArray[np.int64], free: FreeCores, memory: object) -> None:
         """The workers that have begun leave before the first step; then this thread makes all of them."""
         if job[Job.stop] != STOP_FOR_GOOD:
             job[Job.stop] = STOP_TEAM
@@ -99,10 +99,10 @@ class Team:
             job[Job.stop] = 0
         job[Job.workers], job[Job.arrived] = 1, 0
         job[Job.outcomes : Job.outcomes + 3] = COMPLETE
-        self._work(0, job, places, memory)
+        self._work(0, job, free, memory)
 
-    def _work(self, rank: int, job: NDArray[np.int64], places: Places, memory: object) -> None:
-        places.take(alone=job[Job.workers] == 1)
+    def _work(self, rank: int, job: NDArray[np.int64], free: FreeCores, memory: object) -> None:
+        free.pin_caller(alone=job[Job.workers] == 1)
         self._train(rank, job.ctypes.data)
 
 
@@ -114,7 +114,7 @@ def cut(count: int, size: int) -> list[tuple[int, int]]:
 def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
     """function(begin, end) of all parts, in their order; this thread and helpers, one a core, take them in turn.
 
-    Whatever ends it, no helper is still at work on a part.
+    However it ends, no helper still works on a part.
     """
     waiting, results = deque(enumerate(parts)), dict[int, Result]()
     crew = Crew()
@@ -133,7 +133,7 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
 
     def help_out(core: int, allowed: set[int]) -> None:
         if waiting:
-            stay_off(core, allowed)
+            pin_away_from(core, allowed)
             take()
 
     try:
@@ -170,7 +170,7 @@ def run_once(job: NDArray[np.int64], memory: object, workers: int, size: int, fl
 
 
 def stop_on_interrupt(job: NDArray[np.int64], function: Callable[[], None]) -> None:
-    """Call the function, which runs the job; Ctrl-C asks that to stop, and is a KeyboardInterrupt behind the call."""
+    """Call the function, which runs the job; Ctrl-C stops the job, and raises KeyboardInterrupt after the call."""
 
     def stop() -> None:
         job[Job.stop] = STOP_FOR_GOOD

@@ -1,4 +1,4 @@
-"""The number of threads that a call may use: as the program says, else the minimum of the environment's limits.
+"""The number of threads that a call may use: the program's limit, else the minimum of the environment's limits.
 
 The innermost setting counts: n_threads of the call, `thread_limit` around it, `set_threads` of the program; without
 one, the minimum of the affinity mask, the cgroup's quota, OMP_NUM_THREADS, NUMBA_NUM_THREADS, and joblib's share. It
@@ -62,7 +62,7 @@ def stated_limit() -> int | None:
 def threads_here() -> int:
     """The number of threads that calls from this thread may use."""
     stated = stated_limit()
-    return min(cores(), granted()) if stated is None else clamped(stated)
+    return min(cores(), environment_limit()) if stated is None else clamped(stated)
 
 
 def clamped(n: int) -> int:
@@ -76,7 +76,7 @@ def cores() -> int:
     return min(count, cgroup_quota() or count)
 
 
-def granted() -> int:
+def environment_limit() -> int:
     """The minimum of the environment's limits and joblib's share."""
     stated = (number_in(os.environ.get(name, "")) for name in VARIABLES)
     return min(count for count in (sys.maxsize, *stated, joblib_share()) if count)

@@ -15,7 +15,7 @@ PROBABILITY_TOLERANCE = 1e-3  # how far from 1 a row of probabilities may sum
 def as_targets(y: ArrayLike, rows: int, loss: AnyLoss, n_outputs: int, dtype: DTypeLike, name: str = "y") -> Array:
     """y in the form that the loss takes, C-contiguous and of dtype; not copied if it is so already.
 
-    (rows, n_outputs), made from (rows,) too if that is one column; for gaussian_nll half as many columns as outputs.
+    (rows, n_outputs), made from (rows,) too if that is one column; for gaussian_nll one column for each two outputs.
     With cross_entropy (rows,) is taken as class indices 0 … n_outputs - 1 and stays (rows,). VALUES has the values
     that a loss takes.
     """

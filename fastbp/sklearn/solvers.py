@@ -57,7 +57,7 @@ def adjusts_rate(estimator: Any, how: str) -> bool:
 def with_rate(optimizer: Optimizer, rate: float, model: Model) -> Optimizer:
     """The optimizer at a new learning rate; its velocity keeps its length, as in scikit-learn."""
     if optimizer.rule == "momentum":
-        model._state.moments *= cast(float, optimizer.learning_rate) / rate
+        model.moments[:] *= cast(float, optimizer.learning_rate) / rate
     return replace(optimizer, learning_rate=rate)
 
 

@@ -132,7 +132,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
-    """OSError if `replace` would refuse the path, as far as can be told without writing."""
+    """OSError if `replace` would refuse the path, as far as that shows without writing."""
     folder = os.path.dirname(path) or os.curdir
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {os.fspath(folder)}", os.fspath(path))

@@ -2,6 +2,7 @@
 
 import json
 import numbers
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -18,6 +19,7 @@ from fastbp.inputs.arrays import as_vector
 from fastbp.inputs.checks import nonnegative_int
 from fastbp.scaling import Scaling
 from fastbp.schedules import START, Progress
+from fastbp.storage import files
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -164,6 +166,16 @@ def scaling_in(tensors: Tensors, problem: Problem) -> Scaling | None:
     scaling = Scaling(**vectors)
     scaling.check(problem.network.n_inputs, problem.network.n_outputs, problem.dtype, problem.standardize)
     return scaling
+
+
+def read(path: str | os.PathLike[str], custom: object) -> tuple[Problem, TrainingState, Tensors, dict[str, str]]:
+    """The model of a file, and all of its tensors and metadata. See `Model.load`."""
+    tensors, metadata = files.read(path)
+    try:
+        problem, state = from_state(dict(json.loads(metadata["model"])), tensors, custom_objects(custom))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise files.not_a_model(path, error) from error
+    return problem, state, tensors, metadata
 
 
 def count_of(name: str, value: object) -> int:

@@ -1,1 +1,1 @@
-"""The Python side of fit and step: what is prepared, how a run goes on, checkpoints, progress."""
+"""The Python side of fit and step: preparation, runs, checkpoints, progress."""

@@ -48,7 +48,7 @@ class Checkpoint:
         return epochs % self.every == 0
 
     def update(self, problem: Problem, state: TrainingState, progress: dict[str, Any]) -> None:
-        """Write the run while it goes on: a disk that fails is a warning."""
+        """Write the run during training: a disk that fails is a warning."""
         try:
             self.write(problem, state, progress)
         except OSError as error:

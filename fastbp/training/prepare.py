@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import optimizers
-from fastbp.callbacks import as_callbacks
+from fastbp.callbacks import Callback, as_callbacks
 from fastbp.core import slots, workspace
 from fastbp.core.step.update import update
 from fastbp.engine import inference
@@ -94,35 +94,37 @@ def prepared(
     metrics = as_metrics(options.metrics, problem.network, problem.loss, training.y)
     callbacks = as_callbacks(options.callbacks, options.early_stopping)
     writer = _checkpoint(options, training, validation, metrics, earlier)
-    columns = {"cost": False, **({} if validation is None else {"validation_cost": False})}
-    for callback in callbacks:
-        callback.before_fit({**columns, **{metric.name: metric.higher_is_better for metric in metrics}})
+    _before_fit(callbacks, validation is not None, metrics)
     state.adopt(new)
     state.scaling = problem.network.scaling
     plan = Plan(
-        problem=problem,
-        state=state,
-        model=model,
-        epochs=epochs,
-        seed=problem.seed if shuffle else None,
-        epochs_before=epochs_before,
-        updates_before=state.updates,
+        problem=problem, state=state, model=model, epochs=epochs, epochs_before=epochs_before,
+        seed=problem.seed if shuffle else None, updates_before=state.updates, flops=problem.flops(batch_size),
         schedule_state=optimizers.ScheduledOptimizer(new, state.schedule),
-        flops=problem.flops(batch_size),
         score=_score(problem, state.theta, training, validation, metrics),
         metrics=tuple(metric.name for metric in metrics),
-        callbacks=callbacks,
-        progress=progress,
-        checkpoint=writer,
-    )
+        callbacks=callbacks, progress=progress, checkpoint=writer,
+    )  # fmt: skip
     job = learning_job(problem, state, net, learned, batch_size, workers)
     adaptive = options.n_threads is None
     run = Run(job, plan, autotune_of(problem.network, problem.dtype.itemsize, job.batch, workers, adaptive=adaptive))
-    if earlier is not None:
-        try:
-            run.load_state(earlier.progress)
-        except (KeyError, TypeError, ValueError) as error:
-            raise files.not_a_model(earlier.path, error, "holds a run that cannot go on") from error
+    return run if earlier is None else _continued(run, earlier)
+
+
+def _before_fit(callbacks: tuple[Callback, ...], validates: bool, metrics: tuple[Metric, ...]) -> None:
+    """Pass the callbacks the columns of the history, and whether higher is better in each."""
+    columns: dict[str, bool | None] = {"cost": False, **({"validation_cost": False} if validates else {})}
+    columns |= {metric.name: metric.higher_is_better for metric in metrics}
+    for callback in callbacks:
+        callback.before_fit(dict(columns))
+
+
+def _continued(run: Run, earlier: InterruptedRun) -> Run:
+    """The run, continued from where the earlier one was interrupted."""
+    try:
+        run.load_state(earlier.progress)
+    except (KeyError, TypeError, ValueError) as error:
+        raise files.not_a_model(earlier.path, error, "holds a run that cannot go on") from error
     return run
 
 

@@ -1,6 +1,6 @@
 """Kernels on disk: never older than the source, never somebody else's, and without a writable place nothing is missing.
 
-All in copies of the package, in processes of their own.
+All in copies of the package, in separate processes.
 """
 
 import functools
@@ -88,7 +88,7 @@ class Copy:
         )  # fmt: skip
 
     def run(self, code, **environment):
-        """What a process of its own reports; it must say nothing else."""
+        """What a separate process reports; it must say nothing else."""
         return result(self.start(code, **environment))
 
     def append(self, name, code):
@@ -179,7 +179,7 @@ def test_kernels_are_found_by_the_next_process_and_dropped_after_an_edit(copy):
         copy.append(name, code)
         edited = copy.run(TWO_KERNELS)
         assert (edited["hits"], edited["compiled"]) == (0, 2), name
-        assert [path.name for path in copy.kernels.iterdir()] == [Path(edited["directory"]).name], "the old are gone"
+        assert [path.name for path in copy.kernels.iterdir()] == [Path(edited["directory"]).name], "old ones stay"
         assert edited["directory"] != seen[-1]["directory"]
         assert (edited["relu"], edited["sigmoid"]) != (seen[-1]["relu"], seen[-1]["sigmoid"]), name
         seen.append(edited)

@@ -36,8 +36,9 @@ def same_history(found, expected):
 
 def same_model(found, expected):
     assert found.parameters.tobytes() == expected.parameters.tobytes()
-    assert found._moments.tobytes() == expected._moments.tobytes()
-    assert (found._updates, found._epochs, found.optimizer) == (expected._updates, expected._epochs, expected.optimizer)
+    assert found.moments.tobytes() == expected.moments.tobytes()
+    for name in ("updates", "epochs", "schedule", "optimizer"):
+        assert getattr(found._state, name) == getattr(expected._state, name), name
 
 
 class Killed(BaseException):
@@ -99,7 +100,7 @@ def test_a_resumed_run_ends_in_the_bits_of_the_uninterrupted_one(name, tmp_path)
     with pytest.raises(Killed):
         fresh().fit(X, Y, checkpoint=path, callbacks=[killed_in_epoch(4)], **options)
     model = Model.resume(path)
-    assert 0 < model._epochs < len(expected)
+    assert 0 < model._state.epochs < len(expected)
     again = {key: options[key] for key in TO_GIVE_AGAIN if key in options}
     history = model.fit(X, Y, **again)
     same_history(history, expected)
@@ -160,7 +161,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_another_run_is_refused_and_the_right_one_still_goes_on(message, tmp_path):
+def test_another_run_is_refused_and_the_right_one_still_continues(message, tmp_path):
     path, alone = tmp_path / "run", fresh()
     expected = alone.fit(X, Y, epochs=9, batch_size=16)
     with pytest.raises(Killed):
@@ -188,7 +189,7 @@ def test_what_holds_no_run_or_cannot_be_written_says_so(tmp_path):
     model = fresh()
     with pytest.raises(FileNotFoundError):
         model.fit(X, Y, checkpoint=tmp_path / "none" / "run")
-    assert model._updates == 0
+    assert model._state.updates == 0
     with pytest.raises(ValueError, match="every needs a checkpoint"):
         model.fit(X, Y, every=2)
     with pytest.raises(ValueError, match="every must be a whole number >= 1"):
@@ -209,7 +210,7 @@ def test_a_timeout_of_a_signal_handler_is_not_taken_for_a_full_disk(tmp_path, mo
         fresh().fit(X, Y, epochs=6, checkpoint=tmp_path / "run", every=1)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_continues(tmp_path, monkeypatch):
     path, alone = tmp_path / "run", fresh()
     expected = alone.fit(X, Y, epochs=6)
     fsync, calls = os.fsync, []
@@ -281,7 +282,7 @@ def test_parameters_that_are_not_finite_leave_the_last_checkpoint(tmp_path):
     alone = fresh()
     alone.fit(X, Y, epochs=9)
     again = Model.resume(path)
-    assert again._epochs == 2
+    assert again._state.epochs == 2
     again.fit(X, Y)
     same_model(again, alone)
 
@@ -349,7 +350,7 @@ def test_what_a_callback_may_not_keep_is_refused_before_the_first_epoch(kept, pl
     before = path.read_bytes()
     with pytest.raises(TypeError, match=place):
         model.fit(X, Y, epochs=3, checkpoint=path, callbacks=[Keeping(kept)])
-    assert model._updates == 0
+    assert model._state.updates == 0
     assert path.read_bytes() == before
 
 
@@ -372,9 +373,9 @@ def places(data, place=()):
 def replaced(data, place, value):
     if not place:
         return value
-    key, *rest = place
+    key, *inner = place
     result = data.copy()
-    result[key] = replaced(data[key], rest, value)
+    result[key] = replaced(data[key], inner, value)
     return result
 
 
@@ -396,7 +397,7 @@ def forgeries(data):
 
 
 @pytest.mark.parametrize("part", ["run", "model"])
-def test_a_forged_checkpoint_is_refused_or_goes_on(part, tmp_path, monkeypatch):
+def test_a_forged_checkpoint_is_refused_or_continues(part, tmp_path, monkeypatch):
     """Each field of a run and of its model in turn is each of the hostile values, or is missing."""
     monkeypatch.setattr(os, "fsync", lambda _: None)  # hundreds of files
     path, small, again = tmp_path / "run", {"X": X[:20], "y": Y[:20]}, {"validation_data": (OTHER_X[:5], OTHER_Y[:5])}
@@ -498,7 +499,7 @@ KILLS = """
             assert getattr(history, name).tobytes() == getattr(expected, name).tobytes(), name
         assert history.metrics["accuracy"].tobytes() == expected.metrics["accuracy"].tobytes()
         assert model.parameters.tobytes() == alone.parameters.tobytes()
-        assert model._moments.tobytes() == alone._moments.tobytes()
+        assert model.moments.tobytes() == alone.moments.tobytes()
     print(kills, "kills", runs, "runs")
 """
 

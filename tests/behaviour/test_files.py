@@ -35,7 +35,7 @@ def same(got, expected):
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "u8", "u1", "?"])
-def test_arrays_come_back(tmp_path, dtype):
+def test_read_returns_the_tensors_and_metadata_written(tmp_path, dtype):
     square = (np.arange(36).reshape(6, 6) % 5).astype(dtype)
     tensors = {
         "plain": square,
@@ -54,7 +54,7 @@ def test_arrays_come_back(tmp_path, dtype):
     assert same(files.read(tmp_path / "model")[0], tensors)  # and not the file itself
 
 
-def test_nothing_to_write(tmp_path):
+def test_a_file_without_tensors_can_be_read(tmp_path):
     files.write(str(tmp_path / "model"), {}, {})
     assert files.read(str(tmp_path / "model")) == ({}, {})
 
@@ -74,7 +74,7 @@ def refused(path, match="is not a fastbp model"):
     assert str(path) in str(caught.value)
 
 
-def test_truncated_anywhere(model):
+def test_a_truncated_file_is_refused_at_any_length(model):
     whole = model.read_bytes()
     for length in range(len(whole)):
         model.write_bytes(whole[:length])
@@ -100,7 +100,7 @@ def test_one_bit_flipped_anywhere(model):
     assert harmless < 0.02 * 3 * len(whole)
 
 
-def test_other_files(tmp_path):
+def test_files_of_other_formats_are_refused(tmp_path):
     path = tmp_path / "other"
     for content in (b"", b"hello", pickle.dumps(TENSORS), b"PK\x03\x04" + bytes(100), bytes(1000)):
         path.write_bytes(content)
@@ -142,7 +142,7 @@ def ordinary_user(folder):
         os.seteuid(0)
 
 
-def test_permissions():
+def test_reading_and_writing_without_permission_raise_permission_error():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files.write(folder / "model", TENSORS, TEXT)
@@ -159,7 +159,7 @@ def test_permissions():
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
-    """A pipe that nobody writes to would be waited for, and a device may have no end."""
+    """A pipe without a writer would be waited for, and a device may have no end."""
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
@@ -241,7 +241,7 @@ def test_a_pipe_as_target_is_written_through(tmp_path):
     assert same(files.read(tmp_path / "copy")[0], large)
 
 
-def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_without_a_reader_is_refused_and_not_waited_for(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="a pipe without a reader") as caught:

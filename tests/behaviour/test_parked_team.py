@@ -47,7 +47,7 @@ def test_pauses_of_any_length_change_no_bit(alone, n_threads, seed):
     assert np.array_equal(model.parameters, alone.parameters)
 
 
-def test_the_helper_stays_between_steps_and_goes_afterwards(monkeypatch):
+def test_the_helper_stays_parked_between_steps_and_exits_afterwards(monkeypatch):
     sent, send = [], parked_team.Standing._send
 
     def counted(team, rank):
@@ -57,7 +57,7 @@ def test_the_helper_stays_between_steps_and_goes_afterwards(monkeypatch):
     monkeypatch.setattr(parked_team.Standing, "_send", counted)
     learn(model_of(), 200, 2)
     assert 1 <= len(sent) < 100  # a busy machine may keep the caller away for longer than the helper waits
-    assert all_gone()
+    assert all_exited()
 
 
 def test_helpers_that_come_and_go_leave_no_memory_behind():
@@ -65,10 +65,10 @@ def test_helpers_that_come_and_go_leave_no_memory_behind():
     for _ in range(20):
         learn(model, 1, 2)
         time.sleep(0.002)  # the helper goes
-    assert len(model._stepper.team._crew._begun) <= 2
+    assert len(model._single_steps.stepper.team._crew._begun) <= 2
 
 
-def all_gone():
+def all_exited():
     end = time.monotonic() + 10
     while helpers.busy and time.monotonic() < end:
         time.sleep(0.001)
@@ -93,11 +93,11 @@ def test_after_an_exception_no_helper_touches_the_model(monkeypatch, kernel):
     def fails(job):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model._stepper.team, kernel, fails)
+    monkeypatch.setattr(model._single_steps.stepper.team, kernel, fails)
     with pytest.raises(KeyboardInterrupt):
         model.step(X[3:27], Y[3:27], n_threads=2)
-    assert all_gone()
-    assert (model._updates, model._stepper) == (3, None)
+    assert all_exited()
+    assert (model._state.updates, model._single_steps.stepper) == (3, None)
     other = learn(model_of(), 3, 1)
     assert np.array_equal(model.parameters, other.parameters)
     for either, n_threads in ((model, 2), (other, 1)):
@@ -118,7 +118,7 @@ def test_where_no_thread_can_start_the_caller_is_alone(monkeypatch, alone, start
     monkeypatch.setattr(parked_team, "call", some)
     model = learn(model_of(), 400, 3)
     assert np.array_equal(model.parameters, alone.parameters)
-    assert all_gone()
+    assert all_exited()
 
 
 END = """
@@ -140,7 +140,7 @@ END = """
 
 
 @pytest.mark.parametrize("how", ["pauses", "none"])
-def test_a_thread_goes_on_after_the_main_one_has_ended(tmp_path, how):
+def test_a_thread_continues_after_the_main_one_has_ended(tmp_path, how):
     assert run(tmp_path, END, how) == ("done\n", "")
 
 

@@ -76,12 +76,12 @@ class Steps:
         self.rows, self.shuffle, self.after_epochs = rows, shuffle, [new_model()]
 
     def parameters(self, steps):
-        epochs, rest = divmod(steps, steps_an_epoch(self.rows))
+        epochs, remainder = divmod(steps, steps_an_epoch(self.rows))
         while len(self.after_epochs) <= epochs:
             self.after_epochs.append(copy.deepcopy(self.after_epochs[-1]))
             fit(self.after_epochs[-1], rows=self.rows, shuffle=self.shuffle)
         model = copy.deepcopy(self.after_epochs[epochs])
-        for batch in batches(self.rows, epochs if self.shuffle else None)[:rest]:
+        for batch in batches(self.rows, epochs if self.shuffle else None)[:remainder]:
             model.fit(X[batch], Y[batch], epochs=1, batch_size=BATCH, shuffle=False, n_threads=1)
         return model.parameters
 
@@ -96,8 +96,8 @@ STEPS = {(rows, shuffle): Steps(rows, shuffle) for rows in (FEW, MANY) for shuff
 
 
 def assert_consistent(model, rows=FEW, shuffle=True):
-    assert model._epochs == model._updates // steps_an_epoch(rows)
-    np.testing.assert_array_equal(model.parameters, STEPS[rows, shuffle].parameters(model._updates))
+    assert model._state.epochs == model._state.updates // steps_an_epoch(rows)
+    np.testing.assert_array_equal(model.parameters, STEPS[rows, shuffle].parameters(model._state.updates))
     assert np.isfinite(model.parameters).all()
 
 
@@ -111,7 +111,7 @@ def assert_nothing_is_left_behind():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def assert_goes_on(model, n_threads):
+def assert_continues(model, n_threads):
     """The next epoch is the one that a copy of the model would run too."""
     other = copy.deepcopy(model)
     assert len(fit(model, n_threads=n_threads)) == 1
@@ -127,7 +127,7 @@ def test_the_steps_to_compare_with_are_those_of_fit(rows, shuffle):
     assert_consistent(whole, rows, shuffle)
     for batch in batches(rows, 0 if shuffle else None):
         single.fit(X[batch], Y[batch], epochs=1, shuffle=False)
-    np.testing.assert_array_equal(single.parameters, STEPS[rows, shuffle].parameters(single._updates))
+    np.testing.assert_array_equal(single.parameters, STEPS[rows, shuffle].parameters(single._state.updates))
 
 
 # Ctrl-C.
@@ -195,9 +195,9 @@ def test_ctrl_c_at_any_line_of_python_leaves_a_consistent_model(n_threads, monke
             except AssertionError as error:
                 raise AssertionError(f"Ctrl-C at {where}: {error}") from error
             assert_nothing_is_left_behind()
-            stopped_after.add(model._updates)
+            stopped_after.add(model._state.updates)
     assert len(stopped_after) >= 3, "in the middle of training too"
-    assert_goes_on(model, n_threads)
+    assert_continues(model, n_threads)
 
 
 def ctrl_c_after(seconds):
@@ -240,8 +240,8 @@ def test_ctrl_c_at_100_random_moments_leaves_a_consistent_model(n_threads, monke
         assert_consistent(model, MANY, shuffle)
         assert_nothing_is_left_behind()
         if i % 10 == 0:
-            assert_goes_on(model, n_threads)
-        stopped_after.add(model._updates)
+            assert_continues(model, n_threads)
+        stopped_after.add(model._state.updates)
     assert len(stopped_after) > 10
     assert any(steps % steps_an_epoch(MANY) for steps in stopped_after), "in the middle of an epoch"
     assert max(took) < PATIENCE
@@ -279,7 +279,7 @@ def test_ctrl_c_is_answered_soon_in_the_middle_of_a_large_step(n_threads):
 
     for moment in (0.0, 0.05, 0.2):
         assert interrupted_fit(model, moment, train) < PATIENCE
-    count = model._updates
+    count = model._state.updates
     again = Model((784, 128, 10), output="softmax", initial=start)
     if count:
         again.fit(many, classes, epochs=count, batch_size=4000, n_threads=1, shuffle=False)
@@ -288,12 +288,12 @@ def test_ctrl_c_is_answered_soon_in_the_middle_of_a_large_step(n_threads):
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_ctrl_c_is_answered_soon_in_epochs_of_one_step(rows):
-    """Hundreds of thousands of epochs a second, each with a shuffling of its own."""
+    """Hundreds of thousands of epochs a second, each shuffled separately."""
     model = new_model()
     for moment in (0.01, 0.2, 0.4):
         took = interrupted_fit(model, moment, lambda model: model.fit(X[:rows], Y[:rows], epochs=10**7))
         assert took < PATIENCE
-        assert model._epochs == model._updates
+        assert model._state.epochs == model._state.updates
 
 
 def test_ctrl_c_is_answered_soon_while_validation_data_are_evaluated():
@@ -326,7 +326,7 @@ def test_an_exception_from_the_users_own_signal_handler_leaves_a_consistent_mode
                 fit(model, epochs=10**6, n_threads=n_threads, rows=MANY)
             assert_consistent(model, MANY)
             assert_nothing_is_left_behind()
-            assert_goes_on(model, n_threads)
+            assert_continues(model, n_threads)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -348,7 +348,7 @@ def test_a_sigint_handler_of_the_user_is_left_alone(n_threads):
     timer.join()
     assert calls == [signal.SIGINT]
     assert signal.getsignal(signal.SIGINT) is handler
-    assert model._epochs == 500, "whether to stop is the handler's decision"
+    assert model._state.epochs == 500, "whether to stop is the handler's decision"
 
 
 def test_ctrl_c_of_the_main_thread_does_not_concern_a_fit_in_another():
@@ -364,7 +364,7 @@ def test_ctrl_c_of_the_main_thread_does_not_concern_a_fit_in_another():
         signal.raise_signal(signal.SIGINT)
     thread.join(TIMEOUT)
     assert done.is_set()
-    assert model._epochs == 20
+    assert model._state.epochs == 20
     assert_consistent(model)
     assert_nothing_is_left_behind()
 
@@ -421,7 +421,7 @@ MANY_FITS = """
         for _ in range(1000):
             model = Model((5, 7, 2))
             model.fit(X, y, epochs=1, batch_size=4, n_threads=8)
-            assert model._updates == 2
+            assert model._state.updates == 2
             assert (model.parameters == alone.parameters).all()
     finally:
         for process in busy:
@@ -491,7 +491,7 @@ MULTIPROCESSING = """
         train(model)
         for other in models:
             assert (other.parameters == model.parameters).all()
-            assert other._updates == model._updates == 30
+            assert other._state.updates == model._state.updates == 30
         print("done")
 """
 
@@ -540,14 +540,14 @@ def test_a_second_worker_pays_for_itself_in_a_long_run_of_small_steps(monkeypatc
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where a thread runs")
-def test_workers_keep_a_core_each_as_long_as_there_are_any_and_leave_it():
+def test_each_worker_is_pinned_to_a_free_core_and_unpinned_afterwards():
     allowed = os.sched_getaffinity(0)
-    where = cpu.Places(allowed)
+    where = cpu.FreeCores(allowed)
     taken, both_are_there = [], threading.Barrier(2)
 
     def take():
-        back = cpu.way_back()
-        where.take()
+        back = cpu.affinity_restorer()
+        where.pin_caller()
         taken.append(os.sched_getaffinity(0))
         both_are_there.wait(TIMEOUT)
         back()
@@ -582,8 +582,8 @@ def test_a_helper_keeps_no_core_of_the_call_before():
     allowed, found = os.sched_getaffinity(0), []
 
     def work_alone():
-        cpu.stay_on({max(allowed)})
-        cpu.Places(allowed).take(alone=True)
+        cpu.pin_to({max(allowed)})
+        cpu.FreeCores(allowed).pin_caller(alone=True)
         found.append(os.sched_getaffinity(0))
 
     thread = threading.Thread(target=work_alone)
@@ -635,7 +635,7 @@ FORK_AFTER_HELP = """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_helpers_are_gone_before_a_fork_and_there_again_after_it_on_both_sides(tmp_path):
+def test_helpers_exit_before_a_fork_and_start_again_after_it_in_parent_and_child(tmp_path):
     script = tmp_path / "help.py"
     script.write_text(textwrap.dedent(FORK_AFTER_HELP))
     assert run(script) == "done\n"
@@ -681,8 +681,8 @@ def test_a_helper_leaves_the_callers_core_and_those_that_the_caller_may_not_use(
         found = []
 
         def helper():
-            cpu.stay_on({core})
-            cpu.stay_off(core, may_use)
+            cpu.pin_to({core})
+            cpu.pin_away_from(core, may_use)
             found.append(os.sched_getaffinity(0))
 
         thread = threading.Thread(target=helper)
@@ -721,10 +721,10 @@ def test_an_error_in_one_part_ends_all_and_is_raised(here, monkeypatch):
 
 def assert_trained_alone(model):
     """Three epochs, with the bits of any number of workers."""
-    assert model._updates == 3 * steps_an_epoch(FEW)
+    assert model._state.updates == 3 * steps_an_epoch(FEW)
     assert_consistent(model)
     assert_nothing_is_left_behind()
-    assert_goes_on(model, 3)
+    assert_continues(model, 3)
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
@@ -767,6 +767,6 @@ def test_ctrl_c_while_threads_cannot_start_stops_the_run(monkeypatch):
         patch.setattr(helpers, "exiting", Asked(refuse))
         with pytest.raises(KeyboardInterrupt):
             fit(model, epochs=10_000, n_threads=3)
-    assert model._updates < 10_000
+    assert model._state.updates < 10_000
     assert_consistent(model)
     assert_nothing_is_left_behind()

@@ -139,7 +139,7 @@ def test_a_number_of_threads_that_is_none_is_refused_by_name(wrong):
     for call in (fastbp.set_threads, lambda n: fastbp.thread_limit(n).__enter__()):
         with pytest.raises((TypeError, ValueError), match="n must be a whole number >= 1"):
             call(wrong)
-    assert model._updates == 0
+    assert model._state.updates == 0
 
 
 COUNT = """
@@ -230,8 +230,8 @@ def fits_under_alarms(fits, seed, n_threads):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert raised > fits / 50
-    assert model._updates == model._epochs
-    twin.fit(X, X[:, :4], epochs=model._updates - 1, batch_size=64)
+    assert model._state.updates == model._state.epochs
+    twin.fit(X, X[:, :4], epochs=model._state.updates - 1, batch_size=64)
     assert twin.parameters.tobytes() == model.parameters.tobytes(), "a step is not counted, or counted twice"
 
 
@@ -289,11 +289,11 @@ def test_an_exception_behind_any_call_leaves_the_model_the_threads_and_the_handl
             sys.setprofile(before)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, moments
         assert cpu.cores_of_caller() == allowed, moments
-        assert model._updates == model._epochs, moments
+        assert model._state.updates == model._state.epochs, moments
         assert thread_limit.stated_limit() is None, moments
     assert moments > 50
-    if model._epochs:
-        twin.fit(X[:64], X[:64, :4], epochs=model._epochs, batch_size=64)
+    if model._state.epochs:
+        twin.fit(X[:64], X[:64, :4], epochs=model._state.epochs, batch_size=64)
     assert twin.parameters.tobytes() == model.parameters.tobytes()
 
 
@@ -339,7 +339,7 @@ def test_a_model_is_not_trained_in_a_callback_of_its_own_fit():
     for call in calls:
         with pytest.raises(ValueError, match=r"the model is being trained: (step|fit|apply_gradient) cannot be called"):
             model.fit(X, X[:, :1], epochs=5, batch_size=64, callbacks=[lambda state, call=call: call() and None])
-    assert (model._updates, model._epochs) == (3, 3)
+    assert (model._state.updates, model._state.epochs) == (3, 3)
     model.fit(
         X,
         X[:, :1],
@@ -347,7 +347,7 @@ def test_a_model_is_not_trained_in_a_callback_of_its_own_fit():
         batch_size=64,
         callbacks=[lambda state: other.step(X, X[:, :1], optimizer=SGD()) and None],
     )
-    assert (model._updates, other._updates) == (5, 2)
+    assert (model._state.updates, other._state.updates) == (5, 2)
     model.step(X, X[:, :1])
 
 
@@ -360,7 +360,7 @@ FORK = """
     X, pids = np.random.default_rng(0).normal(size=(3000, 20)), []
 
     def fork(*_):
-        if len(pids) == 0 and (model._epochs or sys.argv[1] != "callback"):
+        if len(pids) == 0 and (model._state.epochs or sys.argv[1] != "callback"):
             pids.append(os.fork())
             signal.alarm(40)
         return 0.0
@@ -428,14 +428,14 @@ MAIN_ENDS = """
         model.fit(X, X[:, :10], epochs=10, batch_size=500, n_threads=eval(sys.argv[1]), validation_data=(X, X[:, :10]))
         model.value_and_gradient(X, X[:, :10])
         model.step(X, X[:, :10])
-        print(model._epochs)
+        print(model._state.epochs)
 
     threading.Thread(target=train).start()
 """
 
 
 @pytest.mark.parametrize("n_threads", [None, 1, 2])
-def test_a_fit_goes_on_after_the_main_thread_has_ended(n_threads):
+def test_a_fit_continues_after_the_main_thread_has_ended(n_threads):
     assert run(MAIN_ENDS, n_threads) == "11"
 
 
@@ -451,7 +451,7 @@ def test_all_calls_go_on_alone_where_no_thread_can_start():
         ]  # fmt: skip
 
     expected = results(models[0])
-    while helpers.busy:  # one may stand by for a moment
+    while helpers.busy:  # one may be parked for a moment
         time.sleep(0.001)
     helpers.end_helpers()
     before = threading.stack_size(1 << 46)

@@ -88,7 +88,7 @@ def largest(y, outputs, sample_weight):
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_training_goes_on_and_learns_from_the_others(shape, optimizer, n_threads):
+def test_training_continues_and_learns_from_the_others(shape, optimizer, n_threads):
     model, X, y, weights = problem(shape)
     history = model.fit(
         X, y, sample_weight=weights, epochs=3, batch_size=8, optimizer=optimizer, n_threads=n_threads,

@@ -1,7 +1,7 @@
 """What one worker wrote before a barrier, the others read after it.
 
 A kernel with a barrier must promise nothing about its pointers: `noalias` says that no other thread changes their
-memory, and LLVM then keeps a value that it read before the meeting.
+memory, and LLVM then keeps a value that it read before the barrier.
 """
 
 import importlib
@@ -69,13 +69,13 @@ def test_only_the_kernels_of_a_step_use_atomics():
 def test_no_kernel_that_uses_atomics_promises_anything_about_its_pointers(size):
     llvm = {kernel.key: llvm_of(kernel) for kernel in kernels_of_step(size)}
     sharing = {key for key in llvm if ATOMIC.search(llvm[key])}
-    meeting = {key[1].rpartition(".")[2] for key in sharing if re.search(r"\batomicrmw add\b", llvm[key])}
-    assert "train" in meeting, "a worker meets the others in the loop over steps"
-    assert len(sharing) > len(meeting)
+    waiting = {key[1].rpartition(".")[2] for key in sharing if re.search(r"\batomicrmw add\b", llvm[key])}
+    assert "train" in waiting, "a worker waits at a barrier in the loop over steps"
+    assert len(sharing) > len(waiting)
     assert {key: promises(llvm[key]) for key in sharing if promises(llvm[key])} == {}
 
 
-# A kernel that meets others in a loop, with the real meeting.
+# A kernel that waits for others in a loop, at the real barrier.
 
 
 @pytest.fixture
@@ -103,34 +103,34 @@ def promise(typingctx):
 
 
 @kernel(INT(slots.JOB, INT))
-def meet_by_address(job, meeting):
-    return barrier(job, meeting, 0)
+def barrier_by_address(job, number):
+    return barrier(job, number, 0)
 
 
 @inline
-def meet_here(address, job, meeting):
-    return barrier(job, meeting, 0)
+def inlined(address, job, number):
+    return barrier(job, number, 0)
 
 
 @inline
-def meet_there(address, job, meeting):
-    return call_int(address, job, meeting)
+def by_address(address, job, number):
+    return call_int(address, job, number)
 
 
 SIGNATURE = VOID(INT, INT, slots.JOB, INTEGERS, INTEGERS, INT)
 
 
-def reader(meet, promise):
-    """Counts the rounds in which it does not see what is written between the two meetings of the round."""
+def reader(wait, promise):
+    """Counts the rounds in which it does not see what is written between the two barriers of the round."""
 
     @kernel(SIGNATURE)
     def read(address, rank, job, value, wrong, rounds):
         promise()
         for r in range(1, rounds + 1):
             before = value[0]
-            if not meet(address, job, 2 * r - 1):
+            if not wait(address, job, 2 * r - 1):
                 return
-            if not meet(address, job, 2 * r):
+            if not wait(address, job, 2 * r):
                 return
             if before != r - 1 or value[0] != r:
                 wrong[rank] += 1
@@ -138,20 +138,20 @@ def reader(meet, promise):
     return read
 
 
-def writer(meet):
+def writer(wait):
     @kernel(SIGNATURE)
     def write(address, rank, job, value, wrong, rounds):
         for r in range(1, rounds + 1):
-            if not meet(address, job, 2 * r - 1):
+            if not wait(address, job, 2 * r - 1):
                 return
             value[0] = r
-            if not meet(address, job, 2 * r):
+            if not wait(address, job, 2 * r):
                 return
 
     return write
 
 
-def both(meet, promise):
+def both(wait, promise):
     """The same as one kernel: the first worker writes, all read."""
 
     @kernel(SIGNATURE)
@@ -159,11 +159,11 @@ def both(meet, promise):
         promise()
         for r in range(1, rounds + 1):
             before = value[0]
-            if not meet(address, job, 2 * r - 1):
+            if not wait(address, job, 2 * r - 1):
                 return
             if rank == 0:
                 value[0] = r
-            if not meet(address, job, 2 * r):
+            if not wait(address, job, 2 * r):
                 return
             if before != r - 1 or value[0] != r:
                 wrong[rank] += 1
@@ -178,49 +178,49 @@ def stale_reads(workers, rounds):
     value, wrong = np.zeros(1, np.int64), np.zeros(8 * len(workers), np.int64)
     tables = (job.ctypes.data, value.ctypes.data, wrong.ctypes.data)
     threads = [
-        threading.Thread(target=worker.ctypes, args=(meet_by_address.address, rank, *tables, rounds))
+        threading.Thread(target=worker.ctypes, args=(barrier_by_address.address, rank, *tables, rounds))
         for rank, worker in enumerate(workers)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert job[slots.Job.arrived] == 2 * rounds * len(workers), "all came to every meeting"
+    assert job[slots.Job.arrived] == 2 * rounds * len(workers), "all came to every barrier"
     assert value[0] == rounds
     return wrong[: len(workers)].tolist()
 
 
-MEETINGS = pytest.mark.parametrize("meet", [meet_here, meet_there], ids=["inlined", "by address"])
+BARRIERS = pytest.mark.parametrize("wait", [inlined, by_address], ids=["inlined", "by address"])
 
 
-@MEETINGS
-def test_two_workers_see_what_the_first_wrote_before_each_barrier(meet, uncached):
-    assert stale_reads([both(meet, nothing)] * 2, ROUNDS) == [0, 0]
-    assert stale_reads([writer(meet), reader(meet, nothing)], ROUNDS) == [0, 0]
+@BARRIERS
+def test_two_workers_see_what_the_first_wrote_before_each_barrier(wait, uncached):
+    assert stale_reads([both(wait, nothing)] * 2, ROUNDS) == [0, 0]
+    assert stale_reads([writer(wait), reader(wait, nothing)], ROUNDS) == [0, 0]
 
 
-@MEETINGS
-def test_three_workers_see_what_the_first_wrote_before_each_barrier(meet, uncached):
-    write, read = writer(meet), reader(meet, nothing)
+@BARRIERS
+def test_three_workers_see_what_the_first_wrote_before_each_barrier(wait, uncached):
+    write, read = writer(wait), reader(wait, nothing)
     assert stale_reads([write, read, read], ROUNDS // 10) == [0, 0, 0]
 
 
 # These tests can fail.
 
 
-@MEETINGS
-def test_workers_that_promise_noalias_see_old_values_or_at_least_the_promise_is_found(meet, uncached):
-    """LLVM takes the value that it read before the meeting for the one after it."""
-    for workers in ([both(meet, promise)] * 2, [writer(meet), reader(meet, promise)]):
+@BARRIERS
+def test_workers_that_promise_noalias_see_old_values_or_at_least_the_promise_is_found(wait, uncached):
+    """LLVM takes the value that it read before the barrier for the one after it."""
+    for workers in ([both(wait, promise)] * 2, [writer(wait), reader(wait, promise)]):
         stale = stale_reads(workers, 100)
         assert stale == [0, 100] or (stale == [0, 0] and promises(llvm_of(workers[1])))
 
 
-@MEETINGS
+@BARRIERS
 @pytest.mark.parametrize("make", [reader, both])
-def test_a_promise_is_found_in_the_code_of_a_kernel_with_a_barrier(make, meet, uncached):
-    assert promises(llvm_of(make(meet, nothing))) == []
-    assert {"arg.job", "arg.value"} <= set(promises(llvm_of(make(meet, promise))))
+def test_a_promise_is_found_in_the_code_of_a_kernel_with_a_barrier(make, wait, uncached):
+    assert promises(llvm_of(make(wait, nothing))) == []
+    assert {"arg.job", "arg.value"} <= set(promises(llvm_of(make(wait, promise))))
 
 
 def test_a_promise_is_found_in_a_helper_that_became_part_of_a_kernel(uncached):

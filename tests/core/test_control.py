@@ -1,4 +1,4 @@
-"""The loops and branches of formulas beside Python's."""
+"""The loops and branches of formulas do what Python's do."""
 
 from typing import Any
 

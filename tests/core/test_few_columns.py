@@ -10,7 +10,7 @@ from numba import njit
 
 from fastbp.core import reference
 from fastbp.core.ir.kernel import lanes_of
-from fastbp.core.matmul import few_columns, gemm
+from fastbp.core.matmul import few_columns, forms, gemm
 
 LENGTHS = (1, 2, 3, 7, 8, 16, 23, 32, 37, 150)  # of a row: each has its own kernels
 
@@ -20,7 +20,7 @@ def test_a_panel_of_few_columns_gives_the_sums_of_a_panel_and_a_row_has_the_same
     R: int, size: int, guard: Guard
 ) -> None:
     rng, plain = np.random.default_rng(R), gemm.panel(size, 1, 0, "leaky_relu")
-    for N in (N for N in range(1, 9) if few_columns.fits(R, N, size)):
+    for N in (N for N in range(1, 9) if forms.sums_few_columns(R, N, size)):
         kernel = few_columns.few_columns(size, R, N, "leaky_relu")
         for M, gap in itertools.product((1, 2, lanes_of(size), 2 * lanes_of(size) + 3), (0, 3)):
             C, wanted = (guard.empty((M - 1) * (N + gap) + N, DTYPES[size]) for _ in range(2))
@@ -43,7 +43,7 @@ def leaky_relu(z):
 @pytest.mark.parametrize("R", LENGTHS)
 def test_a_panel_of_few_columns_is_the_loops_of_the_textbook(R: int, size: int, guard: Guard) -> None:
     rng, M = np.random.default_rng(R), 7
-    for N in (N for N in range(1, 9) if few_columns.fits(R, N, size)):
+    for N in (N for N in range(1, 9) if forms.sums_few_columns(R, N, size)):
         shapes = ((M, R), (R, N), N)
         x, w, b = (guard.copy(rng.normal(size=shape), DTYPES[size], writeable=False) for shape in shapes)
         a = guard.empty((M, N), DTYPES[size])

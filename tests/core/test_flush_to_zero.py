@@ -20,7 +20,7 @@ def test_moments_of_weights_that_get_no_gradient_decay_to_zero_not_into_subnorma
     model.fit(X, y, epochs=5, batch_size=64)
     X[:, :4] = 0
     model.fit(X, y, epochs=1500, batch_size=64)
-    moments = np.abs(model._moments)
+    moments = np.abs(model.moments)
     assert np.all((moments == 0) | (moments >= np.finfo(np.float32).tiny))
     first = moments[: 4 * 16]
     assert np.all(first == 0), "0.9^1500 of a gradient is far below the smallest number"

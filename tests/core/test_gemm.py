@@ -9,7 +9,7 @@ from kernel_calls import DTYPES, EPSILON, WIDTHS, close, panel_addresses, run
 
 from fastbp.core import reference
 from fastbp.core.ir.kernel import Kernel, lanes_of, registers
-from fastbp.core.matmul import gemm
+from fastbp.core.matmul import forms, gemm
 
 
 def assert_panel_is_its_sum(kernel: Kernel, M: int, N: int, size: int, guard: Guard, *, biased: bool = False) -> None:
@@ -33,7 +33,7 @@ def assert_panel_is_its_sum(kernel: Kernel, M: int, N: int, size: int, guard: Gu
 
 def heights_of(columns: int) -> set[int]:
     """Numbers of rows that need each tile alone, behind others, and with a row that is made more than once."""
-    tall, *lower = gemm.TILES[registers()[1]][columns]
+    tall, *lower = forms.TILES[registers()[1]][columns]
     return {0, 1, 2, tall - 1, tall, 2 * tall + 1} | {more + tile + 1 for more in (-1, 0, tall) for tile in lower}
 
 
@@ -43,7 +43,7 @@ def widths_of(columns: int, full: bool, size: int) -> Iterable[int]:
     return [most] if full else range(most - lanes_of(size) + 1, most + 1)
 
 
-@pytest.mark.parametrize("columns", gemm.TILES[registers()[1]])
+@pytest.mark.parametrize("columns", forms.TILES[registers()[1]])
 @pytest.mark.parametrize("full", [False, True])
 def test_a_panel_is_its_sum(columns: int, full: bool, size: int, guard: Guard) -> None:
     for N in widths_of(columns, full, size):
@@ -51,7 +51,7 @@ def test_a_panel_is_its_sum(columns: int, full: bool, size: int, guard: Guard) -
             assert_panel_is_its_sum(gemm.panel(size, columns, full), M, N, size, guard)
 
 
-@pytest.mark.parametrize("columns", gemm.TILES[registers()[1]])
+@pytest.mark.parametrize("columns", forms.TILES[registers()[1]])
 @pytest.mark.parametrize("full", [False, True])
 def test_a_panel_adds_the_row_of_biases_behind_its_weights(columns: int, full: bool, size: int, guard: Guard) -> None:
     kernel = gemm.biased_panel(size, columns, full)
@@ -60,8 +60,8 @@ def test_a_panel_adds_the_row_of_biases_behind_its_weights(columns: int, full: b
             assert_panel_is_its_sum(kernel, M, N, size, guard, biased=True)
 
 
-@pytest.mark.parametrize("columns", gemm.TILES[registers()[1]])
-@pytest.mark.parametrize("rows", gemm.LOW)
+@pytest.mark.parametrize("columns", forms.TILES[registers()[1]])
+@pytest.mark.parametrize("rows", forms.LOW)
 @pytest.mark.parametrize("full", [False, True])
 def test_a_low_panel_is_its_sum(rows: int, columns: int, full: bool, size: int, guard: Guard) -> None:
     for N in widths_of(columns, full, size):
@@ -71,10 +71,10 @@ def test_a_low_panel_is_its_sum(rows: int, columns: int, full: bool, size: int, 
                 assert_panel_is_its_sum(kernel, M, N, size, guard, biased=biased)
 
 
-@pytest.mark.parametrize("columns", gemm.TILES[registers()[1]])
+@pytest.mark.parametrize("columns", forms.TILES[registers()[1]])
 def test_a_sum_goes_on_from_what_it_overwrites(columns: int, size: int) -> None:
     rng, N, R = np.random.default_rng(8), columns * lanes_of(size), 5
-    low = ((gemm.low_panel(size, columns, 1, rows), (rows // 2 + 1, rows)) for rows in gemm.LOW)
+    low = ((gemm.low_panel(size, columns, 1, rows), (rows // 2 + 1, rows)) for rows in forms.LOW)
     for kernel, heights in ((gemm.panel(size, columns, 1), heights_of(columns) - {0}), *low):
         for M in heights:
             C, S, V = (rng.normal(size=shape).astype(DTYPES[size]) for shape in ((M, N), (M, R), (R, N)))

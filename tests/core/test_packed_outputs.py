@@ -8,13 +8,14 @@ from kernel_calls import DTYPES, close, run, stride_of
 
 from fastbp.core.ir.kernel import lanes_of
 from fastbp.core.layers.loss import loss_kernel
-from fastbp.core.layers.packed_outputs import is_few, softmax_of_few
+from fastbp.core.layers.softmax.packed import packed_softmax
+from fastbp.core.matmul.forms import packs_examples
 
 ROWS = (*range(1, 40), 70, 130)
 
 
 def few_widths(size: int) -> list[int]:
-    return [width for width in range(1, lanes_of(size) + 1) if is_few(width, size)]
+    return [width for width in range(1, lanes_of(size) + 1) if packs_examples(width, size)]
 
 
 def test_a_width_is_few_if_a_vector_has_room_for_two_examples(size: int) -> None:
@@ -28,10 +29,10 @@ def test_softmax_is_the_twins_for_every_number_of_examples(size: int, guard: Gua
         for rows in ROWS:
             a, z = (guard.empty((rows, stride), DTYPES[size]) for _ in range(2))
             z[:, :width] = rng.normal(size=(rows, width), scale=3)
-            run(softmax_of_few(size, width), a, z, rows, width, stride)
+            run(packed_softmax(size, width), a, z, rows, width, stride)
             close(a[:, :width], twin.softmax(z[:, :width].astype("f8")), size)
             one = guard.empty((1, stride), DTYPES[size])
-            run(softmax_of_few(size, width), one, z[rows // 2 :], 1, width, stride)
+            run(packed_softmax(size, width), one, z[rows // 2 :], 1, width, stride)
             np.testing.assert_array_equal(one[0, :width], a[rows // 2, :width])
 
 

@@ -7,13 +7,13 @@ from kernel_calls import DTYPES, panel_addresses, run
 from fastbp import Model
 from fastbp.core import slots
 from fastbp.core.ir.kernel import lanes_of
-from fastbp.core.matmul import gemm, packed_weights
+from fastbp.core.matmul import forms, gemm, packed_weights
 from fastbp.core.workspace import MANY, packed_size
 
 
 def packed_by_numpy(W, size):
     """Panels of the widest tile, their rows padded by zeros to whole vectors."""
-    lanes, width, n_out = lanes_of(size), gemm.panel_width(size), W.shape[1]
+    lanes, width, n_out = lanes_of(size), forms.panel_width(size), W.shape[1]
     padded = np.pad(W, ((0, 0), (0, -n_out % lanes)))
     return np.concatenate([padded[:, j : j + width].ravel() for j in range(0, n_out, width)])
 

@@ -13,7 +13,7 @@ from fastbp.core import slots, workspace
 SHAPES = {  # sizes, rows
     "one example": ((5, 7, 3), 1),
     "wide and narrow layers": ((3, 40, 1, 33), 19),
-    "inputs for a few outputs, whose sums are turned": ((70, 2), 30),
+    "inputs for a few outputs, whose sums are transposed": ((70, 2), 30),
     "a batch in shards": ((6, 40, 4), 1400),
     "a first layer whose weights stay with their owners": ((1100, 64, 2), 20),
 }

@@ -1,4 +1,4 @@
-"""What each room of the package may know: LLVM only below fastbp/core/ir."""
+"""What each room of the package may know: LLVM only below fastbp/core/ir. Each kernel module has its tests."""
 
 import ast
 from pathlib import Path
@@ -29,3 +29,21 @@ def words_of(tree: ast.Module) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_ir_emits_llvm(path: Path) -> None:
     assert not words_of(ast.parse(path.read_text())) & LLVM
+
+
+ELSEWHERE = {
+    "cache": "behaviour/test_cache.py",  # by processes, folders and files
+    "calls": "core/test_forward_backward.py",  # of the products that it calls by their fields
+    "frame": "test_derivatives.py",  # by what is computed on them
+    "passes": "test_derivatives.py",
+    "products": "test_derivatives.py",
+    "training": "test_learning_derivatives.py",
+}
+
+
+def test_every_kernel_module_has_tests_of_its_name() -> None:
+    """A folder below a room counts as one module."""
+    core, tests = PACKAGE / "core", Path(__file__).parent.parent
+    modules = {Path(*path.relative_to(core).parts[:2]).stem for path in core.rglob("*.py")} - {"__init__"}
+    missing = {name for name in modules if not (tests / ELSEWHERE.get(name, f"core/test_{name}.py")).exists()}
+    assert missing == set()

@@ -1,4 +1,4 @@
-"""The shuffles beside NumPy's."""
+"""Shuffles of lanes give what NumPy's reshaping and indexing give."""
 
 from typing import Any
 

@@ -112,13 +112,13 @@ def test_lanes_are_reduced_by_halves(reduce: object, combine: np.ufunc, size: in
         assert out[0] == by_halves(x, combine)
 
 
-def test_the_smaller_of_two_integers() -> None:
+def test_minimum_and_maximum_of_two_integers() -> None:
     @kernel(VOID(INTEGERS, INT, INT))
-    def smaller(out, i, j):
-        out[0] = minimum(i, j)
+    def extremes(out, i, j):
+        out[0], out[1] = minimum(i, j), maximum(i, j)
 
-    smaller, out = uncached(smaller), np.zeros(1, np.int64)
+    extremes, out = uncached(extremes), np.zeros(2, np.int64)
     for i in (-(2**40), -1, 0, 3):
         for j in (-1, 0, 2, 2**40):
-            run(smaller, out, i, j)
-            assert out[0] == min(i, j)
+            run(extremes, out, i, j)
+            assert out.tolist() == sorted((i, j))

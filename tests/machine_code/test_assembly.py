@@ -19,10 +19,9 @@ from fastbp.core.layers import (
     dropout,
     forward_backward,
     loss,
-    packed_outputs,
-    softmax_cross_entropy,
+    softmax,
 )
-from fastbp.core.matmul import few_columns, few_rows, gemm, packed_weights, transpose
+from fastbp.core.matmul import few_columns, few_rows, forms, gemm, packed_weights, transpose
 from fastbp.core.step import clip, examples, gradient_and_update, penalty, train, update_in_place
 from fastbp.core.step.update import update
 
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x8
 
 WIDEST = {"generic": 16, "haswell": 32}.get(os.environ.get("NUMBA_CPU_NAME", ""), 64)
 NAMES = {64: "zmm", 32: "ymm", 16: "xmm"}
-TILES = gemm.TILES[registers()[1]]
+TILES = forms.TILES[registers()[1]]
 SIZES = {4: "s", 8: "d"}  # bytes of a number: the letter of its instructions
 DEAD_SCALARS = int(WIDEST == 16)  # without masked loads LLVM makes a loop for a last vector of no lanes, and 0 s of it
 
@@ -52,34 +51,34 @@ LOSSES = {
         for name in ("squared_error", "cross_entropy", "binary_cross_entropy", "log_cosh", "hinge", "gaussian_nll")
         for n in (4, 40)
     },
-    "softmax and cross-entropy": softmax_cross_entropy.of_probabilities,
-    "softmax and divergence": lambda size: softmax_cross_entropy.of_probabilities(size, divergence=True),
-    "softmax and cross-entropy of few classes": lambda size: softmax_cross_entropy.narrow_classes(size, lanes_of(size)),
-    "softmax and cross-entropy of two classes": lambda size: softmax_cross_entropy.narrow_classes(size, 2),
-    "softmax and cross-entropy of two classes abreast": lambda size: packed_outputs.few_classes(size, 2),
-    "softmax and cross-entropy of many classes": softmax_cross_entropy.wide_classes,
+    "softmax and cross-entropy": softmax.wide.of_probabilities,
+    "softmax and divergence": lambda size: softmax.wide.of_probabilities(size, divergence=True),
+    "softmax and cross-entropy, transposed": lambda size: softmax.cross_entropy(True, lanes_of(size), size),
+    "softmax and cross-entropy, pairs transposed": lambda size: softmax.transposed.transposed_cross_entropy(size, 2),
+    "softmax and cross-entropy, packed": lambda size: softmax.packed.packed_cross_entropy(size, 2),
+    "softmax and cross-entropy, wide": softmax.wide.wide_cross_entropy,
     "cross-entropy of classes": loss.of_classes,
     "sigmoid and cross-entropy": lambda size: loss.loss_kernel("binary_cross_entropy", "sigmoid", 4, False, size)[0],
-    "softmax of few classes": lambda size: activation_kernels.narrow_softmax(size, 2),
-    "softmax of classes abreast": lambda size: packed_outputs.softmax_of_few(size, 2),
-    "softmax of many classes": activation_kernels.wide_softmax,
-    "softmax backward": activation_kernels.softmax_backward,
+    "softmax, transposed": lambda size: softmax.transposed.transposed_softmax(size, 2),
+    "softmax, packed": lambda size: softmax.packed.packed_softmax(size, 2),
+    "softmax, wide": softmax.wide.wide_softmax,
+    "softmax backward": softmax.backward,
 }
 STRUCTURE = {
     "dense": gemm.dense,
     "a row of 100": lambda size: gemm.row_panel(size, 100, "identity"),
     "transpose": transpose.transpose,
-    "an output of a few terms": lambda size: few_columns.few_columns(size, lanes_of(size) // 2, 1),
-    "an output": lambda size: few_columns.few_columns(size, 2 * lanes_of(size), 1),
-    "outputs of many terms": lambda size: few_columns.few_columns(size, 5 * lanes_of(size), lanes_of(size) // 2),
-    "dots": few_rows.few_rows,
+    "few columns of few terms": lambda size: few_columns.few_columns(size, lanes_of(size) // 2, 1),
+    "few columns": lambda size: few_columns.few_columns(size, 2 * lanes_of(size), 1),
+    "few columns of many terms": lambda size: few_columns.few_columns(size, 5 * lanes_of(size), lanes_of(size) // 2),
+    "few rows": few_rows.few_rows,
     "forward": forward_backward.forward,
     "backward": forward_backward.backward,
     "sums": forward_backward.sums,
     "halves": examples.halves,
     "factors of dropout": dropout.factors,
     "examples": examples.examples,
-    "online": update_in_place.online,
+    "update in place": update_in_place.online,
     "gradient_share": gradient_and_update.gradient_share,
     "penalty": penalty.penalty,
     "squares": clip.squares,
@@ -158,7 +157,7 @@ def test_every_tile_is_packed_multiply_adds_in_the_widest_registers_without_scal
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("columns", TILES)
 def test_panels_with_biases_and_of_a_few_rows_are_packed_multiply_adds_without_scalars(columns, size):
-    for kernel in (gemm.biased_panel(size, columns, 0), *(gemm.low_panel(size, columns, 0, n) for n in gemm.LOW)):
+    for kernel in (gemm.biased_panel(size, columns, 0), *(gemm.low_panel(size, columns, 0, n) for n in forms.LOW)):
         code = instructions(kernel)
         widest = [operands for operands in packed(code, SIZES[size]) if NAMES[WIDEST] in operands]
         assert len(widest) >= gemm.ENOUGH_SUMS
@@ -170,7 +169,7 @@ def test_panels_with_biases_and_of_a_few_rows_are_packed_multiply_adds_without_s
 def test_the_widest_tile_keeps_its_sums_in_registers(make, size):
     """Its inner loop stores nothing: what it loads is V and S."""
     if WIDEST == 16:
-        pytest.skip("without fused multiply-add each product takes a register of its own")
+        pytest.skip("without fused multiply-add each product takes a separate register")
     _, text = inspect(make(size, max(TILES), 1))
     blocks = re.split(r"^\.LBB\w+:.*$", text, flags=re.MULTILINE)
     rows = TILES[max(TILES)][0]

@@ -36,13 +36,13 @@ from fastbp.core.step.examples import cost_at, given, reading, rows_of_block
 from fastbp.core.workspace import derivative_parts, padded
 
 known_difference = traced(lambda g, wanted: select(wanted == wanted, g - wanted, 0.0))
-plus_square = traced(lambda r, sum: r * r + sum)
+plus_square = traced(lambda r, so_far: r * r + so_far)
 times = traced(lambda r, factor: r * factor)
 
 
 @functools.cache
 def opening(size):
-    """(job, region, scratch) -> (frame, u, dy): the frame of a worker's region, and its room for u and dy, for `inline`."""
+    """(job, region, scratch) -> (frame, u, room for dy), all in the region of a worker, for `inline`."""
 
     @inline
     def open_frame(job, region, scratch):

@@ -3,6 +3,7 @@
 z = repeat(R, lambda r, z: z + x[r], z)        # for r in range(R): z = z + x[r]
 """
 
+from llvmlite import ir
 from numba.core import cgutils
 
 from fastbp.core.ir.lanes import Lanes
@@ -69,6 +70,13 @@ def when(condition, values, otherwise):
     with builder.if_then(condition.bit):
         variables.store(values())
     return variables.load()
+
+
+def call_address(address, *arguments):
+    """Calls the C function at the address (an Integer); a tuple among the arguments stands for its elements."""
+    values = [leaf.value for leaf in leaves(arguments)]
+    function = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+    address.builder.call(address.builder.inttoptr(address.value, function.as_pointer()), values)
 
 
 class VectorArray:

@@ -5,7 +5,7 @@ width 3, lanes 8:      row m   0   1   2  unused  |  row m + 1   0   1   2  unus
 
 from fastbp.core.ir.control import repeat, when
 from fastbp.core.ir.shuffles import concatenated, pick, vector_of
-from fastbp.core.ir.traced import smaller
+from fastbp.core.ir.traced import minimum
 
 
 def columns_of(width):
@@ -27,12 +27,12 @@ class PackedRows:
     def pointers(self, pointer, stride, last):
         """To the rows of a vector."""
         for m in map(stride.like, range(self.rows)):
-            yield pointer + (m if last is None else smaller(m, last)) * stride
+            yield pointer + (m if last is None else minimum(m, last)) * stride
 
     def load(self, pointers):
         """The rows at these pointers."""
         pointers = list(pointers)
-        if self.columns == 1:  # some vectors of one lane make LLVM 22 fail
+        if self.columns == 1:  # LLVM 22 fails on some vectors of one lane
             return vector_of((at[0] for at in pointers), pointers[0].filled(self.lanes, 0.0))
         return concatenated([at.load(self.columns, self.width) for at in pointers])
 

@@ -28,27 +28,29 @@ def vector_of(numbers, like):
     return like.new(value)
 
 
-def butterfly(x, y, bit):
-    """(x_i of the lanes i without the bit and y_i of those with it, and of each its neighbour across the bit)."""
+def butterfly(x, y, bit, across_x, across_y):
+    """x_i in the lanes i without the bit and y_i in those with it; across: of the lane on the other side of the bit."""
     n = x.value.type.count
+    lanes = [n + (i ^ bit * across_y) if i & bit else i ^ bit * across_x for i in range(n)]
+    return pick(x, lanes, y)
 
-    def lanes(across):
-        return [(i ^ across) + (n if i & bit else 0) for i in range(n)]
 
-    return pick(x, lanes(0), y), pick(x, lanes(bit), y)
+def halves(x, y, bit):
+    """The lanes of x without the bit and those of y with it, and beside each its neighbour across the bit."""
+    return butterfly(x, y, bit, False, False), butterfly(x, y, bit, True, True)
 
 
 def combine_groups(x, width, combine):
     """All `width` lanes of each group combined, in every lane of the group, by halves."""
     bit = width // 2
     while bit:
-        x = combine(*butterfly(x, x, bit))
+        x = combine(*halves(x, x, bit))
         bit //= 2
     return x
 
 
 def sum_each(vectors, width=1):
-    """A vector whose i-th `width` lanes are the sum of those of the i-th vector: n vectors of n times as many lanes.
+    """A vector whose i-th `width` lanes are the sum of those of the i-th vector: n vectors of n `width` lanes.
 
     By a butterfly: of 4 vectors a, b, c, d of 4 lanes
 
@@ -59,7 +61,7 @@ def sum_each(vectors, width=1):
     bit = n // 2
     while bit:
         for i in range(bit):
-            x, y = butterfly(vectors[i], vectors[i + bit], bit * width)
+            x, y = halves(vectors[i], vectors[i + bit], bit * width)
             vectors[i] = x + y
         bit //= 2
     return vectors[0]
@@ -71,10 +73,7 @@ def swap_quarters(upper, lower, bit):
     upper   a b        a c
     lower   c d   ->   b d
     """
-    n = upper.value.type.count
-    first = [lane if not lane & bit else n + lane - bit for lane in range(n)]
-    second = [lane + bit if not lane & bit else n + lane for lane in range(n)]
-    return pick(upper, first, lower), pick(upper, second, lower)
+    return butterfly(upper, lower, bit, False, True), butterfly(upper, lower, bit, True, False)
 
 
 def transposed(rows, width=1):

@@ -8,7 +8,7 @@ all code that uses a formula gives the same bits.
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, lower_builtin, type_callable
 
 from fastbp.core.ir.lanes import Integer, Lanes, Pointer, Scalar
 from fastbp.core.ir.types import INT32, INT64, Mask, Vector
@@ -29,14 +29,22 @@ def absolute(x):
     return x.call("fabs")
 
 
-def select(mask, x, y):
-    """x where the mask is on, y elsewhere; one of them is Lanes."""
+def select(condition, x, y):
+    """x where the condition holds, y elsewhere: of a mask and Lanes, one at least, or of Integers, one at least."""
+    if isinstance(condition, Integer):
+        like = x if isinstance(x, Integer) else y
+        return like.new(like.builder.select(condition.bit, like.like(x).value, like.like(y).value))
     like = x if isinstance(x, Lanes) else y
-    return like.new(like.builder.select(mask.value, like.like(x), like.like(y)))
+    return like.new(like.builder.select(condition.value, like.like(x), like.like(y)))
+
+
+def minimum(x, y):
+    """The smaller of two integers, or of each pair of lanes; y where one is NaN. Compiled code may call it, too."""
+    return select(x < y, x, y)
 
 
 def maximum(x, y):
-    """The larger of each pair of lanes; y where one is NaN."""
+    """The larger of two integers, or of each pair of lanes; y where one is NaN. Compiled code may call it, too."""
     return select(x > y, x, y)
 
 
@@ -76,8 +84,8 @@ def narrowed(x, like):
 def rarely(mask, x, other):
     """x, and other() in the lanes where the mask is on: a branch, taken only where there is such a lane."""
     builder, before = x.builder, x.builder.block
-    some = builder.trunc(any_off(mask.new(builder.not_(mask.value))).value, ir.IntType(1))
-    with builder.if_then(some, likely=False):
+    found = builder.trunc(any_off(mask.new(builder.not_(mask.value))).value, ir.IntType(1))
+    with builder.if_then(found, likely=False):
         replaced, inside = select(mask, other(), x), builder.block
     result = builder.phi(x.value.type)
     result.add_incoming(x.value, before)
@@ -118,15 +126,15 @@ def max_lanes(x):
 def any_off(mask):
     """1 if any lane of the mask is off, else 0."""
     whole = ir.IntType(mask.value.type.count)
-    some = mask.builder.icmp_unsigned("!=", mask.builder.bitcast(mask.value, whole), whole(-1))
-    return Integer(mask.builder, mask.builder.zext(some, INT64))
+    found = mask.builder.icmp_unsigned("!=", mask.builder.bitcast(mask.value, whole), whole(-1))
+    return Integer(mask.builder, mask.builder.zext(found, INT64))
 
 
 # --- from formulas to compiled code ---------------------------------------------------------------------------------
 
 
 def traced(function, literals=0):
-    """The function on Lanes (and scalars, and tuples of scalars) as one that compiled code can call.
+    """The function on Lanes (and scalars, pointers, and tuples of them) as one that compiled code can call.
 
     The last `literals` arguments are integers that the compiler knows; the function gets them as Python's.
     """
@@ -181,6 +189,8 @@ def llvm_type(type_):
         return type_.llvm
     if isinstance(type_, types.UniTuple):
         return ir.ArrayType(llvm_type(type_.dtype), type_.count)
+    if isinstance(type_, types.BaseTuple):
+        return ir.LiteralStructType(map(llvm_type, type_.types))
     if isinstance(type_, types.CPointer):
         return llvm_type(type_.dtype).as_pointer()
     if isinstance(type_, types.Integer):
@@ -191,8 +201,8 @@ def llvm_type(type_):
 def wrapped(builder, type_, value):
     if isinstance(type_, (Vector, Mask)):
         return Lanes(builder, value)
-    if isinstance(type_, types.UniTuple):
-        return tuple(wrapped(builder, type_.dtype, builder.extract_value(value, i)) for i in range(type_.count))
+    if isinstance(type_, types.BaseTuple):
+        return tuple(wrapped(builder, t, builder.extract_value(value, i)) for i, t in enumerate(type_.types))
     if isinstance(type_, types.CPointer):
         return Pointer(builder, value, type_)
     return Integer(builder, value) if isinstance(type_, types.Integer) else Scalar(value)
@@ -214,28 +224,30 @@ def numba_type(result):
     return Vector(number, type_.count) if isinstance(result, Lanes) else number
 
 
-# --- of integers ---------------------------------------------------------------------------------------------------
+# --- formulas that compiled code calls ------------------------------------------------------------------------------
 
 
-def chosen(condition, x, y):
-    """x if the condition (0 or 1) holds, else y; one of them is an Integer."""
-    like = x if isinstance(x, Integer) else y
-    return like.new(like.builder.select(condition.bit, like.like(x).value, like.like(y).value))
+def callable_from_compiled_code(formula):
+    """Lets compiled code call the formula of two integers or two vectors by the name that other formulas use."""
+
+    @type_callable(formula)
+    def type_formula(context):
+        def result(x, y):
+            if isinstance(x, types.Integer) and isinstance(y, types.Integer):
+                return types.int64
+            return x if isinstance(x, Vector) and x == y else None
+
+        return result
+
+    def codegen(context, builder, sig, args):
+        return formula(*symbolic(builder, map(types.unliteral, sig.args), args)).value
+
+    for kind in (types.Integer, Vector):
+        lower_builtin(formula, kind, kind)(codegen)
 
 
-def smaller(x, y):
-    """The smaller of two integers."""
-    return chosen(x < y, x, y)
-
-
-def larger(x, y):
-    """The larger of two integers."""
-    return chosen(x < y, y, x)
-
-
-minimum, larger_of = traced(smaller), traced(larger)
-
-# --- of vectors ----------------------------------------------------------------------------------------------------
+callable_from_compiled_code(minimum)
+callable_from_compiled_code(maximum)
 
 plus = traced(lambda x, y: x + y)
 sum_of, max_of = traced(sum_lanes), traced(max_lanes)

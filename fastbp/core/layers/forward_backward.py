@@ -8,7 +8,7 @@ import functools
 
 from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, VOID, call, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import fill, first, floats_at, load, shift, store
-from fastbp.core.ir.traced import chosen, minimum, plus, smaller, traced
+from fastbp.core.ir.traced import minimum, plus, select, traced
 from fastbp.core.layers.calls import dense, few_rows, packed_dense
 from fastbp.core.slots import LAYER, NET, Layer, layer_of
 
@@ -125,8 +125,8 @@ def backward(size):
 def rows_of_share(layer, rank, workers):
     """First and end row of a layer's (weights, biases) that a worker owns; the biases are row n_in."""
     rows, unit = layer[Layer.n_in] + (layer[Layer.b] >= 0), layer[Layer.unit]
-    low, high = (smaller(nearest(rows * worker // workers, unit), rows) for worker in (rank, rank + 1))
-    return low, chosen(rank + 1 == workers, rows, high)
+    low, high = (minimum(nearest(rows * worker // workers, unit), rows) for worker in (rank, rank + 1))
+    return low, select(rank + 1 == workers, rows, high)
 
 
 def nearest(count, unit):

@@ -6,9 +6,9 @@ example n, overwrites costs[n] = w_n C_n and d (rows, width; rows `stride` apart
     elementwise     x = a:  C_n = Σ_j c(a_j, y_j)    d = ∂C_n/∂a     then the output's backward makes dz of it
     fused           x = z:  a stable form of C_n in z     d = ∂C_n/∂z     for a loss with its own output
 
-y holds `width` numbers a row, half as many for a loss of pairs, or one class number a row for the kernels of classes;
+y holds `width` numbers a row, half as many for a loss of pairs, or one class index a row for the kernels of classes;
 weights are w_row (0 or 1) apart. `spare` has room for `rows` numbers. What a kernel makes of an example of weight 0
-does not count: `backprop.backward` and `embed.evaluate` take it for absent.
+does not count: `forward_backward.backward` and `embedded.evaluate` take it for absent.
 """
 
 import functools
@@ -18,14 +18,11 @@ from fastbp.core.formulas.losses import LOSSES
 from fastbp.core.ir.kernel import kernel, lanes_of, loss_signature, wide_vectors
 from fastbp.core.ir.memory import every, fill, first, load, on_stack, rounded, shift, store
 from fastbp.core.ir.traced import minimum, select, sum_of, traced
-from fastbp.core.layers.packed_outputs import elementwise_of_few, is_few
-from fastbp.core.layers.softmax_cross_entropy import (
-    class_of,
-    logarithm,
-    softmax_cross_entropy,
-    softmax_divergence,
-)
+from fastbp.core.layers import softmax
+from fastbp.core.layers.packed_outputs import elementwise_of_few
+from fastbp.core.layers.softmax.wide import class_of, logarithm
 from fastbp.core.matmul.few_rows import sums_of_rows
+from fastbp.core.matmul.forms import packs_examples
 
 # --- sums over the outputs ------------------------------------------------------------------------------------------
 
@@ -44,7 +41,7 @@ def elementwise(value, derivative, size, parameters=()):
     @kernel(loss_signature(size), value.__name__, size, *parameters)
     def elementwise(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
-        parts = on_stack(x, square)  # c(a_j, y_j) summed to one vector, for as many examples as it has lanes
+        parts = on_stack(x, square)  # c(a_j, y_j) summed to one vector, for `lanes` examples
         last = (width - 1) // lanes * lanes
         mask, whole = first(width - last, lanes), every(lanes)
         for begin in range(0, rows, lanes):
@@ -135,12 +132,12 @@ def of_classes(size):
 
 def of_outputs(value, derivative, width, size, parameters=()):
     """The kernel of Σ_j c(a_j, y_j), or of its stable form in z."""
-    if is_few(width, size):
+    if packs_examples(width, size):
         return elementwise_of_few(value, derivative, size, width, parameters)
     return elementwise(value, derivative, size, parameters)
 
 
-OF_SOFTMAX = {"cross_entropy": softmax_cross_entropy, "kullback_leibler": softmax_divergence}
+OF_SOFTMAX = {"cross_entropy": softmax.cross_entropy, "kullback_leibler": softmax.divergence}
 """What makes the kernel of a stable form over all z of an example, from (classes, width, size)."""
 
 

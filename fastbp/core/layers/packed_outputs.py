@@ -1,36 +1,20 @@
-"""Softmax and losses for a few outputs: several examples in one vector (ir/packed_rows.py).
+"""Losses for a few outputs: several examples in one vector (ir/packed_rows.py).
 
-Kernels as those of activation_kernels.py, loss.py and softmax_cross_entropy.py, whose place they take. A formula is a
+Kernels as those of loss.py, whose place they take; softmax/packed.py has those of softmax. A formula is a
 function (outputs, x, y, w, w · scale) -> cost of every example, delta of every output, on Lanes.
 """
 
 import functools
-import math
-import operator
 
-from fastbp.core.formulas.elementary import exp, log
 from fastbp.core.ir.control import when
-from fastbp.core.ir.kernel import INT, POINTERS, VOID, kernel, lanes_of, loss_signature, wide_vectors
-from fastbp.core.ir.packed_rows import PackedRows, columns_of
+from fastbp.core.ir.kernel import kernel, lanes_of, loss_signature, wide_vectors
+from fastbp.core.ir.packed_rows import PackedRows
 from fastbp.core.ir.shuffles import combine_groups, pick
-from fastbp.core.ir.traced import maximum, narrowed, procedure, select, widened
-
-MOST_CLASSES = 4
-"""Of more, softmax is faster where examples are transposed: it has one exponential for each output, and no more."""
-
-
-def is_few(width, size):
-    """Whether a vector has room for two examples."""
-    return 2 * width <= lanes_of(size)
-
-
-def are_few_classes(width, size):
-    """Whether softmax is made so."""
-    return is_few(width, size) and width <= MOST_CLASSES
+from fastbp.core.ir.traced import narrowed, procedure, select, widened
 
 
 class Outputs:
-    """Of some examples, in one vector; `numbers` are one of each example, in another vector."""
+    """The outputs of several examples in one vector; `numbers` are one for each example, in another vector."""
 
     def __init__(self, lanes, width):
         self.lanes, self.width, self.packed = lanes, width, PackedRows(lanes, width)
@@ -46,12 +30,6 @@ class Outputs:
     def sum(self, x):
         """Of an example's outputs, in all its lanes."""
         return combine_groups(x, self.packed.columns, lambda x, y: x + y)
-
-    def powers(self, z):
-        """e^(z_j - max z), their sum and max z."""
-        top = combine_groups(self.here(z, -math.inf), self.packed.columns, maximum)
-        e = self.here(exp(z - top), 0.0)
-        return e, self.sum(e), top
 
     def one(self, x):
         """The first lane of each example, as numbers."""
@@ -108,27 +86,12 @@ def elementwise(value, derivative):
     return formula
 
 
-def nan_unless_class(x, c, width):
-    """x where c is a class index 0 … width - 1, else NaN."""
-    return select(functools.reduce(operator.or_, (c == float(j) for j in range(width))), x, math.nan)
-
-
-def cross_entropy(outputs, z, c, weight, factor):
-    """Of class indices: w (log Σ_i e^z_i - z_c), and w (p_j - [j = c]), scaled; NaN for a class that there is not."""
-    e, total, top = outputs.powers(z)
-    total_n = nan_unless_class(outputs.one(total), c, outputs.width)
-    hit, share = z.lanewise(outputs.j) == outputs.all(c), factor / total_n
-    z_c = outputs.one(outputs.sum(select(hit, z, 0.0)))
-    cost = weight * (log(total_n) + (outputs.one(top) - z_c))
-    return cost, outputs.all(share) * select(hit, e - total, e)
-
-
 # --- kernels --------------------------------------------------------------------------------------------------------
 
 
-def all_examples(width, targets, lanes, formula, d, costs, x, y, weights, w_row, rows, stride, scale):
+def all_examples(width, targets, lanes, formula, output, costs, x, y, weighting, rows):
     """Costs and deltas of all examples; targets: numbers of y for one, `width` or 1."""
-    outputs = Outputs(lanes, width)
+    outputs, (d, stride), (weights, w_row, scale) = Outputs(lanes, width), output, weighting
     same = weights.filled(outputs.numbers.lanes, weights[0])
     pair = same, scaled(same, scale)
 
@@ -149,7 +112,7 @@ def loss_of_few(formula, vectors, name, size, width, targets, parameters=()):
     @kernel(loss_signature(size), name, size, width, targets, *parameters)
     def loss_of_few(d, costs, spare, x, y, weights, w_row, rows, width, stride, scale):
         wide_vectors()
-        compute(d, costs, x, y, weights, w_row, rows, stride, scale)
+        compute((d, stride), costs, x, y, (weights, w_row, scale), rows)
 
     return loss_of_few
 
@@ -159,31 +122,3 @@ def elementwise_of_few(value, derivative, size, width, parameters=()):
     """`elementwise` of layers/loss.py."""
     formula = elementwise(lambda x, y: value(x, y, *parameters), lambda x, y: derivative(x, y, *parameters))
     return loss_of_few(formula, 1, value.__name__, size, width, width, parameters)
-
-
-@functools.cache
-def few_classes(size, width):
-    """`softmax_cross_entropy.wide_classes`, on as many examples as a vector has lanes: one logarithm for all."""
-    return loss_of_few(cross_entropy, columns_of(width), "classes", size, width, 1)
-
-
-@functools.cache
-def softmax_of_few(size, width):
-    """`wide_softmax` of layers/activation_kernels.py."""
-    outputs = Outputs(lanes_of(size), width)
-
-    def all_rows(a, z, rows, stride):
-        def compute(n, last):
-            e, total, _ = outputs.powers(outputs.load(z, n, stride, last))
-            outputs.store(e / total, a, n, stride, last)
-
-        outputs.packed.each(rows, compute)
-
-    compute_all = procedure(all_rows)
-
-    @kernel(VOID(POINTERS[size], POINTERS[size], INT, INT, INT), size, width)
-    def softmax_of_few(a, z, rows, width, stride):
-        wide_vectors()
-        compute_all(a, z, rows, stride)
-
-    return softmax_of_few

@@ -16,25 +16,15 @@ import functools
 
 from fastbp.core.ir.control import VectorArray, repeat
 from fastbp.core.ir.kernel import kernel, lanes_of, wide_vectors
-from fastbp.core.ir.packed_rows import PackedRows, columns_of
+from fastbp.core.ir.packed_rows import PackedRows
 from fastbp.core.ir.shuffles import pick, sum_each, transposed
 from fastbp.core.ir.traced import multiply_add, procedure, sum_by_halves
+from fastbp.core.matmul.forms import RECOMPUTED
 from fastbp.core.matmul.gemm import panel_signature
 from fastbp.core.matmul.microkernel import epilogue_of
 
-MOST_OUTPUTS = 8  # with more, the lanes of an ordinary panel are full enough
 UNROLLED = 4
 """Vectors of terms that are not a loop."""
-RECOMPUTED = 2
-"""Columns up to which the diagonals of V are made again for the next rows; of more they are kept on the stack."""
-MOST_KEPT = 40 * 1024  # bytes of them that leave room for the rows in the first cache
-
-
-def fits(n_in, n_out, size):
-    """Whether the kernel is made for a layer."""
-    columns = columns_of(n_out)
-    kept = n_in * columns * size if columns > RECOMPUTED else 0
-    return n_out <= min(MOST_OUTPUTS, lanes_of(size) // 2) and kept <= MOST_KEPT
 
 
 def repeated_terms(packed, n_in, init, V, M):

@@ -1,7 +1,7 @@
 """Few rows: the sum of matmul/gemm.py with its lanes over the terms: C[m, n] = init[m, n] + Σ_r S[m, r] V[n, r].
 
-For the deltas of a few examples, for which it is not worth while to transpose the weights. The lanes are summed by
-halves, in one order for every element of every tile. In NumPy, for a row of C and as many n as a vector has lanes:
+For the deltas of a few examples, where transposing the weights would cost more than it saves. The lanes are summed by
+halves, in one order for every element of every tile. In NumPy, for `lanes` numbers of a row of C:
 
     z = np.zeros((lanes, lanes))
     for r in range(0, R, lanes):
@@ -16,7 +16,7 @@ from fastbp.core.ir.kernel import INT, POINTERS, VOID, kernel, lanes_of, wide_ve
 from fastbp.core.ir.lanes import leading_lanes
 from fastbp.core.ir.memory import shift
 from fastbp.core.ir.shuffles import sum_each
-from fastbp.core.ir.traced import multiply_add, procedure, smaller, traced
+from fastbp.core.ir.traced import minimum, multiply_add, procedure, traced
 
 
 def sum_rows(x, lanes):
@@ -26,7 +26,7 @@ def sum_rows(x, lanes):
 
 def row_tile(C, init, S, V, v_row, N, R, lanes):
     """Overwrites at most `lanes` elements of a row of C, N of which are there."""
-    v_rows = [V + smaller(N.like(n), N - 1) * v_row for n in range(lanes)]  # past the end: the last row
+    v_rows = [V + minimum(N.like(n), N - 1) * v_row for n in range(lanes)]  # past the end: the last row
 
     def add_terms(r, z):
         mask = leading_lanes(R - r, lanes)

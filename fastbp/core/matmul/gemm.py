@@ -10,18 +10,12 @@ order of the sums.
 
 import functools
 
-from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, registers, wide_vectors
+from fastbp.core.ir.control import call_address
+from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, kernel, lanes_of, registers, wide_vectors
 from fastbp.core.ir.memory import shift
+from fastbp.core.ir.traced import procedure
+from fastbp.core.matmul.forms import TILES, keeps_rows_together, low_rows, panel_width
 from fastbp.core.matmul.microkernel import Shape, tile_of, tiles_of
-
-# Rows of the register tiles, by number of SIMD registers and of vectors in a row of the tile. Those of the tallest one,
-# rows x vectors, the vectors of V and one element of S fill the registers; the lowest has sums enough for two units
-# that take four cycles; one between them halves the loads of V, in wide layers from beyond the smallest cache.
-TILES = {
-    32: {1: (24, 8), 2: (12, 4), 3: (8, 3), 4: (6, 4, 2)},
-    16: {1: (12, 8), 2: (6, 4), 3: (4, 3)},
-}
-
 
 ENOUGH_SUMS = 8
 """Independent accumulators, so that none waits for the one before: two units take four cycles for a multiply-add."""
@@ -31,6 +25,10 @@ def panel_signature(size):
     """Of every panel: C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R."""
     P = POINTERS[size]
     return VOID(P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT)
+
+
+call_panel = procedure(call_address)
+"""(address, (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R)): calls the panel there."""
 
 
 def rows_by_tiles(shape):
@@ -51,7 +49,7 @@ def panel(size, columns, full, epilogue="identity"):
     @kernel(panel_signature(size), size, columns, full, epilogue)
     def panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
-        all_rows(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        all_rows((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
 
     return panel
 
@@ -70,13 +68,13 @@ def biased_panel(size, columns, full):
     def biased_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         if tall <= M:
-            tall_tile(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            tall_tile((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
             done = tall
         else:
-            low_tile(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            low_tile((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
             done = low
         C, init, S = shift(C, done * c_row), shift(init, done * i_row), shift(S, done * s_row)
-        all_rows(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M - done, N, R)
+        all_rows((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M - done, N, R))
 
     return biased_panel
 
@@ -94,7 +92,7 @@ def low_panel(size, columns, full, rows, biases=False):
     @kernel(panel_signature(size), size, columns, full, rows, biases)
     def low_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
-        few_rows(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        few_rows((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
 
     return low_panel
 
@@ -113,20 +111,16 @@ def dense(size):
     @kernel(VOID(INTEGERS, P, INT, INT, P, INT, P, INT, INT, P, INT, INT, INT, INT), size)
     def dense(panels, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         if M == 1 and panels[one_row] != 0:
-            call(panels[one_row], C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            call_panel(panels[one_row], (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
             return
         while N >= width:
-            call(panels[0], C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, width, R)
+            call_panel(panels[0], (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, width, R))
             C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
         if N > 0:
-            call(panels[1 + (N - 1) // lanes], C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            last = panels[1 + (N - 1) // lanes]
+            call_panel(last, (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
 
     return dense
-
-
-def panel_width(size):
-    """Lanes of the widest panel."""
-    return max(TILES[registers()[1]]) * lanes_of(size)
 
 
 def one_row_number(size):
@@ -149,15 +143,11 @@ def row_panel(size, n_out, epilogue):
     def row_panel(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
         wide_vectors()
         while N > width:
-            whole(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            whole((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
             C, init, V, N = shift(C, width), shift(init, width), shift(V, width), N - width
-        last(C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+        last((C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R))
 
     return row_panel
-
-
-LOW = (1, 2, 4)
-"""Rows of the panels for fewer rows than ENOUGH_SUMS."""
 
 
 def panels_for(size, widths, make=panel, *options):
@@ -175,11 +165,6 @@ def panels_for(size, widths, make=panel, *options):
     return panels
 
 
-def low_rows(count):
-    """The rows of the lowest panel for `count` rows, or 0."""
-    return next((rows for rows in LOW if count <= rows), 0)
-
-
 def transposed_panels(size, n_in, n_out):
     """The panels of the sums of transposed weights: n_out rows of n_in."""
     rows = low_rows(n_out)
@@ -188,7 +173,6 @@ def transposed_panels(size, n_in, n_out):
 
 def biased_panels(size, n_in, n_out):
     """(panels of the sums of weights and biases: n_in + 1 rows of n_out, whether these rows must stay together)."""
-    rows, columns = low_rows(n_in), -(-n_out // lanes_of(size))
-    if rows and n_out <= panel_width(size) and (rows + 2) * columns < registers()[1]:
-        return panels_for(size, (n_out,), low_panel, rows, True), True
+    if keeps_rows_together(n_in, n_out, size):
+        return panels_for(size, (n_out,), low_panel, low_rows(n_in), True), True
     return panels_for(size, (n_out,), biased_panel), False

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.core.ir.control import repeat, repeat_while, when
 from fastbp.core.ir.lanes import leading_lanes
-from fastbp.core.ir.traced import larger, multiply_add, procedure, smaller, sum_by_halves
+from fastbp.core.ir.traced import maximum, minimum, multiply_add, procedure, sum_by_halves
 
 GROUP = 4  # rows of S that one pointer serves
 
@@ -68,7 +68,7 @@ class Row:
 def row_indices(shape, M):
     """The rows m of the tile; with clamp_rows, of those that are not there the last that is."""
     numbers = [M.like(m) for m in range(shape.rows)]
-    return [smaller(m, larger(M - 1, 0)) for m in numbers] if shape.clamp_rows else numbers
+    return [minimum(m, maximum(M - 1, 0)) for m in numbers] if shape.clamp_rows else numbers
 
 
 def plus_products(z, s, v):
@@ -79,11 +79,13 @@ def plus_products(z, s, v):
     return sums + [[z_mn + v_n for v_n, z_mn in zip(v, z_m, strict=True)] for z_m in z[len(sums) :]]
 
 
-def tile(shape, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+def tile(shape, out, start, left, right, count):
     """Overwrites the rows of a Shape: C[m, n] = epilogue(init[m, n] + Σ_r S[m, r] V[r, n]).
 
+    out: (C, c_row, offset), start: (init, i_row), left: (S, s_row, s_sum), right: (V, v_row), count: (M, N, R).
     `offset` is the distance from C's elements to what else its epilogue reads.
     """
+    C, (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R) = out[0], start, left, right, count
     row, rows = Row(shape, N), row_indices(shape, M)
     with_biases = rows + [M] * shape.bias_row
     zeros = [row.filled(C, 0.0) for _ in with_biases]
@@ -105,31 +107,33 @@ def tile(shape, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, 
             s, v, accumulators[i] = add_term(s, v, z)
         return s, v, *accumulators
 
-    count = shape.accumulators
-    s, v, z, *others = repeat(R // count, add_terms, (groups, V, z, *[zeros] * (count - 1)))
+    n_sums = shape.accumulators
+    s, v, z, *others = repeat(R // n_sums, add_terms, (groups, V, z, *[zeros] * (n_sums - 1)))
     if others:
-        _, _, z = repeat(R % count, add_terms, (s, v, z))
-    store_tile(shape, C, c_row, offset, init, i_row, row, with_biases, (z, *others))
+        _, _, z = repeat(R % n_sums, add_terms, (s, v, z))
+    store_tile(shape, out, start, row, with_biases, (z, *others))
 
 
-def store_tile(shape, C, c_row, offset, init, i_row, row, rows, accumulators):
+def store_tile(shape, out, start, row, rows, accumulators):
     """C_mn = epilogue(init_n + z_mn); init_n only if i_row is 0, where all rows have the same."""
+    (C, c_row, offset), (init, i_row) = out, start
     epilogue, a = epilogue_of(shape.epilogue), None
-    start = when(i_row == 0, lambda: row.load(init), row.filled(C, -0.0))  # x + -0 is x, of each x
+    common = when(i_row == 0, lambda: row.load(init), row.filled(C, -0.0))  # x + -0 is x, of each x
     for m, *z_m in zip(rows, *accumulators, strict=True):
-        for start_n, (n, mask), *z_mn in zip(start, row.vectors, *z_m, strict=True):
+        for init_n, (n, mask), *z_mn in zip(common, row.vectors, *z_m, strict=True):
             at = C + m * c_row + n
             if shape.epilogue.endswith("'"):
                 a = (at + offset).load(shape.lanes, mask)
-            at.store(epilogue(start_n + sum_by_halves(z_mn), a), mask)
+            at.store(epilogue(init_n + sum_by_halves(z_mn), a), mask)
 
 
-def tiles(shape, heights, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R):
+def tiles(shape, heights, out, start, left, right, count):
     """All M rows by tiles of these heights, the tallest first and in the end 1.
 
-    A tile makes fewer rows than its own where the next one would take as long. Twice as many rows as the next one has
-    are left to it: two of these load V as often as this one and another one for what it leaves.
+    A tile computes fewer rows than its height where the next lower one would take as long. Up to twice the height of
+    the next one are left to that: two of those load V as often as this one and another for the remainder.
     """
+    (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (M, N, R) = out, start, left, count
     for height, lower in pairwise((*heights, 0)):
         # a single row takes as long as a few: its sums wait for one another
         fewest = (height - 1) // lower * lower + 1 if lower > 1 else lower + 1
@@ -139,7 +143,7 @@ def tiles(shape, heights, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_r
             return (M >= fewest) & ((M <= height) | (M > 2 * lower))
 
         def body(C, init, S, M, one=one):
-            tile(one, C, c_row, offset, init, i_row, S, s_row, s_sum, V, v_row, M, N, R)
+            tile(one, (C, c_row, offset), (init, i_row), (S, s_row, s_sum), right, (M, N, R))
             return C + c_row * one.rows, init + i_row * one.rows, S + s_row * one.rows, M - one.rows
 
         C, init, S, M = repeat_while(fits, body, C, init, S, M)

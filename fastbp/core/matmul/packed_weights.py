@@ -14,27 +14,16 @@ by zeros to whole vectors:
 
 import functools
 
-from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, call, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import INT, INTEGERS, POINTERS, VOID, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import every, first, load, shift, store
 from fastbp.core.ir.traced import minimum
-from fastbp.core.matmul.gemm import panel_width
-
-LINE = 64  # bytes
-WIDE = 2048  # bytes of a row from which on rows share pages and cache sets
-SMALL = 16 * 1024  # bytes of weights that stay in the first cache anyway: to cross its lines costs less than a copy
-FEWEST = 32  # outputs of an odd layer
-
-
-def is_packed(n_in, n_out, size):
-    """Whether the forward sums of a layer read packed weights, where there are examples enough."""
-    odd = n_out >= FEWEST and n_out * size % LINE != 0 and n_in * n_out * size > SMALL
-    return n_out * size >= WIDE or odd
+from fastbp.core.matmul.forms import panel_width, vectors_of
+from fastbp.core.matmul.gemm import call_panel
 
 
 def packed_size(n_in, n_out, size):
     """Elements of a layer's packed weights."""
-    lanes = lanes_of(size)
-    return n_in * (-(-n_out // lanes) * lanes)
+    return n_in * vectors_of(n_out, size) * lanes_of(size)
 
 
 @functools.cache
@@ -70,11 +59,13 @@ def packed_dense(size):
     @kernel(VOID(INTEGERS, P, INT, P, P, INT, P, INT, INT, INT, INT, INT), size)
     def packed_dense(panels, C, c_row, init, S, s_row, V, n_in, low, M, N, R):
         while N >= width:
-            call(panels[0], C, c_row, 0, init, 0, S, s_row, 1, shift(V, low * width), width, M, width, R)
+            V_low = shift(V, low * width)
+            call_panel(panels[0], (C, c_row, 0), (init, 0), (S, s_row, 1), (V_low, width), (M, width, R))
             C, init, V, N = shift(C, width), shift(init, width), shift(V, n_in * width), N - width
         if N > 0:
             vectors = (N + lanes - 1) // lanes
             row = vectors * lanes
-            call(panels[vectors], C, c_row, 0, init, 0, S, s_row, 1, shift(V, low * row), row, M, N, R)
+            V_low = shift(V, low * row)
+            call_panel(panels[vectors], (C, c_row, 0), (init, 0), (S, s_row, 1), (V_low, row), (M, N, R))
 
     return packed_dense

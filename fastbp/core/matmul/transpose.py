@@ -42,7 +42,7 @@ def edge_tile(out, o_row, x, x_row, rows, columns, lanes):
         at.store(row, mask_of(j, columns, rows))
 
 
-# --- outputs of some examples, transposed so that examples go side by side --------------------------------------------
+# --- outputs, transposed so that a vector has one output of several examples ------------------------------------------
 # A row is a whole vector in memory. Only what may be another thread's is masked: a load has to wait for a masked store.
 
 
@@ -65,17 +65,8 @@ transpose_tile, transpose_edge = procedure(whole_tile, literals=1), procedure(ed
 transpose_columns, transpose_back = procedure(to_columns, literals=2), procedure(to_rows, literals=2)
 
 
-NARROW = 2
-"""Vectors of outputs up to which rows are transposed, so that examples go side by side."""
-
-
-def is_narrow(width, size):
-    """Whether rows of `width` outputs are transposed."""
-    return width <= NARROW * lanes_of(size)
-
-
-def columns_for(width, size):
-    """The power of 2, up to the lanes of a vector, for which `transpose_columns` is made."""
+def columns_at_once(width, size):
+    """Columns of rows of `width` that one `transpose_columns` takes: a power of 2, up to the lanes of a vector."""
     return min(lanes_of(size), columns_of(width))
 
 

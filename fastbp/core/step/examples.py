@@ -20,7 +20,7 @@ from fastbp.core.ir.memory import (
     store,
     total,
 )
-from fastbp.core.ir.traced import chosen, larger_of, minimum, plus, traced
+from fastbp.core.ir.traced import maximum, minimum, plus, select, traced
 from fastbp.core.layers.calls import dense, packed_dense
 from fastbp.core.layers.forward_backward import place, share, sums_of_share
 from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, Job, layer_of
@@ -32,7 +32,7 @@ PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU itself sees that longe
 @traced
 def rows_of_block(left, block):
     """The next examples to pass through all layers: a block, or all that are left instead of one and a small one."""
-    return chosen(block + block // 2 < left, block, left)
+    return select(block + block // 2 < left, block, left)
 
 
 def address_of_cost(job, shard, size):
@@ -78,7 +78,7 @@ def halves(size):
         for half in range(2):
             low, high = share(layer, half, 2)
             high = minimum(high, n_in)
-            begin = larger_of(2 * count * rank // workers - half * count, 0)
+            begin = maximum(2 * count * rank // workers - half * count, 0)
             rows = minimum(2 * count * (rank + 1) // workers - half * count, count) - begin
             if rows > 0:
                 x, x_row = inputs_of(job, X, region, position)

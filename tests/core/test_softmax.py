@@ -6,7 +6,7 @@ import twin
 from guard import Guard
 from kernel_calls import DTYPES, WIDTHS, run, stride_of
 
-from fastbp.core.layers.softmax_cross_entropy import softmax_cross_entropy, softmax_divergence
+from fastbp.core.layers import softmax
 
 
 def results(
@@ -30,8 +30,8 @@ def test_a_class_index_is_a_row_of_probabilities_with_a_single_one(rows: int, si
     for width in WIDTHS:
         z = rng.normal(size=(rows, width), scale=3).astype(DTYPES[size])
         c, weights = rng.integers(0, width, rows), rng.uniform(0.5, 2, rows)
-        by_class = results(softmax_cross_entropy(True, width, size), z, c, guard, weights)
-        by_row = results(softmax_cross_entropy(False, width, size), z, np.eye(width)[c], guard, weights)
+        by_class = results(softmax.cross_entropy(True, width, size), z, c, guard, weights)
+        by_row = results(softmax.cross_entropy(False, width, size), z, np.eye(width)[c], guard, weights)
         for found, expected in zip(by_class, by_row, strict=True):
             np.testing.assert_allclose(found, expected, rtol=0, atol={4: 3e-5, 8: 1e-13}[size])
 
@@ -40,7 +40,7 @@ def test_costs_and_deltas_stay_exact_where_a_softmax_rounds_to_0_and_1(size: int
     for width in WIDTHS[1:]:
         z = np.zeros((2, width), DTYPES[size])
         z[:, 0] = 1000.0
-        costs, d = results(softmax_cross_entropy(True, width, size), z, np.array([0, width - 1]), guard)
+        costs, d = results(softmax.cross_entropy(True, width, size), z, np.array([0, width - 1]), guard)
         assert costs.tolist() == [0.0, 1000.0]
         expected = np.zeros((2, width))
         expected[1, [0, width - 1]] = 1.0, -1.0
@@ -55,7 +55,7 @@ def test_a_number_that_is_no_class_index_makes_its_example_nan_and_no_other(
         z = np.random.default_rng(width).normal(size=(7, width)).astype(DTYPES[size])
         right, y = np.zeros(7), np.zeros(7)
         y[3] = width if wrong == "width" else wrong
-        kernel = softmax_cross_entropy(True, width, size)
+        kernel = softmax.cross_entropy(True, width, size)
         (costs, d), (wanted, deltas) = results(kernel, z, y, guard), results(kernel, z, right, guard)
         others = np.arange(7) != 3
         assert np.isnan(costs[3])
@@ -71,7 +71,7 @@ def test_the_divergence_is_cross_entropy_less_the_entropy_of_the_targets(size: i
         y = twin.softmax(rng.normal(size=(9, width)))
         y[:, 1:3] = 0  # 0 log 0 = 0
         entropy = -np.sum(y * np.log(np.where(y > 0, y, 1)), axis=1)
-        costs, d = results(softmax_cross_entropy(False, width, size), z, y, guard)
-        divergences, same = results(softmax_divergence(False, width, size), z, y, guard)
+        costs, d = results(softmax.cross_entropy(False, width, size), z, y, guard)
+        divergences, same = results(softmax.divergence(False, width, size), z, y, guard)
         np.testing.assert_allclose(divergences, costs - entropy, rtol=0, atol={4: 3e-5, 8: 1e-13}[size])
         np.testing.assert_array_equal(same, d)

@@ -1,0 +1,123 @@
+"""What a network computes at given parameters: outputs, costs, gradients, the table of its compiled form."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import gradcheck, metrics, plots
+from fastbp.core import slots
+from fastbp.core.workspace import largest_size
+from fastbp.engine import inference
+from fastbp.engine.network_table import aligned_zeros, diagnostic_table, embedded_table
+from fastbp.engine.problem import Problem
+from fastbp.engine.trace import Backward, Forward, Trace
+from fastbp.inputs.arrays import as_inputs, as_vector, as_whole_inputs
+from fastbp.inputs.checks import boolean, positive_int
+from fastbp.inputs.classes import classes_of
+from fastbp.inputs.targets import smoothing_of
+from fastbp.network import Network
+
+Array = NDArray[Any]
+MOST_ROWS = 1 << 40  # of a workspace: its size is a number of 63 bits
+
+
+def parameters_at(parameters: Array, theta: ArrayLike | None) -> Array:
+    """The caller's theta, checked; None: the model's parameters."""
+    return parameters if theta is None else as_vector(theta, parameters.size, parameters.dtype, "theta")
+
+
+def predict(network: Network, parameters: Array, X: ArrayLike, theta: ArrayLike | None) -> Array:
+    """See `Model.predict`. Takes no Problem: for single rows the time to build one counts."""
+    inputs = as_inputs(X, network.n_inputs, parameters.dtype, finite=False)
+    outputs, finite = inference.predict(network, parameters_at(parameters, theta), inputs)
+    if not finite:
+        as_inputs(X, network.n_inputs, parameters.dtype)  # says where
+    return outputs
+
+
+def evaluate(
+    problem: Problem, theta: Array, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+) -> dict[str, float]:
+    """See `Model.evaluate`."""
+    network, loss = problem.network, problem.loss
+    examples = problem.examples(X, y, sample_weight)
+    cost = {"cost": problem.cost(theta, examples)}
+    if not metrics.has_classes(network, loss):
+        return cost
+    outputs, _ = inference.predict(network, theta, examples.X)
+    hits = metrics.hits(network, loss, examples.y, outputs)
+    return cost | {"accuracy": float(np.average(np.asarray(hits), weights=examples.weights))}
+
+
+def value_and_gradient(
+    problem: Problem,
+    parameters: Array,
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None,
+    theta: ArrayLike | None,
+) -> tuple[float, Array]:
+    """See `Model.value_and_gradient`."""
+    theta = parameters_at(parameters, theta)
+    return problem.value_and_gradient(theta, problem.examples(X, y, sample_weight, whole=True))
+
+
+def forward(problem: Problem, theta: Array, X: ArrayLike) -> Forward:
+    """See `Model.forward`."""
+    network, dtype = problem.network, problem.dtype
+    X = as_whole_inputs(X, network.n_inputs, dtype)
+    if network.scaling is not None:
+        X = network.scaling.inputs(X)
+    trace = Trace(diagnostic_table(network, dtype.itemsize, None), theta, X)
+    return Forward(trace.arrays(slots.Layer.z), [X, *trace.arrays(slots.Layer.a)])
+
+
+def backward(problem: Problem, theta: Array, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Backward:
+    """See `Model.backward`."""
+    problem = problem._replace(trainable=())
+    examples = problem.scaled(problem.smoothed(problem.examples(X, y, sample_weight, whole=True)))
+    net = diagnostic_table(problem.network, problem.dtype.itemsize, problem.objective(examples.y.ndim == 1))
+    assert isinstance(examples.X, np.ndarray)
+    trace = Trace(net, theta, examples.X)
+    trace.backward(problem.network, examples, 1 / examples.total_weight if problem.mean else 1.0)
+    return Backward(trace.arrays(slots.Layer.dz), trace.arrays(slots.Layer.da))
+
+
+def check_gradient(
+    problem: Problem, parameters: Array, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+) -> gradcheck.GradientCheck:
+    """See `Model.check_gradient`."""
+    theta = as_vector(parameters, parameters.size, parameters.dtype, "parameters").astype(np.float64)
+    problem = problem._replace(dtype=theta.dtype)
+    examples = problem.examples(X, y, sample_weight, whole=True)
+    return gradcheck.check(lambda at: problem.value_and_gradient(at, examples), theta)
+
+
+def plot(problem: Problem, outputs_for: Any, X: ArrayLike, y: ArrayLike, axes: Any) -> Any:
+    """See `Model.plot`; outputs_for: the function of X that predicts."""
+    examples = problem.examples(X, y, None)
+    classes = classes_of(examples.y, problem.network.output, problem.loss)
+    return plots.predictions(examples.y, outputs_for(X), classes, axes)
+
+
+def compiled(problem: Problem, classes: bool | None) -> NDArray[np.int64]:
+    """See `Model.compiled`."""
+    loss, network = problem.loss, problem.network
+    has_indices = loss == "cross_entropy"
+    if classes is not None and boolean("classes", classes) and not has_indices:
+        raise ValueError(f"classes must be False or None for the loss {loss!r}, got {classes}")
+    objective = problem.objective(has_indices if classes is None else bool(classes))
+    smoothing = None
+    if problem.label_smoothing:
+        smoothing = smoothing_of(loss, problem.label_smoothing, network.n_outputs)
+    return embedded_table(network, problem.dtype.itemsize, objective, smoothing)
+
+
+def workspace(problem: Problem, rows: int) -> Array:
+    """See `Model.workspace`."""
+    net = compiled(problem, None)
+    net[slots.Net.target_row] = problem.network.n_outputs  # enough for class indices, too
+    if positive_int("rows", rows) > MOST_ROWS:
+        raise ValueError(f"rows must be at most {MOST_ROWS}, got {rows}")
+    return aligned_zeros(int(largest_size(net, rows)), problem.dtype)
