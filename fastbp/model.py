@@ -203,6 +203,8 @@ class Model(Derivatives):
         initial_epoch: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         every: int | None = None,
+        dy: ArrayLike | None = None,
+        derivative_weight: float = 1.0,
     ) -> History:
         """Train on X (n, n_inputs) and y; return the History of this call's epochs.
 
@@ -225,6 +227,11 @@ class Model(Derivatives):
 
         checkpoint: a file that keeps the run, written at its beginning, after each `every` epochs (None: 1) and at its
         end; see `Model.resume`.
+
+        dy: derivatives to learn beside the values, (n, n_outputs, n_inputs): dy_njk = ∂y_nj/∂x_nk, NaN where unknown.
+        derivative_weight λ: the cost of an example is then loss + λ Σ_jk (∂y_nj/∂x_nk - dy_njk)², of the standardized
+        network if there is a scaling (Czarnecki et al., NeurIPS 2017). ValueError for activations of straight pieces
+        such as relu.
 
         Ctrl-C stops after the mini-batch under way: KeyboardInterrupt, the model is consistent. FloatingPointError
         if training diverges; each parameter keeps its last finite value.

@@ -82,6 +82,13 @@ class Scaling:
             if "scale" in name and not (rounded > 0).all() & (inverse > 0).all():
                 raise ValueError(f"{name} of the scaling must fit in {np.dtype(dtype)}, got {vector.tolist()}")
 
+    @property
+    def of_derivatives(self) -> Array:
+        """What ∂y_j/∂x_k is multiplied by to become that of the network between the scalings: scale_k / scale_j."""
+        outputs = np.ones(1) if self.output_scale is None else self.output_scale
+        factors: Array = self.scale[None, :] / outputs[:, None]
+        return factors
+
     def inputs(self, X: Array) -> Array:
         """(x - mean) / scale in X's dtype, bit-identical to what compiled code makes of the inputs."""
         return standardized(X, self.mean, self.scale)

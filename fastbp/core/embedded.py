@@ -169,7 +169,7 @@ def evaluate(size):
                 inputs = scaled
             if net.standardize_targets != 0:
                 scaled_targets = shift(work, padded(block) * (net.row + net.input_stride))
-                call(net.standardize_targets, net, scaled_targets, targets, count)
+                call(net.standardize_targets, net, scaled_targets, targets, 0, count)
                 targets = scaled_targets
             call(net.forward, net, theta, packed, zeros, inputs, x_row, 0, work, block, 0, count, 1 - fused)
             call(net.loss, d, losses, spare, a, targets, w, int(weights != 0), count,

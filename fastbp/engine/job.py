@@ -20,11 +20,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Examples:
-    """Checked inputs, targets and weights, C-contiguous and of the model's dtype; the inputs may be a source."""
+    """Checked inputs, targets and weights, C-contiguous and of the model's dtype; the inputs may be a source.
+
+    dy: derivatives to learn (n, outputs, inputs), as the network between its scalings has them; NaN where unknown.
+    """
 
     X: Array | Source
     y: Array
     weights: Array | None = None
+    dy: Array | None = None
 
     def __len__(self) -> int:
         return len(self.X)
@@ -36,14 +40,16 @@ class Examples:
 
     def take(self, rows: NDArray[np.int64]) -> "Examples":
         """These examples: copies of them, or a source that reads them when they are needed."""
-        return Examples(self.X[rows], self.y[rows], None if self.weights is None else self.weights[rows])
+        weights, dy = (None if part is None else part[rows] for part in (self.weights, self.dy))
+        return Examples(self.X[rows], self.y[rows], weights, dy)
 
     def gathered(self, numbers: Numbers, inputs: Array) -> "Examples":
         """The examples of these row numbers, in their order; overwrites `inputs`, which become theirs."""
         assert isinstance(self.X, Source)
         self.X.take(inputs, numbers)
         rows = index(numbers)
-        return Examples(inputs, self.y[rows], None if self.weights is None else self.weights[rows])
+        weights, dy = (None if part is None else part[rows] for part in (self.weights, self.dy))
+        return Examples(inputs, self.y[rows], weights, dy)
 
 
 NOTHING = Examples(np.empty((0, 0)), np.empty(0))
@@ -148,7 +154,8 @@ class Job:
         plain: the rule is θ ← θ - η g.
         """
         self.moments = moments
-        if plain and clip_norm is None and not self.net[Net.penalty] and self.slots[slots.Job.few]:
+        whole_gradient = clip_norm is not None or self.net[Net.penalty] or self.net[Net.directions]
+        if plain and not whole_gradient and self.slots[slots.Job.few]:
             self.slots[slots.Job.in_place] = update_in_place.online(self.theta.itemsize).address
         self._set(update=kernel_address, moments=address(moments))
         if clip_norm is not None:
@@ -160,6 +167,10 @@ class Job:
                 clip=clip.clip(size).address,
             )
             self.slots.view(np.float64)[slots.Job.clip_norm] = clip_norm
+
+    def learn_derivatives(self, weight: float) -> None:
+        """The weight of the derivatives in the cost, for a table that learns them."""
+        self.slots.view(np.float64)[slots.Job.derivative_weight] = weight
 
     def drop_by(self, seed: int) -> None:
         """The seed of dropout, for a table with it."""
@@ -226,6 +237,7 @@ class Job:
             x=address(examples.X),
             y=address(examples.y),
             weights=0 if examples.weights is None else address(examples.weights),
+            dy=0 if examples.dy is None else address(examples.dy),
             rows=len(examples),
         )
 

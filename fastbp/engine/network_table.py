@@ -187,8 +187,12 @@ def freeze(net: NDArray[np.int64], layers: NDArray[np.int64], trainable: tuple[b
         net[Net.lowest] = trainable.index(True)
 
 
-def training_header(network: Network, size: int, objective: Objective, *, keep: bool) -> dict[int, int]:
-    """The header's entries for the objective and the phases of a training step."""
+def training_header(
+    network: Network, size: int, objective: Objective, *, keep: bool, first_phase: Any = None
+) -> dict[int, int]:
+    """The header's entries for the objective and the phases of a training step; first_phase: a kernel other than
+    `examples`.
+    """
     loss, fused = kernel_of(objective.loss, network.output, network.n_outputs, objective.classes, size, fused=not keep)
     many = network.sizes[0] * network.sizes[1] >= MANY_WEIGHTS
     return {
@@ -199,7 +203,7 @@ def training_header(network: Network, size: int, objective: Objective, *, keep: 
         Net.loss: loss.address,
         Net.backward: forward_backward.backward(size).address,
         Net.sums: forward_backward.sums(size).address,
-        Net.examples: examples.examples(size).address,
+        Net.examples: (first_phase or examples.examples(size)).address,
         Net.halves: examples.halves(size).address if many else 0,
         Net.gradient_share: gradient_and_update.gradient_share(size).address,
         Net.update_share: gradient_and_update.update_share(size).address,

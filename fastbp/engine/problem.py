@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastbp.activations import AnyActivation
 from fastbp.core import workspace
 from fastbp.engine import inference
+from fastbp.engine.derivatives.learning import learning_table, with_derivatives
 from fastbp.engine.job import Examples, Job
 from fastbp.engine.network_table import Objective, training_table
 from fastbp.engine.team import run_once, workers_for
@@ -93,6 +94,14 @@ class Problem(NamedTuple):
         assert isinstance(examples.X, np.ndarray)
         return Examples(scaling.inputs(examples.X), scaling.targets(examples.y), examples.weights)
 
+    def with_derivatives(self, examples: Examples, dy: ArrayLike | None) -> Examples:
+        """The examples with derivatives to learn, checked. ValueError for a problem that cannot learn them."""
+        if dy is None:
+            return examples
+        if any(self.dropout):
+            raise ValueError(f"dropout must be 0 with dy, as the dropped network has other derivatives: {self.dropout}")
+        return with_derivatives(self.network, examples, dy)
+
     # --- scaling ----------------------------------------------------------------------------------------------------
 
     def check_ready(self) -> None:
@@ -131,6 +140,8 @@ class Problem(NamedTuple):
 
     def net(self, examples: Examples, batch: int = 0, dropout: bool = False) -> NDArray[np.int64]:
         """The network table for mini-batches of `batch` examples; 0: to evaluate. dropout: drop units, if any."""
+        if examples.dy is not None:
+            return learning_table(self.network, self.dtype.itemsize, self.objective(examples.y.ndim == 1))
         few = 0 < batch <= workspace.FEW
         dropped = self.dropout if dropout and any(self.dropout) else ()
         return training_table(self.network, self.dtype.itemsize, self.objective(examples.y.ndim == 1), few, dropped)

@@ -117,6 +117,18 @@ def as_shape(value: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike, name: s
     return _converted(array, np.dtype(dtype), name)
 
 
+def as_derivatives(dy: ArrayLike, shape: tuple[int, int, int], dtype: DTypeLike, name: str = "dy") -> Array:
+    """dy as a C-contiguous array (rows, outputs, inputs), for one output also from (rows, inputs); NaN may be."""
+    array = _real_array(dy, name)
+    if shape[1] == 1 and array.shape == (shape[0], shape[2]):
+        array = array.reshape(shape)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have the shape (rows, outputs, inputs), {shape}, got {array.shape}")
+    checked = _converted(array, np.dtype(dtype), name, finite=False)
+    _check(checked, np.isinf, f"{name} must not be infinite (NaN stands for unknown)")
+    return checked
+
+
 def _real_array(value: ArrayLike, name: str) -> Array:
     """value as an array of real numbers of any dtype, byte order and layout."""
     mask = getattr(value, "mask", None)  # np.asarray would drop a mask silently

@@ -9,11 +9,22 @@ from numpy.typing import NDArray
 
 from fastbp.callbacks import EarlyStopping
 from fastbp.history import COLUMNS
-from fastbp.inputs.checks import boolean, nonnegative_float, nonnegative_int, open_fraction, positive_int, real
+from fastbp.inputs.checks import (
+    boolean,
+    nonnegative_float,
+    nonnegative_int,
+    open_fraction,
+    positive_float,
+    positive_int,
+    real,
+)
 from fastbp.storage import files
 from fastbp.storage.model_state import count_of, python_number, to_json
 
 Tensors = dict[str, NDArray[Any]]
+ABSENT = {"dy": False, "derivative_weight": 1.0}
+"""Arguments of fit that older files lack."""
+
 Rule = Callable[[str, Any], Any]
 """(name, value) -> the checked value; ValueError or TypeError give the name."""
 
@@ -28,7 +39,10 @@ def as_text(arguments: dict[str, Any], fingerprint: str, state: dict[str, Any], 
 
 def from_text(text: str, tensors: Tensors) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """(arguments, fingerprint, state), the inverse of `as_text`. KeyError, TypeError or ValueError for invalid text."""
-    run = RUN("run", with_arrays(json.loads(text), tensors))
+    data = with_arrays(json.loads(text), tensors)
+    if isinstance(data, dict) and isinstance(data.get("arguments"), dict):
+        data["arguments"] = ABSENT | data["arguments"]
+    run = RUN("run", data)
     arguments, state = run["arguments"], run["state"]
     if state["columns"].keys() != {*COLUMNS, *arguments["metrics"]}:
         raise ValueError(f"columns must be {', '.join(COLUMNS)} and the metrics, got {list(state['columns'])}")
@@ -141,10 +155,11 @@ PLAIN: dict[str, Rule] = {
     "validation_fraction": optional(open_fraction),
     "initial_epoch": optional(nonnegative_int),
     "every": optional(positive_int),
+    "derivative_weight": positive_float,
 }
 """Arguments of fit that a file stores unchanged."""
 
-GIVEN_AGAIN: dict[str, Rule] = {"validation_data": boolean, "sample_weight": boolean}
+GIVEN_AGAIN: dict[str, Rule] = {"validation_data": boolean, "sample_weight": boolean, "dy": boolean}
 """Arguments of fit of which a file stores whether they were given."""
 
 ARGUMENTS = dict_of(

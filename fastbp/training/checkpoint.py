@@ -80,7 +80,7 @@ def fingerprint_of(*parts: Examples | None) -> str:
         if examples is None:
             continue
         crc = zlib.crc32(f"{len(examples)} {examples.y.shape} {examples.weights is None}".encode(), crc)
-        for array in (examples.y, examples.weights):
+        for array in (examples.y, examples.weights, examples.dy):
             if array is not None:
                 crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
         X, dtype = examples.X, examples.y.dtype

@@ -1,6 +1,7 @@
 """Preparation of a fit: validates its arguments, splits and weights the examples, makes the run."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from fastbp.engine.team import stop_on_interrupt, workers_for
 from fastbp.engine.thread_limit import limited, threads_here
 from fastbp.history import History
 from fastbp.inputs.arrays import as_weights
-from fastbp.inputs.checks import boolean, nonnegative_int, open_fraction, positive_int
+from fastbp.inputs.checks import boolean, nonnegative_int, open_fraction, positive_float, positive_int
 from fastbp.inputs.classes import class_weights, classes_of, held_out
 from fastbp.metrics import Metric, as_metrics
 from fastbp.storage import files
@@ -83,6 +84,7 @@ def prepared(
     """A run that has not begun, or continues an earlier one. Validates all arguments before it changes the state."""
     training, validation = _examples(problem, X, y, options)
     problem = problem.with_statistics(training, sparse=hasattr(X, "tocsr"))
+    training, derivative_weight = _with_derivatives(problem, training, options)
     new = state.optimizer if options.optimizer is None else optimizers.as_optimizer(options.optimizer)
     epochs_before, epochs = _epochs(state, options)
     batch_size = optimizers.checked_batch(new, positive_int("batch_size", options.batch_size), len(training))
@@ -106,6 +108,7 @@ def prepared(
         callbacks=callbacks, progress=progress, checkpoint=writer,
     )  # fmt: skip
     job = learning_job(problem, state, net, learned, batch_size, workers)
+    job.learn_derivatives(derivative_weight)
     adaptive = options.n_threads is None
     run = Run(job, plan, autotune_of(problem.network, problem.dtype.itemsize, job.batch, workers, adaptive=adaptive))
     return run if earlier is None else _continued(run, earlier)
@@ -185,10 +188,18 @@ def _examples(problem: Problem, X: ArrayLike, y: ArrayLike, options: Options) ->
         classes = classes_of(training.y, problem.network.output, problem.loss)
         weights = class_weights(options.class_weight, classes, max(problem.network.n_outputs, 2))
         weights *= 1 if training.weights is None else training.weights
-        training = Examples(
-            training.X, training.y, as_weights(weights, len(training), problem.dtype, "sample_weight by class_weight")
+        training = replace(
+            training, weights=as_weights(weights, len(training), problem.dtype, "sample_weight by class_weight")
         )
     return training, validation
+
+
+def _with_derivatives(problem: Problem, training: Examples, options: Options) -> tuple[Examples, float]:
+    """The examples to train on, with the derivatives of fit's dy, and the weight of these."""
+    weight = positive_float("derivative_weight", options.derivative_weight)
+    if options.dy is not None and options.validation_fraction is not None:
+        raise ValueError("validation_fraction must be None with dy: give validation_data")
+    return problem.with_derivatives(training, options.dy), weight
 
 
 def _validation(problem: Problem, data: object) -> Examples:

@@ -9,7 +9,7 @@ Each operation is rounded as it stands: NumPy gives the same bits. Only networks
 import functools
 
 from fastbp.core.ir.kernel import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
-from fastbp.core.ir.memory import address_of, first, floats_at, load, shift, store
+from fastbp.core.ir.memory import address_of, first, floats_at, integers_at, load, shift, store
 from fastbp.core.ir.traced import traced
 from fastbp.core.slots import NET
 
@@ -38,11 +38,11 @@ def affine(size, formula):
 
     @inline
     def map_rows(out, o_row, x, x_row, u, v, rows, width):
-        for n in range(rows):
-            for k in range(0, width, lanes):
-                mask = first(width - k, lanes)
-                x_k, u_k, v_k = load(shift(x, n * x_row + k), mask), load(shift(u, k), mask), load(shift(v, k), mask)
-                store(shift(out, n * o_row + k), formula(x_k, u_k, v_k), mask)
+        for k in range(0, width, lanes):
+            mask = first(width - k, lanes)
+            u_k, v_k, x_k, out_k = load(shift(u, k), mask), load(shift(v, k), mask), shift(x, k), shift(out, k)
+            for n in range(rows):
+                store(shift(out_k, n * o_row), formula(load(shift(x_k, n * x_row), mask), u_k, v_k), mask)
 
     return map_rows
 
@@ -66,14 +66,27 @@ def standardize(size):
 
 @functools.cache
 def standardize_targets(size):
-    """Overwrites out (rows, outputs), which may be y: ŷ = (y - output_mean) output_factor."""
-    P, vector, map_rows = POINTERS[size], vectors_of(size), affine(size, difference_times)
+    """Overwrites out (rows, outputs): ŷ = (y - output_mean) output_factor.
 
-    @kernel(VOID(NET, P, P, INT), size)
-    def standardize_targets(net, out, y, rows):
+    Of the rows order[n] of y, the address of their numbers, or of the first ones if that is 0. It reads where the
+    targets lie, not their gathered copy: a load has to wait for masked stores.
+    """
+    P, vector, map_rows, lanes = POINTERS[size], vectors_of(size), affine(size, difference_times), lanes_of(size)
+
+    @kernel(VOID(NET, P, P, INT, INT), size)
+    def standardize_targets(net, out, y, order, rows):
         wide_vectors()
-        n_out = net.outputs
-        map_rows(out, n_out, y, n_out, vector(net, OUTPUT_MEAN), vector(net, OUTPUT_FACTOR), rows, n_out)
+        n_out, mean, factor = net.outputs, vector(net, OUTPUT_MEAN), vector(net, OUTPUT_FACTOR)
+        if order == 0:
+            map_rows(out, n_out, y, n_out, mean, factor, rows, n_out)
+            return
+        numbers = integers_at(order)
+        for j in range(0, n_out, lanes):
+            mask, y_j, out_j = first(n_out - j, lanes), shift(y, j), shift(out, j)
+            mean_j, factor_j = load(shift(mean, j), mask), load(shift(factor, j), mask)
+            for n in range(rows):
+                raw = load(shift(y_j, numbers[n] * n_out), mask)
+                store(shift(out_j, n * n_out), difference_times(raw, mean_j, factor_j), mask)
 
     return standardize_targets
 

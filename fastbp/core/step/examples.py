@@ -8,6 +8,7 @@ import functools
 from fastbp.core.ir.atomics import atomic_load, atomic_store
 from fastbp.core.ir.kernel import DOUBLE, INT, VOID, call, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import (
+    address_of,
     doubles_at,
     every,
     floats_at,
@@ -105,18 +106,12 @@ def halves(size):
 
 
 @inline
-def scale_examples(job, x, x_row, y, raw_x, raw_y, rows):
-    """Overwrites x and, if targets are scaled, y by those of the standardized network; in place if they are gathered.
-
-    With halves, which scale their inputs themselves, only y.
-    """
+def scale_inputs(job, x, x_row, raw, rows):
+    """Overwrites x by the inputs of the standardized network: in place if they are gathered, else from raw."""
     net, raw_row = job.net, job.net.inputs
     if job.order != 0:
-        raw_x, raw_row, raw_y = x, x_row, y
-    if job.halves == 0:
-        call(net.standardize, net, x, x_row, raw_x, raw_row, rows, 0, net.inputs)
-    if net.standardize_targets != 0:
-        call(net.standardize_targets, net, y, raw_y, rows)
+        raw, raw_row = x, x_row
+    call(net.standardize, net, x, x_row, raw, raw_row, rows, 0, net.inputs)
 
 
 def reading(size):
@@ -137,7 +132,10 @@ def reading(size):
             x, y, w = shift(x, row * x_row), shift(y_region, row * n_y), shift(y_region, capacity * n_y + row)
             if job.halves == 0:
                 gather(x, x_row, X, n_in, n_in, order, rows, lanes)
-            gather(y, n_y, Y, n_y, n_y, order, rows, lanes)
+            if net.standardize_targets == 0:
+                gather(y, n_y, Y, n_y, n_y, order, rows, lanes)
+            else:
+                call(net.standardize_targets, net, y, Y, address_of(order), rows)
             if weighted:
                 gather(w, 1, W, 1, 1, order, rows, lanes)
         elif net.scaling != 0:
@@ -145,13 +143,14 @@ def reading(size):
             x, y = shift(x, row * x_row), shift(Y, at * n_y)
             if net.standardize_targets != 0:
                 y = shift(y_region, row * n_y)
+                call(net.standardize_targets, net, y, shift(Y, at * n_y), 0, rows)
         else:
             y, w = shift(Y, at * n_y), shift(W, at)
             later = at + job.batch
             if n_in <= most_inputs and later + rows <= job.rows:
                 prefetch(shift(X, later * n_in), rows * n_in)
-        if net.scaling != 0:
-            scale_examples(job, x, x_row, y, shift(X, at * n_in), shift(Y, at * n_y), rows)
+        if net.scaling != 0 and job.halves == 0:
+            scale_inputs(job, x, x_row, shift(X, at * n_in), rows)
         return x, x_row, y, w if weighted else floats_at(job.one, size)
 
     return read
