@@ -168,6 +168,16 @@ class Model(Derivatives):
         """b_j of each layer, (n_out,): live views into the parameters."""
         return self.network.biases(self.parameters)
 
+    def learn_scaling(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Scaling:
+        """Learn means and scales from these rows now, as the first fit would, and return them.
+
+        For a model with `standardize`; y is needed for "both". For loops of `step`, which know no training set.
+        """
+        self._state.scaling = self._stated_problem.scaling_of(X, y, sample_weight)
+        return self._state.scaling
+
     @property
     def trainable(self) -> tuple[bool, ...]:
         """One for each layer: False freezes its weights and biases in fit, step, apply_gradient and every solver.

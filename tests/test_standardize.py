@@ -1,6 +1,7 @@
 """Scaling belongs to the model: raw units outside, the standardized network inside, one arithmetic everywhere."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.sparse
 from numba import njit
 
 import fastbp
+from fastbp.sklearn import MLPClassifier, MLPRegressor
 
 SIZES = (5, 16, 2)
 
@@ -128,6 +130,42 @@ def test_given_statistics_serve_at_once():
     assert model.scaling is scaling
 
 
+def test_learn_scaling_is_what_the_first_fit_does():
+    X, y = table()
+    weights = np.random.default_rng(1).random(len(X))
+    model, fitted = (fastbp.Model(SIZES, standardize="both") for _ in range(2))
+    fitted.fit(X, y, 1, sample_weight=weights)
+    assert model.learn_scaling(X, y, weights) == fitted.scaling == model.scaling
+    model.step(X[:10], y[:10])
+    with pytest.raises(ValueError, match="y must be given"):
+        model.learn_scaling(X)
+    with pytest.raises(ValueError, match="needs a model with standardize"):
+        fastbp.Model(SIZES).learn_scaling(X)
+
+
+def test_estimators_standardize_and_scikit_learn_gets_the_scaling_within_the_weights():
+    from sklearn.datasets import load_diabetes, load_wine
+
+    X, y = load_wine(return_X_y=True)
+    parameters = {"hidden_layer_sizes": (16,), "random_state": 0, "max_iter": 500, "dtype": "float64"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of convergence
+        for solver in ("adam", "lbfgs"):
+            raw = MLPClassifier(solver=solver, **parameters).fit(X[::2], y[::2])
+            scaled = MLPClassifier(solver=solver, standardize="inputs", **parameters).fit(X[::2], y[::2])
+            assert scaled.score(X[1::2], y[1::2]) > max(0.92, raw.score(X[1::2], y[1::2]))
+            np.testing.assert_allclose(scaled.to_sklearn().predict_proba(X), scaled.predict_proba(X), atol=1e-9)
+        X, y = load_diabetes(return_X_y=True, scaled=False)
+        regressor = MLPRegressor(standardize="both", alpha=0.01, **parameters).fit(X, y)
+        assert regressor.score(X, y) > 0.4
+        np.testing.assert_allclose(regressor.to_sklearn().predict(X), regressor.predict(X), rtol=1e-9)
+        again = MLPRegressor(standardize="both", warm_start=True, **parameters).fit(X, y)
+        scaling = again.model_.scaling
+        assert again.fit(X + 1, y).model_.scaling == scaling
+        with pytest.raises(ValueError, match="standardize='both' is for the losses"):
+            MLPClassifier(standardize="both").fit(X, y > 100)
+
+
 def test_compiled_code_has_the_bits_of_numpy():
     X, y = table()
     model = fastbp.Model(SIZES, "tanh", standardize="both", dtype="float64")
@@ -162,7 +200,7 @@ CALLS = {
 def test_calls_before_there_are_statistics_name_the_way_out(call, tmp_path):
     X, y = table(10)
     model = fastbp.Model(SIZES, standardize="inputs")
-    with pytest.raises(ValueError, match=r"call fit, which learns them, or set model\.scaling"):
+    with pytest.raises(ValueError, match=r"call fit, which learns them, call model\.learn_scaling, or set model\.sca"):
         CALLS[call](model, X, y)
     model.save(tmp_path / "model")
     assert fastbp.Model.load(tmp_path / "model").scaling is None

@@ -109,7 +109,7 @@ class Problem(NamedTuple):
         if self.standardize is not None and self.network.scaling is None:
             raise ValueError(
                 f"the model has standardize={self.standardize!r} and no statistics yet: call fit, which learns them, "
-                "or set model.scaling = fastbp.Scaling(mean, scale)"
+                "call model.learn_scaling, or set model.scaling = fastbp.Scaling(mean, scale)"
             )
 
     def check_scaling(self, scaling: Scaling) -> None:
@@ -131,6 +131,21 @@ class Problem(NamedTuple):
         scaling = learned(examples.X, y, examples.weights, centre=not sparse)
         self.check_scaling(scaling)
         return self._replace(network=with_scaling(self.network, scaling))
+
+    def scaling_of(self, X: ArrayLike, y: ArrayLike | None, weights: ArrayLike | None) -> Scaling:
+        """The scaling that these rows give: see `Model.learn_scaling`."""
+        if self.standardize is None:
+            raise ValueError("learn_scaling needs a model with standardize='inputs' or 'both', got None")
+        inputs = as_inputs(X, self.network.n_inputs, self.dtype)
+        targets = None
+        if self.standardize == "both":
+            if y is None:
+                raise ValueError("y must be given for a model with standardize='both', got None")
+            targets = as_targets(y, len(inputs), self.loss, self.network.n_outputs, self.dtype)
+        checked = as_weights(weights, len(inputs), self.dtype)
+        scaling = learned(inputs, targets, checked, centre=not hasattr(X, "tocsr"))
+        self.check_scaling(scaling)
+        return scaling
 
     # --- what is computed -------------------------------------------------------------------------------------------
 

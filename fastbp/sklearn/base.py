@@ -62,6 +62,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+    "standardize": [StrOptions({"inputs", "both"}), None],
     "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
     "initial": [StrOptions(set(NAMES)), list, tuple, None],
     "dtype": "no_validation",  # type: ignore[dict-item]
@@ -131,6 +132,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         rows = self._weighted(rows, incremental)
         if not continues:
             model.seed = int(rng.randint(networks.SEED_LIMIT))
+        if model.standardize and model.scaling is None:
+            model.learn_scaling(rows.X, rows.y, rows.weights)
         self._set_model(model)
         if self._is_stochastic():
             limited(self.n_threads, Epochs(self, model, rows, held_out, first, incremental).run)
@@ -178,7 +181,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             )
         if continues:
             return networks.copy_of(trained)  # so that the old one is intact if this call fails
-        return networks.model_of(self, sizes, trained.parameters, trained.dtype)
+        return networks.model_of(self, sizes, trained.parameters, trained.dtype, scaling=trained.scaling)
 
     # --- the weights --------------------------------------------------------------------------------------------
 
@@ -226,8 +229,9 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         if raw:
             network, theta = model.network, model.parameters
             model = Model(
-                network.sizes, network.hidden, "identity", bias=network.bias, dtype=model.dtype, initial=theta
-            )
+                network.sizes, network.hidden, "identity", bias=network.bias, dtype=model.dtype, initial=theta,
+                standardize=model.scaling,
+            )  # fmt: skip
         return model.predict(X, n_threads=self.n_threads)
 
     def input_gradient(self, X: Any) -> Array:

@@ -30,13 +30,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     name (at learning_rate_init, otherwise with its own defaults) or as an object (with its own learning rate).
     learning_rate: any schedule of fastbp, too, by its name (from learning_rate_init, over max_iter epochs) or as an
     object, for any solver by name but lbfgs. dropout: the fraction of hidden units that are dropped in training, or
-    one fraction for each hidden layer. class_weight: "balanced", a dict {class: weight}, or a list of dicts
-    for several labels; as in `fastbp.Model.fit`, it multiplies the sample_weight of the rows trained on, never that of
-    validation data; "balanced" counts the rows trained on, with partial_fit those of all calls. scoring: what early
-    stopping monitors: None for accuracy, "loss", or any scorer of scikit-learn, which gets the classes of the training
-    data if its function takes `labels`. initial: a name of fastbp's initial weights, or (coefs, intercepts) in the
-    shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64. n_threads: None to choose,
-    within joblib's share. callbacks: functions of a `fastbp.State`, called after each epoch, or `fastbp.Callback`
+    one fraction for each hidden layer. standardize: "inputs" for a network that scales its inputs by the mean and the
+    standard deviation of the training rows, as of `fastbp.Model`. class_weight: "balanced", a dict {class: weight}, or
+    a list of dicts for several labels; as in `fastbp.Model.fit`, it multiplies the sample_weight of the rows trained
+    on, never that of validation data; "balanced" counts the rows trained on, with partial_fit those of all calls.
+    scoring: what early stopping monitors: None for accuracy, "loss", or any scorer of scikit-learn, which gets the
+    classes of the training data if its function takes `labels`. initial: a name of fastbp's initial weights, or (coefs,
+    intercepts) in the shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64. n_threads:
+    None to choose, within joblib's share. callbacks: functions of a `fastbp.State`, called after each epoch, or `fastbp.Callback`
     objects; one that returns True stops the training; scikit-learn's are set by set_callbacks. verbose="progress":
     a bar instead of lines.
 
@@ -78,6 +79,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         max_fun: int = 15000,
         class_weight: Any = None,
         dropout: Any = 0.0,
+        standardize: str | None = None,
         scoring: Any = None,
         initial: Any = None,
         dtype: Any = None,

@@ -43,7 +43,8 @@ def from_sklearn(estimator: Any, kind: Any) -> Any:
 def to_sklearn(estimator: Any, kind: type) -> Any:
     """scikit-learn's estimator of this kind with the weights and parameters of fastbp's.
 
-    Parameters and values that scikit-learn does not have are left out; ValueError if it has no such activation.
+    Parameters and values that scikit-learn does not have are left out, a scaling is folded into the weights; ValueError
+    if it has no such activation.
     """
     valid = kind().get_params(deep=False)
     parameters = {
@@ -58,8 +59,8 @@ def to_sklearn(estimator: Any, kind: type) -> Any:
     parameters["activation"] = SKLEARN_ACTIVATIONS[used.pop()] if used else "identity"
     converted = kind(**parameters)
     if hasattr(estimator, "coefs_"):
-        estimator._model()
         copy_fitted(converted, estimator)
+        converted.coefs_, converted.intercepts_ = networks.without_scaling(estimator._model())
         if hasattr(estimator, "classes_"):
             several = estimator._labels.is_multilabel
             converted._label_binarizer = LabelBinarizer().fit(

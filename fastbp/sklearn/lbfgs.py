@@ -35,7 +35,7 @@ class Cost:
 
     def __init__(self, estimator: Any, model: Model, rows: Rows) -> None:
         sizes, theta = model.network.sizes, model.parameters.astype(np.float64)
-        self.model = networks.model_of(estimator, sizes, theta, np.float64, model.seed)
+        self.model = networks.model_of(estimator, sizes, theta, np.float64, model.seed, model.scaling)
         self.alpha = estimator.alpha / rows.total_weight
         self.loss_of = solvers.SklearnLoss(estimator, rows)
         self.pieces = pieces(rows)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import Model
+from fastbp import Model, Scaling
 from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.inputs.arrays import as_shape
 from fastbp.inputs.checks import choice
@@ -59,8 +59,10 @@ def new_model(estimator: Any, sizes: Sequence[int], dtype: Any, rng: np.random.R
     return model_of(estimator, sizes, initial, dtype, seed)
 
 
-def model_of(estimator: Any, sizes: Sequence[int], initial: Any, dtype: Any, seed: int = 0) -> Model:
-    """A model of these sizes with these parameters, for the estimator's loss and output."""
+def model_of(
+    estimator: Any, sizes: Sequence[int], initial: Any, dtype: Any, seed: int = 0, scaling: Scaling | None = None
+) -> Model:
+    """A model of these sizes with these parameters, for the estimator's loss and output; scaling: a learned one."""
     return Model(
         tuple(int(size) for size in sizes),
         hidden=hidden_activations(estimator, len(sizes) - 2),
@@ -70,6 +72,7 @@ def model_of(estimator: Any, sizes: Sequence[int], initial: Any, dtype: Any, see
         seed=seed,
         initial=initial,
         dropout=estimator.dropout,
+        standardize=estimator.standardize if scaling is None else scaling,
     )
 
 
@@ -98,6 +101,21 @@ def theta_of(coefs: Sequence[Any], intercepts: Sequence[Any], sizes: Sequence[in
         blocks.append(as_shape(coefs[i], (n_in, n_out), dtype, f"coefs[{i}]").ravel())
         blocks.append(as_shape(intercepts[i], (n_out,), dtype, f"intercepts[{i}]"))
     return np.concatenate(blocks)
+
+
+def without_scaling(model: Model) -> tuple[list[Array], list[Array]]:
+    """(coefs, intercepts) of the network that takes raw inputs and gives raw outputs: the scaling is folded in.
+
+    With w'_jk = w_jk / scale_k, Σ_k w_jk (x_k - mean_k) / scale_k + b_j = Σ_k w'_jk x_k + b_j - Σ_k w'_jk mean_k.
+    """
+    coefs, intercepts = ([np.array(array, np.float64) for array in arrays] for arrays in views(model))
+    if (scaling := model.scaling) is not None:
+        coefs[0] /= scaling.scale[:, None]
+        intercepts[0] -= scaling.mean @ coefs[0]
+        if scaling.output_mean is not None and scaling.output_scale is not None:
+            coefs[-1] *= scaling.output_scale
+            intercepts[-1] = intercepts[-1] * scaling.output_scale + scaling.output_mean
+    return [w.astype(model.dtype) for w in coefs], [b.astype(model.dtype) for b in intercepts]
 
 
 def copy_of(model: Model) -> Model:

@@ -69,6 +69,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         n_iter_no_change: Any = 10,
         max_fun: int = 15000,
         dropout: Any = 0.0,
+        standardize: str | None = None,
         scoring: Any = None,
         initial: Any = None,
         dtype: Any = None,
