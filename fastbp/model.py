@@ -16,9 +16,10 @@ from fastbp.core import slots, workspace
 from fastbp.custom_loss import Loss
 from fastbp.derivatives import Derivatives
 from fastbp.engine import inference
+from fastbp.engine.derivatives import embedded
 from fastbp.engine.network_table import aligned_zeros, diagnostic_table, embedded_table
 from fastbp.engine.problem import Problem, problem_of
-from fastbp.engine.state import TrainingState
+from fastbp.engine.state import TrainingState, optimizer_arrays
 from fastbp.engine.thread_limit import limited
 from fastbp.engine.trace import Backward, Forward, Trace
 from fastbp.history import History
@@ -315,12 +316,17 @@ class Model(Derivatives):
 
     # --- inside other compiled code -----------------------------------------------------------------------------
 
-    def compiled(self, classes: bool | None = None) -> NDArray[np.int64]:
+    def compiled(self, *derivatives: str | bool | None, classes: bool | None = None) -> NDArray[np.int64]:
         """The int64 table with which `fastbp.jit` runs this network, in this process.
 
         It describes the network and holds no parameters: pass `model.parameters` as theta for the live ones, a copy
-        for a snapshot. classes: whether y will hold class indices, as it may for cross_entropy (None: it will there).
+        for a snapshot. derivatives: the names of the functions of `fastbp.jit` beside predict and value_and_gradient
+        that it is for, such as "vjp"; "apply_gradient" by the model's present optimizer. classes: whether y will hold
+        class indices, as it may for cross_entropy (None: it will there); also as the first argument.
         """
+        if derivatives and (derivatives[0] is None or isinstance(derivatives[0], bool)):
+            classes, derivatives = derivatives[0], derivatives[1:]
+        names = embedded.checked(derivatives)
         has_indices = self.loss == "cross_entropy"
         if classes is not None and boolean("classes", classes) and not has_indices:
             raise ValueError(f"classes must be False or None for the loss {self.loss!r}, got {classes}")
@@ -328,15 +334,27 @@ class Model(Derivatives):
         smoothing = None
         if self.label_smoothing:
             smoothing = smoothing_of(self.loss, self.label_smoothing, self.network.n_outputs)
-        return embedded_table(self.network, self.dtype.itemsize, objective, smoothing)
+        net = embedded_table(self.network, self.dtype.itemsize, objective, smoothing)
+        return embedded.with_derivatives(net, names, self.network, objective, self.optimizer) if names else net
 
-    def workspace(self, rows: int = 1) -> Array:
-        """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
+    def workspace(self, rows: int = 1, *derivatives: str) -> Array:
+        """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows; for these derivatives, too."""
         net = self.compiled()
         net[slots.Net.target_row] = self.network.n_outputs  # enough for class indices, too
         if positive_int("rows", rows) > MOST_ROWS:
             raise ValueError(f"rows must be at most {MOST_ROWS}, got {rows}")
-        return aligned_zeros(int(workspace.largest_size(net, rows)), self.dtype)
+        names, objective = embedded.checked(derivatives), self._problem.objective(self.loss == "cross_entropy")
+        of_names = embedded.workspace_size(names, self.network, self.dtype.itemsize, objective, rows) if names else 0
+        return aligned_zeros(max(int(workspace.largest_size(net, rows)), of_names), self.dtype)
+
+    def optimizer_state(self, steps: int = 1) -> tuple[Array, NDArray[np.float64]]:
+        """(moments, settings) for `fastbp.jit.apply_gradient`: copies, which continue from the model's own steps.
+
+        moments: the optimizer's vectors like the parameters, one after the other; settings: a row for each of the next
+        `steps` steps, the learning rate first, as the schedule gives them. ValueError for schedules that depend on the
+        cost, and for clip_norm, which the caller would have to apply.
+        """
+        return optimizer_arrays(self._state, positive_int("steps", steps))
 
     # --- files --------------------------------------------------------------------------------------------------
 
