@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp.engine.derivatives import inputs as in_inputs
 from fastbp.engine.derivatives import products
 from fastbp.engine.problem import Problem
 from fastbp.inputs.arrays import as_vector, as_whole_inputs
@@ -68,6 +69,10 @@ class Derivatives:
         dX, _ = products.vjp(self._problem.network, self.parameters, inputs, rows, parameters=False)
         assert dX is not None
         return dX
+
+    def input_jacobian(self, X: ArrayLike) -> Array:
+        """(n, n_outputs, n_inputs): ∂y_nj/∂x_nk, by products along the inputs or the outputs, whichever are fewer."""
+        return in_inputs.input_jacobian(self._problem.network, self.parameters, self._inputs(X))
 
     # --- one example at a time --------------------------------------------------------------------------------------
 
