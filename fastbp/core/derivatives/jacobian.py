@@ -19,7 +19,7 @@ from fastbp.core.ir.traced import minimum, traced
 from fastbp.core.layers.calls import dense
 from fastbp.core.layers.forward_backward import place
 from fastbp.core.slots import NET, layer_of
-from fastbp.core.workspace import padded
+from fastbp.core.workspace import for_tables, padded
 
 TALL = 8
 """Rows of which every register tile is made: fewer would each wait for their own additions."""
@@ -27,11 +27,13 @@ TALL = 8
 times = traced(lambda x, y: x * y)
 
 
+@for_tables
 def by_outputs_size(net, rows):
     """Elements of the workspace of `by_outputs` and `by_deltas`."""
     return frame_size(net, rows, net.outputs, 1)
 
 
+@for_tables
 def by_inputs_size(net, rows):
     """Elements of the workspace of `by_inputs`."""
     return frame_size(net, rows, net.inputs, 1)
