@@ -112,6 +112,8 @@ def overload_value_and_gradient(net, theta, X, y, gradient, workspace):  # type:
 
 vjp = derivative("vjp")
 jvp = derivative("jvp")
+input_jacobian = derivative("input_jacobian")
+input_hessian = derivative("input_hessian")
 
 
 # --- workspaces and arguments -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from fastbp.activations import Activation, AnyActivation
 from fastbp.callbacks import Callback, EarlyStopping, State
 from fastbp.core import slots, workspace
 from fastbp.custom_loss import Loss
-from fastbp.derivatives import Derivatives
+from fastbp.derivatives import Derivatives, check_activations
 from fastbp.engine import inference
 from fastbp.engine.derivatives import embedded
 from fastbp.engine.network_table import aligned_zeros, diagnostic_table, embedded_table
@@ -326,7 +326,7 @@ class Model(Derivatives):
         """
         if derivatives and (derivatives[0] is None or isinstance(derivatives[0], bool)):
             classes, derivatives = derivatives[0], derivatives[1:]
-        names = embedded.checked(derivatives)
+        names = self._names_of_derivatives(derivatives)
         has_indices = self.loss == "cross_entropy"
         if classes is not None and boolean("classes", classes) and not has_indices:
             raise ValueError(f"classes must be False or None for the loss {self.loss!r}, got {classes}")
@@ -343,9 +343,19 @@ class Model(Derivatives):
         net[slots.Net.target_row] = self.network.n_outputs  # enough for class indices, too
         if positive_int("rows", rows) > MOST_ROWS:
             raise ValueError(f"rows must be at most {MOST_ROWS}, got {rows}")
-        names, objective = embedded.checked(derivatives), self._problem.objective(self.loss == "cross_entropy")
+        names, objective = (
+            self._names_of_derivatives(derivatives),
+            self._problem.objective(self.loss == "cross_entropy"),
+        )
         of_names = embedded.workspace_size(names, self.network, self.dtype.itemsize, objective, rows) if names else 0
         return aligned_zeros(max(int(workspace.largest_size(net, rows)), of_names), self.dtype)
+
+    def _names_of_derivatives(self, derivatives: Sequence[object]) -> tuple[str, ...]:
+        names = embedded.checked(derivatives)
+        for name in names:
+            if name in embedded.SECOND:
+                check_activations(self.network, name, "second")
+        return names
 
     def optimizer_state(self, steps: int = 1) -> tuple[Array, NDArray[np.float64]]:
         """(moments, settings) for `fastbp.jit.apply_gradient`: copies, which continue from the model's own steps.

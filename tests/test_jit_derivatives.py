@@ -35,7 +35,17 @@ def jvp(net, theta, X, dX, dtheta, y, dy, workspace):
     jit.jvp(net, theta, X, dX, dtheta, y, dy, workspace)
 
 
-CALLS = {"vjp": vjp, "jvp": jvp}
+@numba.njit(nogil=True)
+def input_jacobian(net, theta, X, out, workspace):
+    jit.input_jacobian(net, theta, X, out, workspace)
+
+
+@numba.njit(nogil=True)
+def input_hessian(net, theta, X, out, workspace):
+    jit.input_hessian(net, theta, X, out, workspace)
+
+
+CALLS = {"vjp": vjp, "jvp": jvp, "input_jacobian": input_jacobian, "input_hessian": input_hessian}
 
 
 def arrays(model, rows, seed=0):
@@ -49,7 +59,9 @@ def arrays(model, rows, seed=0):
 def arguments_of(what, model, rows):
     """net, theta, …, workspace of a right call, by name."""
     a = arrays(model, rows)
-    names = {"vjp": ("X", "cotangent", "dX", "dtheta"), "jvp": ("X", "dX", "dtheta", "y", "dy")}[what]
+    n_in, n_out = model.network.n_inputs, model.network.n_outputs
+    a["out"] = np.full((rows, n_out, n_in, n_in)[: 4 if what == "input_hessian" else 3], np.nan, model.dtype)
+    names = {"vjp": ("X", "cotangent", "dX", "dtheta"), "jvp": ("X", "dX", "dtheta", "y", "dy")}.get(what, ("X", "out"))
     given = {"net": model.compiled(what), "theta": model.parameters} | {name: a[name] for name in names}
     return given | {"workspace": model.workspace(rows, what)}
 
@@ -83,6 +95,21 @@ def test_jvp_has_the_bits_of_model_jvp(options, dtype, rows):
         jvp(net, theta, a["X"], dX, dtheta, a["y"], a["dy"], work)
         for found, right in zip((a["y"], a["dy"]), model.jvp(a["X"], dX, dtheta), strict=True):
             np.testing.assert_array_equal(found, right, strict=True)
+
+
+@DTYPES
+@EACH_NETWORK
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("what", ["input_jacobian", "input_hessian"])
+def test_derivatives_in_the_inputs_have_the_bits_of_model(what, options, dtype, rows):
+    model = Model(dtype=dtype, **options)
+    arguments = arguments_of(what, model, rows)
+    CALLS[what](*arguments.values())
+    expected = getattr(model, what)(arguments["X"])
+    np.testing.assert_array_equal(arguments["out"], expected, strict=True)
+    arguments |= {"X": arguments["X"][0], "out": np.empty_like(expected[0])}
+    CALLS[what](*arguments.values())
+    np.testing.assert_array_equal(arguments["out"], getattr(model, what)(arguments["X"][None])[0])
 
 
 def test_one_row_may_be_a_vector():
@@ -313,6 +340,10 @@ def test_names_that_are_none_and_calls_from_python():
     for function in (jit.vjp, jit.jvp):
         with pytest.raises(TypeError, match=r"is for numba\.njit functions"):
             function(*[None] * (7 if function is jit.vjp else 8))
+    cubic = Model((4, 5, 3), fastbp.Activation(lambda z: z**3, lambda z: 3 * z * z))
+    for call in (lambda: cubic.compiled("input_hessian"), lambda: cubic.workspace(1, "input_hessian")):
+        with pytest.raises(ValueError, match="input_hessian needs `second` of every activation"):
+            call()
     classes = Model((4, 5, 3), output="softmax")
     np.testing.assert_array_equal(classes.compiled(False), classes.compiled(classes=False))
 

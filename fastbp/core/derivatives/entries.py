@@ -96,6 +96,20 @@ def jvp(size):
 
 
 @functools.cache
+def of_inputs(name, size):
+    """Overwrites out, whose shape is that of the derivative `name`, for X."""
+    P, own = POINTERS[size], index_of(name)
+
+    @kernel(VOID(DERIVATIVES, P, INT, INT, INT, P), name, size)
+    def of_inputs(derivatives, theta, x, out, rows, workspace):
+        net = net_behind(derivatives, 0)
+        few, written, inputs = few_of(net, rows), floats_at(out, size), floats_at(x, size)
+        call(derivatives.kernels[own], net, theta, written, inputs, rows, few, workspace)
+
+    return of_inputs
+
+
+@functools.cache
 def apply_gradient(size):
     """Changes theta and the moments by one update. Returns 1 if an element kept its value as it would not be finite."""
     P, own = POINTERS[size], index_of("apply_gradient")
@@ -140,6 +154,16 @@ ENTRIES = {
         "Overwrites y by the outputs, dy by their derivative along dX and dtheta; None for no motion.",
         jvp,
         one_of=("dX", "dtheta"),
+    ),
+    "input_jacobian": Entry(
+        (X, Argument("out", ("rows", "outputs", "inputs"), written=True)),
+        "Overwrites out: ∂y_nj/∂x_nk.",
+        functools.partial(of_inputs, "input_jacobian"),
+    ),
+    "input_hessian": Entry(
+        (X, Argument("out", ("rows", "outputs", "inputs", "inputs"), written=True)),
+        "Overwrites out: ∂²y_nj/∂x_nk∂x_nm.",
+        functools.partial(of_inputs, "input_hessian"),
     ),
 }
 """The derivatives in fastbp.jit: one row each, from which its function, checks, messages and workspace follow."""

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core.derivatives import entries, products
+from fastbp.core.derivatives import entries, hessian, products
 from fastbp.core.derivatives.entries import ENTRIES, FIRST, index_of
 from fastbp.core.derivatives.frame import frame_size
 from fastbp.core.ir.kernel import Kernel
 from fastbp.core.slots import Derivatives, Net
 from fastbp.core.step.update import update
+from fastbp.engine.derivatives.inputs import jacobian_of
 from fastbp.engine.derivatives.table import derivative_table
 from fastbp.engine.network_table import Objective
 from fastbp.network import Network
@@ -30,8 +31,15 @@ class Use(NamedTuple):
 USES: dict[str, Callable[[Network, int], Use]] = {
     "vjp": lambda network, size: Use(products.vjp(size), 1, 0),
     "jvp": lambda network, size: Use(products.jvp(size), 1, 1),
+    "input_jacobian": lambda network, size: Use(*jacobian_of(network, size), 1),
+    "input_hessian": lambda network, size: Use(
+        hessian.input_hessian(size, network.output == "softmax"), network.n_inputs, 2
+    ),
 }
 """The same kernels, with the same numbers, as from Python."""
+
+SECOND = {"input_hessian"}
+"""Those whose kernels take the activations' second derivatives."""
 
 NAMES = (*USES, "apply_gradient")
 
@@ -45,9 +53,9 @@ def checked(names: Sequence[object]) -> tuple[str, ...]:
 
 
 def table_for(names: Sequence[str], network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
-    """The table for derivatives by these names: with the loss if one of them needs it."""
+    """The table for derivatives by these names, with the loss and second derivatives where one of them needs it."""
     needs_loss = any(name in ENTRIES and ENTRIES[name].objective for name in names)
-    return derivative_table(network, size, objective if needs_loss else None)
+    return derivative_table(network, size, objective if needs_loss else None, not SECOND.isdisjoint(names))
 
 
 def with_derivatives(
