@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -14,6 +15,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp
 from fastbp import Model, jit
+from fastbp.jit_arguments import FORMS
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 ROWS = 1, 3, 7, 130
@@ -346,6 +348,13 @@ def test_names_that_are_none_and_calls_from_python():
             call()
     classes = Model((4, 5, 3), output="softmax")
     np.testing.assert_array_equal(classes.compiled(False), classes.compiled(classes=False))
+
+
+def test_every_function_is_in_the_documentation():
+    page = (Path(__file__).parents[1] / "docs" / "embedding.md").read_text(encoding="utf-8")
+    for name, arguments in FORMS.items():
+        assert f"| `{name}(net, theta, {', '.join(a.name for a in arguments)}, workspace)` |" in page
+        assert callable(getattr(jit, name))
 
 
 # An optimizer's step.

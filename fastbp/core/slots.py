@@ -10,7 +10,7 @@ from numba.core import types
 
 from fastbp.core.ir.views import Doubles, Number, Panels, Real, Slot, Table, View, viewing
 
-VERSION = 0x66617374627002  # "fastbp" and the layout up to Net.process, which users' compiled code reads
+VERSION = 0x66617374627002  # "fastbp" and what users' compiled code reads: up to Net.derivatives, Derivatives
 
 
 class Net(Table):
