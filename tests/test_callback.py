@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from guard import SIDES, Guard
 
 from fastbp import Model, callback
+from fastbp.callback import ROOMS, WHAT
 
 scipy = pytest.importorskip("scipy")
 from scipy import integrate, ndimage  # noqa: E402
@@ -107,21 +109,40 @@ def test_the_object_keeps_its_memory_when_the_model_is_gone():
     assert integrate.quad(function, 0, 1)[0] == expected
 
 
-@pytest.mark.parametrize("what", ["predict", "input_jacobian", "vjp"])
-def test_four_threads_call_one_function(what):
+@pytest.mark.parametrize("threads", [4, 3 * ROOMS])
+@pytest.mark.parametrize("what", WHAT)
+def test_many_threads_call_one_function(what, threads):
+    """Also more than there are rooms for."""
     model = Model((3, 40, 3), "tanh", dtype="float64")
-    function, points = callback.function(model, what), np.random.default_rng(0).normal(size=(500, 6))
+    function, points = callback.function(model, what), np.random.default_rng(0).normal(size=(200, 6))
     points = points[:, : function.n_given]
     expected = [call(function, x)[1] for x in points]
 
     def work(_):
         return [call(function, x) for x in points]
 
-    with ThreadPoolExecutor(4) as pool:
-        for results in pool.map(work, range(4), timeout=100):
+    with ThreadPoolExecutor(threads) as pool:
+        for results in pool.map(work, range(threads), timeout=100):
             for (status, y), right in zip(results, expected, strict=True):
                 assert status == 0
                 np.testing.assert_array_equal(y, right)
+
+
+@DTYPES
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("what", WHAT)
+@pytest.mark.parametrize("sizes", [(3, 2), (1, 17, 1), (5, 33, 3)])
+def test_nothing_is_touched_outside_the_numbers_and_the_room(sizes, what, side, dtype, monkeypatch):
+    guard, made = Guard(side), []
+    monkeypatch.setattr(callback, "aligned_zeros", lambda *of: made.append(guard.empty(*of)) or made[-1])
+    function = callback.function(Model(sizes, "tanh", dtype=dtype), what)
+    (pool,) = (array for array in made if array.dtype == dtype)
+    x, y = guard.copy(np.ones(function.n_given), writeable=False), guard.empty(function.n_results, np.float64)
+    pointers = (array.ctypes.data_as(callback.DOUBLE_POINTER) for array in (x, y))
+    assert function.ctypes(*pointers, function.user_data) == 0
+    guard.check()
+    assert np.isfinite(y).all()
+    assert np.isnan(pool.reshape(ROOMS, -1)[1:]).all()
 
 
 def test_what_does_not_fit_is_refused_when_it_is_made(monkeypatch):
