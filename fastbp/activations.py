@@ -28,10 +28,10 @@ ROUNDING = 1e-8  # relative to the value that is differentiated
 class Activation:
     """An activation made of Python functions of one number: a_j = value(z_j), for hidden layers and the output.
 
-    value(z) -> σ(z); derivative(z) -> σ'(z); second(z) -> σ''(z), if known; name: the name in files (None: that of the
-    function `value`, "custom" for a lambda). Numba compiles them, once in each process for each dtype of z: they may
-    use math, numpy and functions under numba.njit, must be defined for every z, should raise nothing, and keep the
-    present values of global variables.
+    value(z) -> σ(z); derivative(z) -> σ'(z); second(z) -> σ''(z) and third(z) -> σ'''(z), if known; name: the name in
+    files (None: that of the function `value`, "custom" for a lambda). Numba compiles them, once in each process for
+    each dtype of z: they may use math, numpy and functions under numba.njit, must be defined for every z, should raise
+    nothing, and keep the present values of global variables.
 
     TypeError or ValueError if one cannot be compiled, or at one of 40 points z from -9.73 to 9.73 is not finite or not
     the slope of the previous one.
@@ -41,15 +41,25 @@ class Activation:
     derivative: Function
     second: Function | None = None
     name: str = ""
+    third: Function | None = None
 
     def __init__(
-        self, value: Function, derivative: Function, second: Function | None = None, name: str | None = None
+        self,
+        value: Function,
+        derivative: Function,
+        second: Function | None = None,
+        name: str | None = None,
+        *,
+        third: Function | None = None,
     ) -> None:
+        if third is not None and second is None:
+            raise ValueError("second must be given with third, whose integral it is, got None")
         chosen = name_for("activation", value, name, (*ACTIVATIONS, *OUTPUT_ONLY))
-        for field, function in (("value", value), ("derivative", derivative), ("second", second), ("name", chosen)):
+        slopes = {"value": value, "derivative": derivative, "second": second, "third": third}
+        for field, function in (*slopes.items(), ("name", chosen)):
             object.__setattr__(self, field, function)
-        slopes = {"value": value, "derivative": derivative} | ({} if second is None else {"second": second})
-        functions = {argument: on_points(argument, function) for argument, function in slopes.items()}
+        known = {argument: function for argument, function in slopes.items() if function is not None}
+        functions = {argument: on_points(argument, function) for argument, function in known.items()}
         for of, argument in zip(functions, list(functions)[1:], strict=False):
             check_slope(argument, functions[argument], of, functions[of])
 

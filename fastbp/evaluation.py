@@ -1,5 +1,6 @@
 """What a network computes at given parameters: outputs, costs, gradients, the table of its compiled form."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import gradcheck, metrics, plots
 from fastbp.core import slots
 from fastbp.core.workspace import largest_size
+from fastbp.derivatives import check_activations
 from fastbp.engine import inference
+from fastbp.engine.derivatives import embedded
 from fastbp.engine.network_table import aligned_zeros, diagnostic_table, embedded_table
 from fastbp.engine.problem import Problem
 from fastbp.engine.trace import Backward, Forward, Trace
@@ -17,6 +20,7 @@ from fastbp.inputs.checks import boolean, positive_int
 from fastbp.inputs.classes import classes_of
 from fastbp.inputs.targets import smoothing_of
 from fastbp.network import Network
+from fastbp.optimizers import Adam, Optimizer
 
 Array = NDArray[Any]
 MOST_ROWS = 1 << 40  # of a workspace: its size is a number of 63 bits
@@ -101,9 +105,12 @@ def plot(problem: Problem, outputs_for: Any, X: ArrayLike, y: ArrayLike, axes: A
     return plots.predictions(examples.y, outputs_for(X), classes, axes)
 
 
-def compiled(problem: Problem, classes: bool | None) -> NDArray[np.int64]:
+def compiled(
+    problem: Problem, derivatives: Sequence[object], classes: bool | None, optimizer: Optimizer
+) -> NDArray[np.int64]:
     """See `Model.compiled`."""
-    loss, network = problem.loss, problem.network
+    loss, network, size = problem.loss, problem.network, problem.dtype.itemsize
+    names = names_of(problem, derivatives)
     has_indices = loss == "cross_entropy"
     if classes is not None and boolean("classes", classes) and not has_indices:
         raise ValueError(f"classes must be False or None for the loss {loss!r}, got {classes}")
@@ -111,13 +118,26 @@ def compiled(problem: Problem, classes: bool | None) -> NDArray[np.int64]:
     smoothing = None
     if problem.label_smoothing:
         smoothing = smoothing_of(loss, problem.label_smoothing, network.n_outputs)
-    return embedded_table(network, problem.dtype.itemsize, objective, smoothing)
+    net = embedded_table(network, size, objective, smoothing)
+    return embedded.with_derivatives(net, names, network, objective, optimizer) if names else net
 
 
-def workspace(problem: Problem, rows: int) -> Array:
+def workspace(problem: Problem, rows: int, derivatives: Sequence[object]) -> Array:
     """See `Model.workspace`."""
-    net = compiled(problem, None)
-    net[slots.Net.target_row] = problem.network.n_outputs  # enough for class indices, too
+    loss, network, size = problem.loss, problem.network, problem.dtype.itemsize
+    names, objective = names_of(problem, derivatives), problem.objective(loss == "cross_entropy")
+    net = compiled(problem, (), None, Adam())
+    net[slots.Net.target_row] = network.n_outputs  # enough for class indices, too
     if positive_int("rows", rows) > MOST_ROWS:
         raise ValueError(f"rows must be at most {MOST_ROWS}, got {rows}")
-    return aligned_zeros(int(largest_size(net, rows)), problem.dtype)
+    of_names = embedded.workspace_size(names, network, size, objective, rows) if names else 0
+    return aligned_zeros(max(int(largest_size(net, rows)), of_names), problem.dtype)
+
+
+def names_of(problem: Problem, derivatives: Sequence[object]) -> tuple[str, ...]:
+    """Checked names of derivatives that the problem's network has."""
+    names = embedded.checked(derivatives)
+    for name in names:
+        if name in embedded.SECOND:
+            check_activations(problem.network, name, "second")
+    return names

@@ -14,13 +14,14 @@ from fastbp.callbacks import Callback, EarlyStopping, State
 from fastbp.custom_loss import Loss
 from fastbp.derivatives import Derivatives
 from fastbp.engine.problem import Problem, as_trainable, problem_of
-from fastbp.engine.state import TrainingState
+from fastbp.engine.state import TrainingState, optimizer_arrays
 from fastbp.engine.thread_limit import limited
 from fastbp.engine.trace import Backward, Forward
 from fastbp.gradcheck import GradientCheck
 from fastbp.history import History
 from fastbp.initial import Initial
 from fastbp.inputs.arrays import as_vector
+from fastbp.inputs.checks import positive_int
 from fastbp.inputs.classes import ClassWeight
 from fastbp.losses import AnyLoss
 from fastbp.network import with_scaling
@@ -342,17 +343,30 @@ class Model(Derivatives):
 
     # --- inside other compiled code -----------------------------------------------------------------------------
 
-    def compiled(self, classes: bool | None = None) -> NDArray[np.int64]:
+    def compiled(self, *derivatives: str | bool | None, classes: bool | None = None) -> NDArray[np.int64]:
         """The int64 table with which `fastbp.jit` runs this network, in this process.
 
         It describes the network and holds no parameters: pass `model.parameters` as theta for the live ones, a copy
-        for a snapshot. classes: whether y will hold class indices, as it may for cross_entropy (None: it will there).
+        for a snapshot. derivatives: the names of the functions of `fastbp.jit` beside predict and value_and_gradient
+        that it is for, such as "vjp"; "apply_gradient" by the model's present optimizer. classes: whether y will hold
+        class indices, as it may for cross_entropy (None: it will there); also as the first argument.
         """
-        return evaluation.compiled(self._problem, classes)
+        if derivatives and (derivatives[0] is None or isinstance(derivatives[0], bool)):
+            classes, derivatives = derivatives[0], derivatives[1:]
+        return evaluation.compiled(self._problem, derivatives, classes, self.optimizer)
 
-    def workspace(self, rows: int = 1) -> Array:
-        """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows."""
-        return evaluation.workspace(self._problem, rows)
+    def workspace(self, rows: int = 1, *derivatives: str) -> Array:
+        """Memory for one thread's calls of `fastbp.jit` with up to `rows` rows; for these derivatives, too."""
+        return evaluation.workspace(self._problem, rows, derivatives)
+
+    def optimizer_state(self, steps: int = 1) -> tuple[Array, NDArray[np.float64]]:
+        """(moments, settings) for `fastbp.jit.apply_gradient`: copies, which continue from the model's own steps.
+
+        moments: the optimizer's vectors like the parameters, one after the other; settings: a row for each of the next
+        `steps` steps, the learning rate first, as the schedule gives them. ValueError for schedules that depend on the
+        cost, and for clip_norm, which the caller would have to apply.
+        """
+        return optimizer_arrays(self._state, positive_int("steps", steps))
 
     # --- files --------------------------------------------------------------------------------------------------
 

@@ -117,12 +117,14 @@ def test_a_derivative_that_is_wrong_by_a_factor_is_found(factor):
         ),
         ((bump, lambda z: "one"), "derivative must be a function of one number z to a number that numba compiles"),
         ((bump, lambda z, a: a), "derivative must be a function of one number z to a number that numba compiles"),
+        ((bump, bump_slope, bump_curvature, root), "third must be the slope of second: at z = "),
+        ((bump, bump_slope, None, root), "second must be given with third"),
         ((bump, bump_slope, lambda z: sorted(z)), "second must be a function of one number z to a number that numba"),
     ],
 )
 def test_wrong_functions_are_refused_with_where_and_why(functions, message):
     with pytest.raises(ValueError, match=message):
-        Activation(*functions, name="mine")
+        Activation(*functions[:3], name="mine", third=functions[3] if len(functions) > 3 else None)
 
 
 @pytest.mark.parametrize(

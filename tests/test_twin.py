@@ -29,6 +29,7 @@ def test_activation_derivatives_are_the_slopes_of_what_they_derive(name):
     activation = twin.ACTIVATIONS[name]
     np.testing.assert_allclose(activation.first(z), slopes(activation.value, z)[..., 0], atol=1e-9)
     np.testing.assert_allclose(activation.second(z), slopes(activation.first, z)[..., 0], atol=1e-9)
+    np.testing.assert_allclose(activation.third(z), slopes(activation.second, z)[..., 0], atol=1e-9)
 
 
 def test_softmax_derivatives_are_the_slopes_of_what_they_derive():

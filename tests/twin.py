@@ -41,13 +41,14 @@ class Net:
         return (*hidden, self.output)
 
 
-# Activations: a = σ(z), σ'(z) and σ''(z). For softmax these are whole tensors: ∂a_j/∂z_i and ∂²a_j/∂z_i∂z_k.
+# Activations: a = σ(z), σ'(z), σ''(z), σ'''(z). For softmax these are whole tensors: ∂a_j/∂z_i and ∂²a_j/∂z_i∂z_k.
 
 
 class Activation(NamedTuple):
     value: Callable
     first: Callable
     second: Callable
+    third: Callable | None = None  # not of softmax
 
 
 def sigmoid(z):
@@ -68,12 +69,20 @@ def _sigmoid_second(z):
     return sigmoid(z) * sigmoid(-z) * (1 - 2 * sigmoid(z))
 
 
+def _sigmoid_third(z):
+    return _sigmoid_first(z) * (1 - 6 * _sigmoid_first(z))
+
+
 def _tanh_first(z):
     return 1 - np.tanh(z) ** 2
 
 
 def _tanh_second(z):
     return -2 * np.tanh(z) * (1 - np.tanh(z) ** 2)
+
+
+def _tanh_third(z):
+    return (6 * np.tanh(z) ** 2 - 2) / np.cosh(z) ** 2
 
 
 def _softmax_first(z):
@@ -123,6 +132,14 @@ def _gelu_tanh_second(z):
     return (u1 + z / 2 * u2 - z * u1**2 * np.tanh(u)) / np.cosh(u) ** 2
 
 
+def _gelu_tanh_third(z):
+    (u, u1, u2), u3 = _gate(z), np.sqrt(2 / np.pi) * 6 * 0.044715
+    t, t1 = np.tanh(u), 1 / np.cosh(u) ** 2
+    of_second = t1 * (u2 - 2 * t * u1**2)
+    of_third = t1 * (u3 - 6 * t * u1 * u2 + u1**3 * (4 * t**2 - 2 * t1))
+    return (3 * of_second + z * of_third) / 2
+
+
 def softplus(z):
     return np.logaddexp(0, z)
 
@@ -137,37 +154,61 @@ def _mish_second(z):
     return (1 - t**2) * (2 * s + z * s * (1 - s) - 2 * z * t * s**2)
 
 
+def _mish_third(z):
+    t, s, u = np.tanh(softplus(z)), sigmoid(z), sigmoid(-z)
+    of_slope = s * u - 2 * t * s**2  # (1 - t²) times this is the derivative of (1 - t²) s
+    slope_of_it = s * u * (u - s) - 2 * (1 - t**2) * s**3 - 4 * t * s**2 * u
+    return (1 - t**2) * (3 * of_slope + z * (slope_of_it - 2 * t * s * of_slope))
+
+
 ACTIVATIONS = {
-    "identity": Activation(lambda z: z.copy(), np.ones_like, np.zeros_like),
-    "sigmoid": Activation(sigmoid, _sigmoid_first, _sigmoid_second),
-    "tanh": Activation(np.tanh, _tanh_first, _tanh_second),
-    "relu": Activation(lambda z: np.where(z > 0, z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0), np.zeros_like),
-    "leaky_relu": Activation(
-        lambda z: np.where(z > 0, z, z / 100), lambda z: np.where(z > 0, 1.0, 1 / 100), np.zeros_like
+    "identity": Activation(lambda z: z.copy(), np.ones_like, np.zeros_like, np.zeros_like),
+    "sigmoid": Activation(sigmoid, _sigmoid_first, _sigmoid_second, _sigmoid_third),
+    "tanh": Activation(np.tanh, _tanh_first, _tanh_second, _tanh_third),
+    "relu": Activation(
+        lambda z: np.where(z > 0, z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0), np.zeros_like, np.zeros_like
     ),
-    "elu": Activation(elu, _elu_first, _elu_second),
-    "selu": Activation(lambda z: elu(z, *SELU), lambda z: _elu_first(z, *SELU), lambda z: _elu_second(z, SELU[1])),
+    "leaky_relu": Activation(
+        lambda z: np.where(z > 0, z, z / 100), lambda z: np.where(z > 0, 1.0, 1 / 100), np.zeros_like, np.zeros_like
+    ),
+    "elu": Activation(elu, _elu_first, _elu_second, _elu_second),
+    "selu": Activation(
+        lambda z: elu(z, *SELU),
+        lambda z: _elu_first(z, *SELU),
+        lambda z: _elu_second(z, SELU[1]),
+        lambda z: _elu_second(z, SELU[1]),
+    ),
     "gelu": Activation(
         lambda z: z * normal_cdf(z),
         lambda z: normal_cdf(z) + z * normal_density(z),
         lambda z: (2 - z**2) * normal_density(z),
+        lambda z: (z**3 - 4 * z) * normal_density(z),
     ),
-    "gelu_tanh": Activation(lambda z: z * (1 + np.tanh(_gate(z)[0])) / 2, _gelu_tanh_first, _gelu_tanh_second),
+    "gelu_tanh": Activation(
+        lambda z: z * (1 + np.tanh(_gate(z)[0])) / 2, _gelu_tanh_first, _gelu_tanh_second, _gelu_tanh_third
+    ),
     "silu": Activation(
         lambda z: z * sigmoid(z),
         lambda z: sigmoid(z) + z * _sigmoid_first(z),
         lambda z: 2 * _sigmoid_first(z) + z * _sigmoid_second(z),
+        lambda z: 3 * _sigmoid_second(z) + z * _sigmoid_third(z),
     ),
-    "mish": Activation(lambda z: z * np.tanh(softplus(z)), _mish_first, _mish_second),
-    "softplus": Activation(softplus, sigmoid, _sigmoid_first),
+    "mish": Activation(lambda z: z * np.tanh(softplus(z)), _mish_first, _mish_second, _mish_third),
+    "softplus": Activation(softplus, sigmoid, _sigmoid_first, _sigmoid_second),
     "hard_sigmoid": Activation(
-        lambda z: np.clip(z / 6 + 1 / 2, 0, 1), lambda z: np.where(np.abs(z) < 3, 1 / 6, 0.0), np.zeros_like
+        lambda z: np.clip(z / 6 + 1 / 2, 0, 1),
+        lambda z: np.where(np.abs(z) < 3, 1 / 6, 0.0),
+        np.zeros_like,
+        np.zeros_like,
     ),
-    "sin": Activation(np.sin, np.cos, lambda z: -np.sin(z)),
+    "sin": Activation(np.sin, np.cos, lambda z: -np.sin(z), lambda z: -np.cos(z)),
     "gaussian": Activation(
-        lambda z: np.exp(-(z**2)), lambda z: -2 * z * np.exp(-(z**2)), lambda z: (4 * z**2 - 2) * np.exp(-(z**2))
+        lambda z: np.exp(-(z**2)),
+        lambda z: -2 * z * np.exp(-(z**2)),
+        lambda z: (4 * z**2 - 2) * np.exp(-(z**2)),
+        lambda z: (12 * z - 8 * z**3) * np.exp(-(z**2)),
     ),
-    "exponential": Activation(np.exp, np.exp, np.exp),
+    "exponential": Activation(np.exp, np.exp, np.exp, np.exp),
     "softmax": Activation(softmax, _softmax_first, _softmax_second),
 }
 

@@ -10,7 +10,7 @@ from numba.core import types
 
 from fastbp.core.ir.views import Doubles, Number, Panels, Real, Slot, Table, View, viewing
 
-VERSION = 0x66617374627002  # "fastbp" and the layout up to Net.process, which users' compiled code reads
+VERSION = 0x66617374627002  # "fastbp" and what users' compiled code reads: up to Net.derivatives, Derivatives
 
 
 class Net(Table):
@@ -170,9 +170,12 @@ class Job(Table):
 
 
 class Derivatives(Table):
-    """Addresses of the derivatives' entry points, each 0 unless asked for; a network table of their own follows."""
+    """The entry points of derivatives, each 0 unless asked for; a network table of their own follows.
 
-    needed: Number  # the workspace of an entry point
+    An entry point takes the arrays of a call of fastbp.jit; its kernel is what Python calls as well.
+    """
+
+    needed: Number  # address: the workspace that an entry point needs
     vjp: Number
     jvp: Number
     input_jacobian: Number
@@ -183,6 +186,12 @@ class Derivatives(Table):
     gauss_newton_vector_product: Number
     taylor: Number
     taylor_vjp: Number
+    apply_gradient: Number
+    moments: Number  # vectors like theta that the update rule keeps
+    settings: Number  # numbers of the update rule for one step
+    kernels: Annotated[int, Slot(in_place=True, count=16)]  # of the entry points above, in their order
+    directions: Annotated[int, Slot(in_place=True, count=16)]  # in the frame of each kernel
+    orders: Annotated[int, Slot(in_place=True, count=16)]
 
 
 class Frame(Table):
@@ -210,6 +219,7 @@ HEADER, LAYER_SLOTS = Net.slots, Layer.slots
 JOB_SLOTS = (Job.slots + 7) // 8 * 8
 
 NET, LAYER, JOB, FRAME = View(Net), View(Layer), View(Job), View(Frame)
+DERIVATIVES = View(Derivatives)
 FRAME_SLOTS = (Frame.slots + 7) // 8 * 8
 layer_of = viewing(Layer, begin=HEADER, step=LAYER_SLOTS)
 """(net, l) -> layer l, counted from 0."""

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.network_table import aligned_zeros
-from fastbp.optimizers import Adam, Optimizer, n_moments
+from fastbp.optimizers import Adam, Optimizer, ScheduledOptimizer, n_moments
 from fastbp.scaling import Scaling
-from fastbp.schedules import START, Progress
+from fastbp.schedules import START, Progress, as_schedule
 
 Array = NDArray[Any]
 
@@ -61,6 +61,19 @@ class TrainingState:
         moments = self.moments if len(self.moments) == size and updates else aligned_zeros(size, self.theta.dtype)
         # all or none when Ctrl-C comes
         self.optimizer, self.moments, self.updates, self.schedule = new, moments, updates, schedule
+
+
+def optimizer_arrays(state: TrainingState, steps: int) -> tuple[Array, NDArray[np.float64]]:
+    """Copies of the moments, zeros at first, and the settings of the next steps: see `Model.optimizer_state`."""
+    optimizer = state.optimizer
+    if optimizer.clip_norm is not None:
+        raise ValueError(f"optimizer must have clip_norm=None for optimizer_state, got {optimizer.clip_norm}")
+    if as_schedule(optimizer.learning_rate).each_epoch:
+        raise ValueError("optimizer must have a learning rate that does not depend on the cost for optimizer_state")
+    moments = aligned_zeros(n_moments(optimizer) * state.theta.size, state.theta.dtype)
+    if state.updates:
+        moments[:] = state.moments
+    return moments, ScheduledOptimizer(optimizer, state.schedule).settings(state.updates, steps)
 
 
 def aligned(values: Array) -> Array:

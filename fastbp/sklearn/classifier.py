@@ -37,9 +37,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     scoring: what early stopping monitors: None for accuracy, "loss", or any scorer of scikit-learn, which gets the
     classes of the training data if its function takes `labels`. initial: a name of fastbp's initial weights, or (coefs,
     intercepts) in the shapes of coefs_ and intercepts_. dtype: None for that of X, else float32 or float64. n_threads:
-    None to choose, within joblib's share. callbacks: functions of a `fastbp.State`, called after each epoch, or `fastbp.Callback`
-    objects; one that returns True stops the training; scikit-learn's are set by set_callbacks. verbose="progress":
-    a bar instead of lines.
+    None to choose, within joblib's share. callbacks: functions of a `fastbp.State`, called after each epoch, or
+    `fastbp.Callback` objects; one that returns True stops the training; scikit-learn's are set by set_callbacks.
+    verbose="progress": a bar instead of lines.
 
     After fit, model_ is the fastbp Model, of whose parameters coefs_ and intercepts_ are live views. With a
     validation set (early_stopping, or X_val and y_val) validation_loss_curve_ holds its loss after each epoch.

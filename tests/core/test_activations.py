@@ -11,16 +11,16 @@ from fastbp.core.layers.activation_kernels import ACTIVATIONS
 
 DTYPES = {4: np.float32, 8: np.float64}
 TOLERANCE = {4: 2e-5, 8: 1e-13}
-PARTS = ("value", "derivative", "second")
+PARTS = ("value", "derivative", "second", "third")
 VALUES = tuple(lambda z, _, row=row: row.value(z) for row in ACTIVATIONS.values())
 SLOPES = tuple(getattr(row, part) for row in ACTIVATIONS.values() for part in PARTS[1:])
 
 
 def activations_of(z):
-    """{name: [σ(z), σ'(z), σ''(z)]} of every row of the table for a vector z."""
+    """{name: [σ(z), σ'(z), σ''(z), σ'''(z)]} of every row of the table for a vector z."""
     a = values_of(VALUES, z)
-    slopes = [values_of(SLOPES, z, a_i)[2 * i : 2 * i + 2] for i, a_i in enumerate(a)]
-    return {name: [a_i, *pair] for name, a_i, pair in zip(ACTIVATIONS, a, slopes, strict=True)}
+    slopes = [values_of(SLOPES, z, a_i)[3 * i : 3 * i + 3] for i, a_i in enumerate(a)]
+    return {name: [a_i, *those] for name, a_i, those in zip(ACTIVATIONS, a, slopes, strict=True)}
 
 
 def test_every_activation_and_its_derivatives_are_those_of_the_twin(size):
@@ -62,7 +62,9 @@ def test_activations_are_stable_in_both_tails(size):
     largest, epsilon = float(np.finfo(DTYPES[size]).max), float(np.finfo(DTYPES[size]).eps)
     for name, parts in activations_of(TAILS.astype(DTYPES[size])).items():
         expected = [[float(x) if x < largest else np.inf for x in row] for row in exact_tails(name)]
-        np.testing.assert_allclose(parts, expected, rtol=TOLERANCE[size], atol=2 * epsilon, err_msg=name)
+        for part, errors, found, exact in zip(PARTS, (2, 2, 2, 4), parts, expected, strict=True):
+            message = f"{name}: {part}"
+            np.testing.assert_allclose(found, exact, rtol=TOLERANCE[size], atol=errors * epsilon, err_msg=message)
 
 
 def test_activations_of_infinity_are_their_limits_and_nan_stays_nan(size):

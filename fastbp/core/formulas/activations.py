@@ -1,4 +1,4 @@
-"""Elementwise activations: σ, σ' and σ'' side by side, one table. Formulas on Lanes, see ir/traced.py.
+"""Elementwise activations: σ, σ', σ'' and σ''' side by side, one table. Formulas on Lanes, see ir/traced.py.
 
 A row writes its derivatives through z and a = σ(z); where they read only a, z need not be kept. All are stable in both
 tails: what decays is computed as what decays, not as 1 minus something, and nothing infinite meets a 0.
@@ -16,13 +16,14 @@ FAR = 1000.0
 
 
 class Activation(NamedTuple):
-    """A row of the table: σ(z), σ'(z, a), σ''(z, a); whether the derivatives read z; whether σ is short, so that a sum
-    goes through it before it is stored, and whether σ' is.
+    """A row of the table: σ(z), σ'(z, a), σ''(z, a), σ'''(z, a); whether the derivatives read z; whether σ is short, so
+    that a sum goes through it before it is stored, and whether σ' is.
     """
 
     value: Callable
     derivative: Callable
     second: Callable
+    third: Callable
     reads_z: bool = False
     short: bool = False
     short_derivative: bool = False
@@ -48,12 +49,21 @@ def sigmoid_second(z, a):
     return a * (1.0 - a) * (1.0 - 2.0 * a)
 
 
+def sigmoid_third(z, a):
+    slope = a * (1.0 - a)
+    return slope * (1.0 - 6.0 * slope)
+
+
 def tanh_derivative(z, a):
     return 1.0 - a * a
 
 
 def tanh_second(z, a):
     return -2.0 * a * (1.0 - a * a)
+
+
+def tanh_third(z, a):
+    return -2.0 * (1.0 - a * a) * (1.0 - 3.0 * (a * a))
 
 
 # --- pieces that meet at 0 ------------------------------------------------------------------------------------------
@@ -148,6 +158,11 @@ def gelu_second(z, a):
     return (2.0 - z * z) * normal(z)[1]
 
 
+def gelu_third(z, a):
+    z = clipped(z, FAR)
+    return z * (z * z - 4.0) * normal(z)[1]
+
+
 CUBIC = 0.044715
 TWICE = 2 * math.sqrt(2 / math.pi)
 
@@ -175,6 +190,15 @@ def gelu_tanh_second(z, a):
     return s * t * (2.0 * v_z + z * ((t - s) * v_z * v_z + 6.0 * CUBIC * TWICE * z))
 
 
+def gelu_tanh_third(z, a):
+    """3 s'' + z s'''"""
+    z, s, t, v_z = gelu_tanh_slopes(z)
+    v_zzz, tilt = 6.0 * CUBIC * TWICE, (t - s) * v_z
+    v_zz = v_zzz * z
+    of_second, of_third = tilt * v_z + v_zz, (1.0 - 6.0 * (s * t)) * v_z * v_z * v_z + 3.0 * tilt * v_zz + v_zzz
+    return s * t * (3.0 * of_second + z * of_third)
+
+
 def silu(z):
     """z σ(z), σ being the sigmoid: Elfwing, Uchibe & Doya 2018; swish of Ramachandran, Zoph & Le 2017"""
     return rising(z) * sigmoid(z)
@@ -189,6 +213,12 @@ def silu_second(z, a):
     z = clipped(z, FAR)
     s, t = sigmoid(z), sigmoid(-z)
     return s * t * (2.0 + z * (t - s))
+
+
+def silu_third(z, a):
+    z = clipped(z, FAR)
+    s, t = sigmoid(z), sigmoid(-z)
+    return s * t * (3.0 * (t - s) + z * (1.0 - 6.0 * (s * t)))
 
 
 def tanh_of_softplus(z):
@@ -219,6 +249,13 @@ def mish_second(z, a):
     return slope * s * (2.0 + z * (sigmoid(-z) - 2.0 * t * s))
 
 
+def mish_third(z, a):
+    z = clipped(z, FAR)
+    (t, slope), s, s_low = tanh_of_softplus(z), sigmoid(z), sigmoid(-z)
+    r = s_low - 2.0 * t * s
+    return slope * s * (3.0 * r + z * (r * r - s * s_low - 2.0 * s * (slope * s + t * s_low)))
+
+
 # --- exponentials and waves -----------------------------------------------------------------------------------------
 
 
@@ -231,12 +268,21 @@ def softplus_second(z, a):
     return -expm1(-a) * exp(-a)
 
 
+def softplus_third(z, a):
+    s, t = -expm1(-a), exp(-a)
+    return s * t * (t - s)
+
+
 def sin_derivative(z, a):
     return cos(z)
 
 
 def sin_second(z, a):
     return -a
+
+
+def sin_third(z, a):
+    return -cos(z)
 
 
 def gaussian(z):
@@ -253,6 +299,11 @@ def gaussian_second(z, a):
     return (4.0 * (z * z) - 2.0) * a
 
 
+def gaussian_third(z, a):
+    z = clipped(z, FAR)
+    return z * (12.0 - 8.0 * (z * z)) * a
+
+
 def exponential(z):
     """e^z, as in Poisson regression"""
     return exp(z)
@@ -263,21 +314,23 @@ def exponential_derivative(z, a):
 
 
 ACTIVATIONS = {
-    "identity": Activation(identity, identity_derivative, zero),
-    "sigmoid": Activation(sigmoid, sigmoid_derivative, sigmoid_second, short_derivative=True),
-    "tanh": Activation(tanh, tanh_derivative, tanh_second, short_derivative=True),
-    "relu": Activation(relu, relu_derivative, zero, short=True, short_derivative=True),
-    "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, zero, short=True, short_derivative=True),
-    "elu": Activation(elu, elu_derivative, elu_second, short_derivative=True),
-    "selu": Activation(selu, selu_derivative, selu_second, short_derivative=True),
-    "gelu": Activation(gelu, gelu_derivative, gelu_second, reads_z=True),
-    "gelu_tanh": Activation(gelu_tanh, gelu_tanh_derivative, gelu_tanh_second, reads_z=True),
-    "silu": Activation(silu, silu_derivative, silu_second, reads_z=True),
-    "mish": Activation(mish, mish_derivative, mish_second, reads_z=True),
-    "softplus": Activation(softplus, softplus_derivative, softplus_second),
-    "hard_sigmoid": Activation(hard_sigmoid, hard_sigmoid_derivative, zero, short=True, short_derivative=True),
-    "sin": Activation(sin, sin_derivative, sin_second, reads_z=True),
-    "gaussian": Activation(gaussian, gaussian_derivative, gaussian_second, reads_z=True),
-    "exponential": Activation(exponential, exponential_derivative, exponential_derivative, short_derivative=True),
+    "identity": Activation(identity, identity_derivative, zero, zero),
+    "sigmoid": Activation(sigmoid, sigmoid_derivative, sigmoid_second, sigmoid_third, short_derivative=True),
+    "tanh": Activation(tanh, tanh_derivative, tanh_second, tanh_third, short_derivative=True),
+    "relu": Activation(relu, relu_derivative, zero, zero, short=True, short_derivative=True),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, zero, zero, short=True, short_derivative=True),
+    "elu": Activation(elu, elu_derivative, elu_second, elu_second, short_derivative=True),
+    "selu": Activation(selu, selu_derivative, selu_second, selu_second, short_derivative=True),
+    "gelu": Activation(gelu, gelu_derivative, gelu_second, gelu_third, reads_z=True),
+    "gelu_tanh": Activation(gelu_tanh, gelu_tanh_derivative, gelu_tanh_second, gelu_tanh_third, reads_z=True),
+    "silu": Activation(silu, silu_derivative, silu_second, silu_third, reads_z=True),
+    "mish": Activation(mish, mish_derivative, mish_second, mish_third, reads_z=True),
+    "softplus": Activation(softplus, softplus_derivative, softplus_second, softplus_third),
+    "hard_sigmoid": Activation(hard_sigmoid, hard_sigmoid_derivative, zero, zero, short=True, short_derivative=True),
+    "sin": Activation(sin, sin_derivative, sin_second, sin_third, reads_z=True),
+    "gaussian": Activation(gaussian, gaussian_derivative, gaussian_second, gaussian_third, reads_z=True),
+    "exponential": Activation(
+        exponential, exponential_derivative, exponential_derivative, exponential_derivative, short_derivative=True
+    ),
 }
 """Elementwise activations, for any layer."""

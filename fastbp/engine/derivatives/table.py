@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.core.derivatives import second_order
+from fastbp.core.derivatives.taylor import adjoint
 from fastbp.core.layers import forward_backward
 from fastbp.core.matmul import few_rows, gemm, transpose
 from fastbp.core.slots import Layer, Net
@@ -16,14 +18,23 @@ from fastbp.network import Network
 
 
 @functools.lru_cache(maxsize=64)
-def derivative_table(network: Network, size: int, objective: Objective | None = None) -> NDArray[np.int64]:
-    """The table for numbers of `size` bytes; without an objective for what needs no loss."""
+def derivative_table(
+    network: Network, size: int, objective: Objective | None = None, second: bool = False, taylor: bool = False
+) -> NDArray[np.int64]:
+    """The table for numbers of `size` bytes; without an objective for what needs no loss; second, taylor: with these
+    kernels of all layers.
+    """
     net, layers = empty_table(network, size)
     row = fill_layout(network, layers, size, training=True, keep=True)
     layers[:, Layer.packed] = -1
     header = common_header(network, size, row) | fill_sums(network, layers, size) | {Net.length: len(net)}
     fill_activations(network, layers, size, training=True, keep=True, fused=False)
     header |= pulls(network, layers, size)
+    for layer, activation in zip(layers, network.activations, strict=True):
+        if second:
+            layer[Layer.second] = second_order.second(activation, size).address
+        if taylor:
+            layer[Layer.taylor] = adjoint(activation, size).address
     if objective is not None:
         header |= of_loss(network, size, objective)
         net.view(np.float64)[[Net.l1, Net.l2]] = objective.l1, objective.l2
