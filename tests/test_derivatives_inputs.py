@@ -12,7 +12,7 @@ def bump_third(z):
 
 
 NETWORKS = [
-    ((3, 5, 2), "tanh", "identity"),  # from the outputs back: all examples together
+    ((9, 6, 5, 2), "tanh", "identity"),  # from the outputs back: all examples together
     ((40, 33, 17, 10), "gelu", "softmax"),  # example by example
     ((2, 9, 7, 33), "tanh", "softmax"),  # from the inputs on
     ((5, 6, 7, 19), "silu", "sigmoid"),
