@@ -18,19 +18,12 @@ and back, with d for the gradient of a function of y, y' and y'' (da'' is that i
 import functools
 
 from fastbp.core.derivatives.frame import block_of, frame_size, opening
-from fastbp.core.derivatives.passes import (
-    outputs_to,
-    pulling,
-    seeding,
-    summing,
-    tangents_of,
-    transposing,
-    valuing,
-)
+from fastbp.core.derivatives.jacobian import filling
+from fastbp.core.derivatives.passes import outputs_to, pulling, seeding, summing, tangents_of, transposing, valuing
 from fastbp.core.derivatives.products import adding_parts
 from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.core.ir.kernel import INT, POINTERS, VOID, Kernel, call, inline, kernel, lanes_of, wide_vectors
-from fastbp.core.ir.memory import address_of, every, fill, floats_at, load, shift, store
+from fastbp.core.ir.memory import address_of, every, floats_at, load, shift, store
 from fastbp.core.ir.traced import minimum, traced
 from fastbp.core.layers import custom_activation
 from fastbp.core.layers.calls import dense
@@ -78,12 +71,8 @@ def adjoint(activation, size):
         wide_vectors()
         whole = every(lanes)
         for i in range(0, rows * stride, lanes):
-            z_i, a_i, z_1i, z_2i = (
-                load(shift(z, i), whole),
-                load(shift(a, i), whole),
-                load(shift(z_1, i), whole),
-                load(shift(z_2, i), whole),
-            )
+            z_i, a_i = load(shift(z, i), whole), load(shift(a, i), whole)
+            z_1i, z_2i = load(shift(z_1, i), whole), load(shift(z_2, i), whole)
             d_0, d_1, d_2 = load(shift(da, i), whole), load(shift(da_1, i), whole), load(shift(da_2, i), whole)
             store(shift(dz_2, i), slope(z_i, a_i, d_2), whole)
             store(shift(dz_1, i), first_order(z_i, a_i, z_1i, d_1, d_2), whole)
@@ -113,32 +102,15 @@ def custom_adjoint(derivative, second, third, size):
 
 
 @functools.cache
-def clearing(size):
-    """(out, count): overwrites whole vectors of out by 0, for `inline`."""
-    lanes = lanes_of(size)
-
-    @inline
-    def clear(out, count):
-        zero = fill(out, 0.0, lanes)
-        for i in range(0, count, lanes):
-            store(shift(out, i), zero, every(lanes))
-
-    return clear
-
-
-@functools.cache
 def curving(size):
     """(frame, rows), for `inline`: z'' and a'' of order_2, after `compute_tangents` along one direction."""
-    clear = clearing(size)
+    fill_with = filling(size)
 
     @inline
     def compute_curvatures(frame, rows):
         net, theta, zeros = frame.net, floats_at(frame.theta, size), floats_at(frame.zeros, size)
-        work, order_1, order_2 = (
-            floats_at(frame.work, size),
-            floats_at(frame.order_1, size),
-            floats_at(frame.order_2, size),
-        )
+        work, order_1 = floats_at(frame.work, size), floats_at(frame.order_1, size)
+        order_2 = floats_at(frame.order_2, size)
         capacity, count = frame.capacity, frame.directions_capacity
         before, before_row = order_2, 0
         for l in range(net.layers):
@@ -148,7 +120,7 @@ def curving(size):
             z_1, a_1 = place(order_1, count, 0, layer, layer.z), place(order_1, count, 0, layer, layer.a)
             z_2, a_2 = place(order_2, count, 0, layer, layer.z), place(order_2, count, 0, layer, layer.a)
             if l == 0:
-                clear(z_2, rows * stride)
+                fill_with(z_2, 0.0, rows * stride)
             else:
                 w, shape = shift(theta, layer.w), (rows, n_out, layer.n_in)
                 dense(net, net.panels, (z_2, stride, 0), (zeros, 0), (before, before_row, 1), (w, n_out), shape)
@@ -167,11 +139,8 @@ def returning(size, order):
     def return_through_layers(frame, rows):
         net, zeros, wt = frame.net, floats_at(frame.zeros, size), floats_at(frame.wt, size)
         theta, work, capacity = floats_at(frame.theta, size), floats_at(frame.work, size), frame.capacity
-        order_1, order_2, count = (
-            floats_at(frame.order_1, size),
-            floats_at(frame.order_2, size),
-            frame.directions_capacity,
-        )
+        order_1, order_2 = floats_at(frame.order_1, size), floats_at(frame.order_2, size)
+        count = frame.directions_capacity
         for l in range(net.layers - 1, -1, -1):
             layer, below = layer_of(net, l), layer_of(net, l - 1 if l > 0 else 0)
             n_out, stride = layer.n_out, layer.stride
@@ -236,11 +205,8 @@ def taylor(size, order):
         wide_vectors()
         frame = open_frame(workspace, net, theta, rows, 1, order, 1)
         block, n_in, n_out = block_of(net, rows, 1), net.inputs, net.outputs
-        work, order_1, order_2 = (
-            floats_at(frame.work, size),
-            floats_at(frame.order_1, size),
-            floats_at(frame.order_2, size),
-        )
+        work, order_1 = floats_at(frame.work, size), floats_at(frame.order_1, size)
+        order_2 = floats_at(frame.order_2, size)
         for begin in range(0, rows, block):
             rest, inputs = minimum(block, rows - begin), shift(x, begin * n_in)
             compute_values(frame, inputs, rest)
@@ -266,13 +232,13 @@ def taylor_vjp(size, order):
     P, open_frame, compute_values, transpose = POINTERS[size], opening(size), valuing(size), transposing(size)
     compute_tangents, compute_curvatures, seed = tangents_of(size), curving(size), seeding(size)
     return_through_layers, sum_gradient = returning(size, order), summing(size)
-    add_order, add_part, clear = adding_order(size), adding_parts(size), clearing(size)
+    add_order, add_part, fill_with = adding_order(size), adding_parts(size), filling(size)
 
     @inline
     def seed_or_clear(frame, array, capacity, cotangent, at, rows):
         layer = layer_of(frame.net, frame.net.layers - 1)
         da = place(array, capacity, 0, layer, layer.da)
-        clear(da, rows * layer.stride)
+        fill_with(da, 0.0, rows * layer.stride)
         if cotangent != 0:
             seed(frame, array, capacity, 0, floats_at(cotangent + at * layer.n_out * size, size), rows)
 
@@ -281,11 +247,8 @@ def taylor_vjp(size, order):
         wide_vectors()
         frame = open_frame(workspace, net, theta, rows, 1, order, few)
         block, n_in, capacity, count = block_of(net, rows, 1), net.inputs, frame.capacity, frame.directions_capacity
-        work, order_1, order_2 = (
-            floats_at(frame.work, size),
-            floats_at(frame.order_1, size),
-            floats_at(frame.order_2, size),
-        )
+        work, order_1 = floats_at(frame.work, size), floats_at(frame.order_1, size)
+        order_2 = floats_at(frame.order_2, size)
         transpose(frame, floats_at(frame.wt, size), theta)
         for shard in range(shards):
             out = dtheta if shard == 0 else floats_at(frame.partial, size)

@@ -20,14 +20,17 @@ Array = NDArray[Any]
 
 
 def jacobian_of(network: Network, size: int) -> tuple[Kernel, int]:
-    """The kernel of the Jacobian that takes the fewest operations, and its directions: by the network alone."""
-    products = [n_in * n_out for n_in, n_out in pairwise(network.sizes)]
-    softmax = network.output == "softmax"
-    if network.n_inputs * sum(products[1:]) < network.n_outputs * sum(products[:-1]):
-        return jacobian.by_inputs(size, softmax), network.n_inputs
-    if 2 * network.n_outputs < lanes_of(size):
-        return jacobian.by_deltas(size), network.n_outputs
-    return jacobian.by_outputs(size, softmax), network.n_outputs
+    """The kernel of the Jacobian that takes the fewest operations, and its directions: by the network alone.
+
+    Sums with their lanes over the outputs fill whole vectors: where these would be half empty it is the deltas.
+    """
+    n_in, n_out, lanes = network.n_inputs, network.n_outputs, lanes_of(size)
+    products, softmax = [w_in * w_out for w_in, w_out in pairwise(network.sizes)], network.output == "softmax"
+    few_outputs = 2 * n_out <= lanes
+    of_outputs = n_out * sum(products) if few_outputs else -(-n_out // lanes) * lanes * sum(products[:-1])
+    if n_in * sum(products[1:]) < of_outputs:
+        return jacobian.by_inputs(size, softmax), n_in
+    return (jacobian.by_deltas(size) if few_outputs else jacobian.by_outputs(size, softmax)), n_out
 
 
 def input_jacobian(network: Network, theta: Array, X: Array) -> Array:
