@@ -72,6 +72,7 @@ class Net(Table):
     standardize_targets: Number  # 0: the outputs are not scaled
     restore: Number  # 0: the outputs are not scaled
     multiply: Number  # for derivatives
+    multiply_derivatives: Number
     lowest: Number  # the lowest layer that is not frozen: no deltas are made below it
     directions: Number  # the outputs, where derivatives are learned beside values; else 0
     loss_second: Number  # (∂²c/∂a²) a' of the loss; 0 where it is fused, or not asked for
@@ -202,6 +203,11 @@ class Frame(Table):
     capacity: Number  # examples in `work`
     directions_capacity: Number  # rows in `order_1` and `order_2`: examples times directions
     few: Number  # 1: so few examples that the weights are not transposed
+    raw: Number  # 1: inputs, directions and outputs are in the caller's units, which differ from the network's
+    x: Number  # the inputs of the examples, and the elements between two
+    x_row: Number
+    x_t: Number  # the directions in the inputs, and the elements between two
+    x_t_row: Number
     zeros: Number  # from here on, parts of the workspace in the order of derivatives/frame.py:parts
     one: Number
     losses: Number
@@ -213,6 +219,8 @@ class Frame(Table):
     work: Number  # z, a, dz, da of all layers: the network's values
     order_1: Number  # the same of first derivatives along directions
     order_2: Number  # and of second ones
+    inputs: Number  # scaled
+    input_directions: Number  # scaled
 
 
 HEADER, LAYER_SLOTS = Net.slots, Layer.slots

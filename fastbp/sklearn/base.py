@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_random_state
@@ -22,7 +21,6 @@ from fastbp.inputs.checks import floating_dtype
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.schedules import SCHEDULES, Schedule
 from fastbp.sklearn import networks, solvers
-from fastbp.sklearn.gradients import input_gradient
 from fastbp.sklearn.lbfgs import minimise
 from fastbp.sklearn.rows import Rows, split
 from fastbp.sklearn.stochastic import Epochs
@@ -240,7 +238,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         (n, n_features) for one output, else (n, n_outputs, n_features), of the weights' dtype.
         """
         X = self._inputs(X)
-        gradient = input_gradient(self._model(), X.toarray() if issparse(X) else X)
+        gradient = self._model().input_jacobian(X)
         return gradient[:, 0] if gradient.shape[1] == 1 else gradient
 
     def __sklearn_tags__(self) -> Any:

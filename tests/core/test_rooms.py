@@ -36,6 +36,11 @@ ELSEWHERE = {
     "calls": "core/test_forward_backward.py",  # of the products that it calls by their fields
     "frame": "test_derivatives.py",  # by what is computed on them
     "passes": "test_derivatives.py",
+    "jacobian": "core/test_derivatives_in_inputs.py",
+    "hessian": "core/test_derivatives_in_inputs.py",
+    "taylor": "core/test_derivatives_in_inputs.py",
+    "entries": "test_jit_derivatives.py",  # which calls them
+    "c_functions": "test_callback.py",
     "products": "test_derivatives.py",
     "training": "test_learning_derivatives.py",
 }

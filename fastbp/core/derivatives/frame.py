@@ -40,6 +40,8 @@ def parts(net, rows, directions, orders):
         padded(block) * net.row,  # work
         order if orders > 0 else 0,  # order_1
         order if orders > 1 else 0,  # order_2
+        padded(block) * net.input_stride if net.scaling != 0 else 0,  # inputs
+        padded(block * directions) * net.input_stride if net.scaling != 0 else 0,  # input_directions
     )
 
 
@@ -59,7 +61,7 @@ def opening(size):
         block = block_of(net, rows, directions)
         frame.net, frame.theta = net, address_of(theta)
         frame.capacity, frame.directions_capacity = padded(block), padded(block * directions)
-        frame.few = few
+        frame.few, frame.raw = few, int(net.scaling != 0)
         sizes, at = parts(net, rows, directions, orders), address_of(workspace) + (FRAME_SLOTS + 8) * 8
         for i in range(len(sizes)):
             frame[PARTS + i] = at

@@ -8,7 +8,7 @@ and da_ij = ∂y_j/∂a_i; for softmax the inner sum is Σ_i u_ik z'_im with u =
 import functools
 
 from fastbp.core.derivatives.frame import block_of, frame_size, opening
-from fastbp.core.derivatives.jacobian import filling, jacobian_signature, sloping, tangents_by_inputs
+from fastbp.core.derivatives.jacobian import filling, jacobian_signature, sloping, tangents_by_inputs, to_raw_units
 from fastbp.core.derivatives.passes import deltas_of, transposing, valuing
 from fastbp.core.ir.kernel import call, inline, kernel, wide_vectors
 from fastbp.core.ir.memory import floats_at, shift
@@ -117,5 +117,6 @@ def input_hessian(size, softmax):
                 add_layers(frame, shift(out, (begin * n_out + j) * n_in * n_in), n_out * n_in * n_in, count)
             for i in range(count * n_out):
                 mirror(shift(out, (begin * n_out + i) * n_in * n_in), n_in)
+            to_raw_units(frame, shift(out, begin * n_out * n_in * n_in), count, 2)
 
     return input_hessian

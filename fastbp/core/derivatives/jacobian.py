@@ -166,6 +166,13 @@ def chaining(size, softmax):
     return chain
 
 
+@inline
+def to_raw_units(frame, out, rows, order):
+    """The derivatives of this order of `rows` examples become those of outputs in raw units by inputs in raw units."""
+    if frame.raw != 0:
+        call(frame.net.multiply_derivatives, frame.net, out, rows, order)
+
+
 def jacobian_signature(size):
     """Of every kernel here: net, theta, out (rows, n_out, n_in), x (rows, n_in), rows, few, workspace."""
     P = POINTERS[size]
@@ -189,6 +196,7 @@ def by_outputs(size, softmax):
             compute_slopes(frame, net.layers - 1 + elementwise, count)
             for n in range(count):
                 chain(frame, shift(out, (begin + n) * n_out * n_in), n)
+            to_raw_units(frame, shift(out, begin * n_out * n_in), count, 1)
 
     return by_outputs
 
@@ -224,6 +232,7 @@ def by_deltas(size):
                 out_j = shift(out, (begin * n_out + j) * n_in)
                 dz = place(order, capacity, j * count, lowest, lowest.dz)
                 pull(frame, 0, out_j, n_out * n_in, zeros, 0, dz, theta, wt, count)
+            to_raw_units(frame, shift(out, begin * n_out * n_in), count, 1)
 
     return by_deltas
 
@@ -293,5 +302,6 @@ def by_inputs(size, softmax):
             for n in range(count):
                 out_n = shift(out, (begin + n) * n_out * n_in)
                 call(net.transpose, out_n, n_in, shift(t_a, n * last.stride), count * last.stride, n_in, n_out)
+            to_raw_units(frame, shift(out, begin * n_out * n_in), count, 1)
 
     return by_inputs

@@ -11,21 +11,26 @@ a' of layer 0 is x'. (R. Pearlmutter, Fast exact multiplication by the Hessian, 
 import functools
 
 from fastbp.core.ir.kernel import call, inline, lanes_of
-from fastbp.core.ir.memory import copy, floats_at, shift
+from fastbp.core.ir.memory import address_of, copy, floats_at, shift
 from fastbp.core.layers.calls import dense, few_rows
 from fastbp.core.layers.forward_backward import place, sums_of_share
+from fastbp.core.layers.scaling import FACTOR, OUTPUT_SCALE
 from fastbp.core.slots import layer_of
 
 
 @functools.cache
 def valuing(size):
-    """(frame, x, rows): overwrites z and a of `work` for the inputs x (rows, n_in), for `inline`."""
+    """(frame, x, rows): overwrites z and a of `work` for the inputs x (rows, n_in), for `inline`; sets frame.x."""
 
     @inline
     def compute_values(frame, x, rows):
         net, theta, zeros = frame.net, floats_at(frame.theta, size), floats_at(frame.zeros, size)
-        work = floats_at(frame.work, size)
-        call(net.forward, net, theta, 0, zeros, x, net.inputs, 0, work, frame.capacity, 0, rows, 1)
+        work, n_in, x_row = floats_at(frame.work, size), net.inputs, net.inputs
+        if frame.raw != 0:
+            raw, x, x_row = x, floats_at(frame.inputs, size), net.input_stride
+            call(net.standardize, net, x, x_row, raw, n_in, rows, 0, n_in)
+        frame.x, frame.x_row = address_of(x), x_row
+        call(net.forward, net, theta, 0, zeros, x, x_row, 0, work, frame.capacity, 0, rows, 1)
 
     return compute_values
 
@@ -101,17 +106,21 @@ def deltas_of(size):
 
 @functools.cache
 def tangents_of(size):
-    """(frame, x, x_row, dx, dtheta, directions, rows), for `inline`: z' and a' of order_1, after `compute_values`.
+    """(frame, dx, dtheta, directions, rows), for `inline`: z' and a' of order_1, after `compute_values`.
 
-    x' and θ' are at the addresses dx and dtheta, 0 for none; x' (directions, rows, n_in).
+    x' and θ' are at the addresses dx and dtheta, 0 for none; x' (directions, rows, n_in). Sets frame.x_t.
     """
 
     @inline
-    def compute_tangents(frame, x, dx, dtheta, directions, rows):
+    def compute_tangents(frame, dx, dtheta, directions, rows):
         net, theta, zeros = frame.net, floats_at(frame.theta, size), floats_at(frame.zeros, size)
         work, order_1 = floats_at(frame.work, size), floats_at(frame.order_1, size)
         capacity, count, direction_of_theta = frame.capacity, frame.directions_capacity, floats_at(dtheta, size)
-        before, t, x_row = x, floats_at(dx, size), net.inputs
+        before, before_row, t, t_row = floats_at(frame.x, size), frame.x_row, floats_at(dx, size), net.inputs
+        if frame.raw != 0 and dx != 0:
+            t, t_row = floats_at(frame.input_directions, size), net.input_stride
+            call(net.multiply, net, t, t_row, floats_at(dx, size), net.inputs, directions * rows, FACTOR)
+        frame.x_t, frame.x_t_row = address_of(t), t_row
         for l in range(net.layers):
             layer = layer_of(net, l)
             n_in, n_out, stride = layer.n_in, layer.n_out, layer.stride
@@ -124,61 +133,102 @@ def tangents_of(size):
                     b = shift(direction_of_theta, layer.b)
                 for direction in range(directions):
                     out = shift(t_z, direction * rows * stride)
-                    dense(net, net.panels, (out, stride, 0), (b, 0), (before, x_row, 1), (w, n_out), shape)
+                    dense(net, net.panels, (out, stride, 0), (b, 0), (before, before_row, 1), (w, n_out), shape)
                 init, i_row = t_z, stride
             if moved:
                 w, shape = shift(theta, layer.w), (directions * rows, n_out, n_in)
-                dense(net, net.panels, (t_z, stride, 0), (init, i_row), (t, x_row, 1), (w, n_out), shape)
+                dense(net, net.panels, (t_z, stride, 0), (init, i_row), (t, t_row, 1), (w, n_out), shape)
             z, a = place(work, capacity, 0, layer, layer.z), place(work, capacity, 0, layer, layer.a)
             for direction in range(directions):
                 at = direction * rows * stride
                 call(layer.backward, shift(t_a, at), z, a, shift(t_z, at), rows, n_out, stride)
-            before, t, x_row = a, t_a, stride
+            before, before_row, t, t_row = a, stride, t_a, stride
 
     return compute_tangents
 
 
 @functools.cache
 def summing(size):
-    """(frame, gradient, add, x, rows): dw and db from dz of `work`, for `inline`; overwrites or adds to gradient."""
+    """(frame, gradient, add, rows): dw and db from dz of `work`, for `inline`; overwrites or adds to gradient."""
 
     @inline
-    def sum_gradient(frame, gradient, add, x, rows):
+    def sum_gradient(frame, gradient, add, rows):
         net, zeros, scratch = frame.net, floats_at(frame.zeros, size), floats_at(frame.scratch, size)
-        work = floats_at(frame.work, size)
-        sums_of_share(net, gradient, add, zeros, scratch, x, net.inputs, work, frame.capacity, rows, 0, 1)
+        work, x = floats_at(frame.work, size), floats_at(frame.x, size)
+        sums_of_share(net, gradient, add, zeros, scratch, x, frame.x_row, work, frame.capacity, rows, 0, 1)
 
     return sum_gradient
 
 
 @functools.cache
 def outputs_to(size):
-    """(out, array, capacity, row, field's offset, frame, rows): copies rows of the last layer, for `inline`."""
+    """Two functions for `inline`, each (frame, out, array, capacity, rows), which overwrite out (rows, n_out).
+
+    The first by a of the last layer in the array, outputs, the second by a', derivatives of outputs; in raw units.
+    """
     lanes = lanes_of(size)
 
     @inline
-    def copy_outputs(frame, out, out_row, array, capacity, row, rows):
-        """out (rows, n_out; rows out_row apart) = a of the last layer in the array, from `row` on."""
+    def copy_rows(frame, out, array, capacity, rows):
+        layer = layer_of(frame.net, frame.net.layers - 1)
+        a = place(array, capacity, 0, layer, layer.a)
+        for n in range(rows):
+            copy(shift(out, n * layer.n_out), shift(a, n * layer.stride), layer.n_out, lanes)
+
+    @inline
+    def copy_outputs(frame, out, array, capacity, rows):
         net = frame.net
         layer = layer_of(net, net.layers - 1)
-        a = place(array, capacity, row, layer, layer.a)
-        for n in range(rows):
-            copy(shift(out, n * out_row), shift(a, n * layer.stride), layer.n_out, lanes)
+        if frame.raw != 0 and net.restore != 0:
+            call(net.restore, net, out, layer.n_out, place(array, capacity, 0, layer, layer.a), layer.stride, rows)
+        else:
+            copy_rows(frame, out, array, capacity, rows)
 
-    return copy_outputs
+    @inline
+    def copy_slopes(frame, out, array, capacity, rows):
+        net = frame.net
+        layer = layer_of(net, net.layers - 1)
+        if frame.raw != 0 and net.restore != 0:
+            a = place(array, capacity, 0, layer, layer.a)
+            call(net.multiply, net, out, layer.n_out, a, layer.stride, rows, OUTPUT_SCALE)
+        else:
+            copy_rows(frame, out, array, capacity, rows)
+
+    return copy_outputs, copy_slopes
 
 
 @functools.cache
 def seeding(size):
-    """(frame, array, capacity, row, cotangent, rows): da of the last layer = cotangent (rows, n_out), for `inline`."""
+    """(frame, array, capacity, cotangent, rows): da of the last layer from the cotangent (rows, n_out), for `inline`.
+
+    The cotangent is of outputs in raw units.
+    """
     lanes = lanes_of(size)
 
     @inline
-    def seed(frame, array, capacity, row, cotangent, rows):
+    def seed(frame, array, capacity, cotangent, rows):
         net = frame.net
         layer = layer_of(net, net.layers - 1)
-        da = place(array, capacity, row, layer, layer.da)
-        for n in range(rows):
-            copy(shift(da, n * layer.stride), shift(cotangent, n * layer.n_out), layer.n_out, lanes)
+        da, n_out, stride = place(array, capacity, 0, layer, layer.da), layer.n_out, layer.stride
+        if frame.raw != 0 and net.restore != 0:
+            call(net.multiply, net, da, stride, cotangent, n_out, rows, OUTPUT_SCALE)
+        else:
+            for n in range(rows):
+                copy(shift(da, n * stride), shift(cotangent, n * n_out), n_out, lanes)
 
     return seed
+
+
+@functools.cache
+def pulling_inputs(size):
+    """(frame, out, dz, rows), for `inline`: overwrites out (rows, n_in) by the deltas of the inputs, in raw units."""
+    pull = pulling(size)
+
+    @inline
+    def pull_inputs(frame, out, dz, rows):
+        net, zeros, n_in = frame.net, floats_at(frame.zeros, size), frame.net.inputs
+        pull(frame, 0, out, n_in, zeros, 0, dz, floats_at(frame.theta, size), floats_at(frame.wt, size), rows)
+        if frame.raw != 0:
+            call(net.multiply, net, out, n_in, out, n_in, rows, FACTOR)
+
+    return pull_inputs

@@ -10,7 +10,7 @@ from fastbp.core.derivatives.frame import block_of, opening
 from fastbp.core.derivatives.passes import (
     deltas_of,
     outputs_to,
-    pulling,
+    pulling_inputs,
     seeding,
     summing,
     tangents_of,
@@ -28,7 +28,7 @@ from fastbp.core.slots import NET, layer_of
 def jvp(size):
     """Overwrites y and dy (rows, n_out): the outputs, and their derivative along x' and θ', at addresses (0: none)."""
     P, open_frame, compute_values = POINTERS[size], opening(size), valuing(size)
-    compute_tangents, copy_outputs = tangents_of(size), outputs_to(size)
+    compute_tangents, (copy_outputs, copy_slopes) = tangents_of(size), outputs_to(size)
 
     @kernel(VOID(NET, P, P, P, P, INT, INT, INT, P), size)
     def jvp(net, theta, y, dy, x, dx, dtheta, rows, workspace):
@@ -37,11 +37,11 @@ def jvp(size):
         block, n_in, n_out = block_of(net, rows, 1), net.inputs, net.outputs
         work, order_1 = floats_at(frame.work, size), floats_at(frame.order_1, size)
         for begin in range(0, rows, block):
-            count, inputs = minimum(block, rows - begin), shift(x, begin * n_in)
-            compute_values(frame, inputs, count)
-            compute_tangents(frame, inputs, dx + begin * n_in * size if dx != 0 else 0, dtheta, 1, count)
-            copy_outputs(frame, shift(y, begin * n_out), n_out, work, frame.capacity, 0, count)
-            copy_outputs(frame, shift(dy, begin * n_out), n_out, order_1, frame.directions_capacity, 0, count)
+            count = minimum(block, rows - begin)
+            compute_values(frame, shift(x, begin * n_in), count)
+            compute_tangents(frame, dx + begin * n_in * size if dx != 0 else 0, dtheta, 1, count)
+            copy_outputs(frame, shift(y, begin * n_out), work, frame.capacity, count)
+            copy_slopes(frame, shift(dy, begin * n_out), order_1, frame.directions_capacity, count)
 
     return jvp
 
@@ -67,30 +67,30 @@ def vjp(size):
     dtheta is summed over the examples of each shard in their order, then over the shards.
     """
     P, open_frame, compute_values, transpose = POINTERS[size], opening(size), valuing(size), transposing(size)
-    seed, compute_deltas, pull, sum_gradient = seeding(size), deltas_of(size), pulling(size), summing(size)
-    add_part = adding_parts(size)
+    seed, compute_deltas, sum_gradient = seeding(size), deltas_of(size), summing(size)
+    pull_inputs, add_part = pulling_inputs(size), adding_parts(size)
 
     @kernel(VOID(NET, P, INT, INT, P, P, INT, INT, INT, P), size)
     def vjp(net, theta, dx, dtheta, x, cotangent, rows, shards, few, workspace):
         wide_vectors()
         frame = open_frame(workspace, net, theta, rows, 1, 0, few)
-        block, n_in, zeros = block_of(net, rows, 1), net.inputs, floats_at(frame.zeros, size)
-        work, wt, capacity = floats_at(frame.work, size), floats_at(frame.wt, size), frame.capacity
-        transpose(frame, wt, theta)
+        block, n_in = block_of(net, rows, 1), net.inputs
+        work, capacity = floats_at(frame.work, size), frame.capacity
+        transpose(frame, floats_at(frame.wt, size), theta)
         lowest = layer_of(net, 0)
         for shard in range(shards):
             out = floats_at(dtheta if shard == 0 else frame.partial, size)
             first_row, end = rows * shard // shards, rows * (shard + 1) // shards
             for begin in range(first_row, end, block):
-                count, inputs = minimum(block, end - begin), shift(x, begin * n_in)
-                compute_values(frame, inputs, count)
-                seed(frame, work, capacity, 0, shift(cotangent, begin * net.outputs), count)
+                count = minimum(block, end - begin)
+                compute_values(frame, shift(x, begin * n_in), count)
+                seed(frame, work, capacity, shift(cotangent, begin * net.outputs), count)
                 compute_deltas(frame, work, capacity, 1, count, 0)
                 if dx != 0:
-                    out_x, dz = shift(floats_at(dx, size), begin * n_in), place(work, capacity, 0, lowest, lowest.dz)
-                    pull(frame, 0, out_x, n_in, zeros, 0, dz, theta, wt, count)
+                    dz = place(work, capacity, 0, lowest, lowest.dz)
+                    pull_inputs(frame, shift(floats_at(dx, size), begin * n_in), dz, count)
                 if dtheta != 0:
-                    sum_gradient(frame, out, int(begin > first_row), inputs, count)
+                    sum_gradient(frame, out, int(begin > first_row), count)
             if dtheta != 0 and shard > 0:
                 add_part(floats_at(dtheta, size), out, net.parameters)
 

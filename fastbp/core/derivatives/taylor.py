@@ -169,15 +169,15 @@ def returning(size, order):
 
 @functools.cache
 def adding_order(size):
-    """(frame, gradient, array, x, first, rows), for `inline`: gradient_jk += Σ_n dz_nj a_nk of order_1 or order_2.
+    """(frame, gradient, array, first, rows), for `inline`: gradient_jk += Σ_n dz_nj a_nk of order_1 or order_2.
 
-    From layer `first` on; x are the inputs of layer 0 (rows, n_in).
+    From layer `first` on; the inputs of layer 0 are the directions of the last tangents.
     """
 
     @inline
-    def add_order(frame, gradient, array, x, first, rows):
+    def add_order(frame, gradient, array, first, rows):
         net, zeros, scratch = frame.net, floats_at(frame.zeros, size), floats_at(frame.scratch, size)
-        count, x_row = frame.directions_capacity, net.inputs
+        count, x, x_row = frame.directions_capacity, floats_at(frame.x_t, size), frame.x_t_row
         for l in range(net.layers):
             layer = layer_of(net, l)
             if l >= first:
@@ -198,7 +198,11 @@ def taylor(size, order):
     y' and y'' of direction d begin at d * between * n_out; of order 1 there is no y''.
     """
     P, open_frame, compute_values = POINTERS[size], opening(size), valuing(size)
-    compute_tangents, compute_curvatures, copy_outputs = tangents_of(size), curving(size), outputs_to(size)
+    compute_tangents, compute_curvatures, (copy_outputs, copy_slopes) = (
+        tangents_of(size),
+        curving(size),
+        outputs_to(size),
+    )
 
     @kernel(VOID(NET, P, P, P, P, P, P, INT, INT, INT, P), size, order)
     def taylor(net, theta, y, y_1, y_2, x, v, rows, directions, between, workspace):
@@ -208,16 +212,16 @@ def taylor(size, order):
         work, order_1 = floats_at(frame.work, size), floats_at(frame.order_1, size)
         order_2 = floats_at(frame.order_2, size)
         for begin in range(0, rows, block):
-            rest, inputs = minimum(block, rows - begin), shift(x, begin * n_in)
-            compute_values(frame, inputs, rest)
-            copy_outputs(frame, shift(y, begin * n_out), n_out, work, frame.capacity, 0, rest)
+            rest = minimum(block, rows - begin)
+            compute_values(frame, shift(x, begin * n_in), rest)
+            copy_outputs(frame, shift(y, begin * n_out), work, frame.capacity, rest)
             for d in range(directions):
                 at, count = d * between + begin, frame.directions_capacity
-                compute_tangents(frame, inputs, address_of(shift(v, at * n_in)), 0, 1, rest)
-                copy_outputs(frame, shift(y_1, at * n_out), n_out, order_1, count, 0, rest)
+                compute_tangents(frame, address_of(shift(v, at * n_in)), 0, 1, rest)
+                copy_slopes(frame, shift(y_1, at * n_out), order_1, count, rest)
                 if order == 2:
                     compute_curvatures(frame, rest)
-                    copy_outputs(frame, shift(y_2, at * n_out), n_out, order_2, count, 0, rest)
+                    copy_slopes(frame, shift(y_2, at * n_out), order_2, count, rest)
 
     return taylor
 
@@ -240,7 +244,7 @@ def taylor_vjp(size, order):
         da = place(array, capacity, 0, layer, layer.da)
         fill_with(da, 0.0, rows * layer.stride)
         if cotangent != 0:
-            seed(frame, array, capacity, 0, floats_at(cotangent + at * layer.n_out * size, size), rows)
+            seed(frame, array, capacity, floats_at(cotangent + at * layer.n_out * size, size), rows)
 
     @kernel(VOID(NET, P, P, P, P, INT, INT, INT, INT, INT, INT, INT, INT, P), size, order)
     def taylor_vjp(net, theta, dtheta, x, v, c, c_1, c_2, rows, directions, between, shards, few, workspace):
@@ -254,22 +258,21 @@ def taylor_vjp(size, order):
             out = dtheta if shard == 0 else floats_at(frame.partial, size)
             first_row, end = rows * shard // shards, rows * (shard + 1) // shards
             for begin in range(first_row, end, block):
-                rest, inputs = minimum(block, end - begin), shift(x, begin * n_in)
-                compute_values(frame, inputs, rest)
+                rest = minimum(block, end - begin)
+                compute_values(frame, shift(x, begin * n_in), rest)
                 for d in range(directions):
                     at = d * between + begin
-                    v_d = shift(v, at * n_in)
-                    compute_tangents(frame, inputs, address_of(v_d), 0, 1, rest)
+                    compute_tangents(frame, address_of(shift(v, at * n_in)), 0, 1, rest)
                     seed_or_clear(frame, work, capacity, c if d == 0 else 0, begin, rest)
                     seed_or_clear(frame, order_1, count, c_1, at, rest)
                     if order == 2:
                         compute_curvatures(frame, rest)
                         seed_or_clear(frame, order_2, count, c_2, at, rest)
                     return_through_layers(frame, rest)
-                    sum_gradient(frame, out, int(begin > first_row or d > 0), inputs, rest)
-                    add_order(frame, out, order_1, v_d, 0, rest)
+                    sum_gradient(frame, out, int(begin > first_row or d > 0), rest)
+                    add_order(frame, out, order_1, 0, rest)
                     if order == 2:
-                        add_order(frame, out, order_2, v_d, 1, rest)
+                        add_order(frame, out, order_2, 1, rest)
             if shard > 0:
                 add_part(dtheta, out, net.parameters)
 

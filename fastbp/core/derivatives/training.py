@@ -52,7 +52,7 @@ def opening(size):
         frame = frame_at(extra, 0)
         order_1 = shift(extra, sizes[0])
         u = shift(order_1, sizes[1])
-        frame.net, frame.theta, frame.few = net, job.theta, job.few
+        frame.net, frame.theta, frame.few, frame.raw = net, job.theta, job.few, 0
         frame.capacity, frame.directions_capacity = job.capacity, padded(job.capacity * net.directions)
         frame.zeros, frame.wt, frame.scratch = job.zeros, job.wt, address_of(scratch)
         frame.work, frame.order_1 = address_of(region), address_of(order_1)
@@ -197,7 +197,7 @@ def examples(size):
         dz = place(order_1, count, 0, lowest, lowest.dz)
         pull(frame, 0, u, net.inputs, zeros, 0, dz, theta, floats_at(frame.wt, size), net.outputs * rows)
         compare(job, u, read_derivatives(job, room, at, rows), loss, w, weighted, rows, scale)
-        compute_tangents(frame, x, address_of(u), 0, net.outputs, rows)
+        compute_tangents(frame, address_of(u), 0, net.outputs, rows)
         compute_bent_deltas(frame, rows)
         scratch = floats_at(frame.scratch, size)
         sums_of_share(net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)

@@ -9,7 +9,7 @@ Each operation is rounded as it stands: NumPy gives the same bits. Only networks
 import functools
 
 from fastbp.core.ir.kernel import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
-from fastbp.core.ir.memory import address_of, first, floats_at, integers_at, load, shift, store
+from fastbp.core.ir.memory import address_of, first, floats_at, integers_at, load, rounded, shift, store
 from fastbp.core.ir.traced import traced
 from fastbp.core.slots import NET
 
@@ -123,3 +123,30 @@ def multiply(size):
                 store(shift(out, n * o_row + k), product(x_k, load(shift(factor, k), mask)), mask)
 
     return multiply
+
+
+@functools.cache
+def multiply_derivatives(size):
+    """Changes derivatives of the outputs to raw units, which are ∂ŷ/∂x̂ of the standardized network.
+
+    order 1: out (rows, outputs, inputs) times output_scale_j factor_k; order 2: out (rows, outputs, inputs, inputs)
+    times output_scale_j (factor_k factor_m), which keeps it symmetric to the bit.
+    """
+    P, vector, lanes = POINTERS[size], vectors_of(size), lanes_of(size)
+
+    @kernel(VOID(NET, P, INT, INT), size)
+    def multiply_derivatives(net, out, rows, order):
+        wide_vectors()
+        n_in, n_out, factor = net.inputs, net.outputs, vector(net, FACTOR)
+        lines = n_in if order == 2 else 1
+        for i in range(rows * n_out * lines):
+            j, k, out_i = i // lines % n_out, i % lines, shift(out, i * n_in)
+            scale = vector(net, OUTPUT_SCALE)[j] if net.restore != 0 else rounded(1.0, out)
+            for m in range(0, n_in, lanes):
+                mask, at = first(n_in - m, lanes), shift(out_i, m)
+                f_m = load(shift(factor, m), mask)
+                if order == 2:
+                    f_m = product(f_m, factor[k])
+                store(at, product(load(at, mask), product(f_m, scale)), mask)
+
+    return multiply_derivatives

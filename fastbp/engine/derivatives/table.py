@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastbp.core.derivatives import second_order
 from fastbp.core.derivatives.taylor import adjoint
-from fastbp.core.layers import forward_backward
+from fastbp.core.layers import forward_backward, scaling
 from fastbp.core.matmul import few_rows, gemm, transpose
 from fastbp.core.slots import Layer, Net
 from fastbp.engine.layer_tables import fill_activations, fill_layout, fill_sums, stride_of
@@ -30,6 +30,8 @@ def derivative_table(
     header = common_header(network, size, row) | fill_sums(network, layers, size) | {Net.length: len(net)}
     fill_activations(network, layers, size, training=True, keep=True, fused=False)
     header |= pulls(network, layers, size)
+    if network.scaling is not None:
+        header |= of_scaling(size)
     for layer, activation in zip(layers, network.activations, strict=True):
         if second:
             layer[Layer.second] = second_order.second(activation, size).address
@@ -54,6 +56,14 @@ def pulls(network: Network, layers: NDArray[np.int64], size: int) -> dict[int, i
         Net.transpose: transpose.transpose(size).address,
         Net.few_rows: few_rows.few_rows(size).address,
         Net.sums: forward_backward.sums(size).address,
+    }
+
+
+def of_scaling(size: int) -> dict[int, int]:
+    """Entries for derivatives in raw units."""
+    return {
+        Net.multiply: scaling.multiply(size).address,
+        Net.multiply_derivatives: scaling.multiply_derivatives(size).address,
     }
 
 
