@@ -48,7 +48,7 @@ def zeros(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> NDArra
     return np.zeros(count)
 
 
-# Each draws the next `count` weights of a layer of n_in inputs and n_out outputs; biases start at zero with all.
+# Each draws the next `count` weights of a layer of n_in inputs and n_out outputs; all start the biases at zero.
 DRAWS: dict[str, Draw] = {
     "glorot_uniform": glorot_uniform,
     "glorot_normal": glorot_normal,
@@ -57,8 +57,8 @@ DRAWS: dict[str, Draw] = {
     "zeros": zeros,
 }
 NAMES = ("auto", *DRAWS)
-HALF_OPEN = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish")  # about z above 0 and small below
-AUTO: dict[object, str] = dict.fromkeys(HALF_OPEN, "he_uniform")  # by activation; all others: glorot_uniform
+RELU_LIKE = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish")  # close to z for z > 0, close to 0 below
+AUTO: dict[object, str] = dict.fromkeys(RELU_LIKE, "he_uniform")  # by activation; all others: glorot_uniform
 
 
 def initial_parameters(
@@ -97,17 +97,17 @@ def _drawn(
     seed: int,
     dtype: np.dtype[Any],
 ) -> Array:
-    """theta by one row of the table, or by the row for each layer's activation ("auto")."""
+    """theta by one scheme, or by that of each layer's activation ("auto")."""
     rng = np.random.default_rng(nonnegative_int("seed", seed))
     theta = np.zeros(sum((n_in + bias) * n_out for n_in, n_out in layers), dtype)
-    at = 0
+    offset = 0
     for (n_in, n_out), activation in zip(layers, activations, strict=True):
-        row = AUTO.get(activation, "glorot_uniform") if name == "auto" else name
-        weights = theta[at : at + n_in * n_out]
+        scheme = AUTO.get(activation, "glorot_uniform") if name == "auto" else name
+        weights = theta[offset : offset + n_in * n_out]
         for begin in range(0, len(weights), CHUNK):
             chunk = weights[begin : begin + CHUNK]
-            chunk[:] = DRAWS[row](rng, n_in, n_out, len(chunk))
-        at += (n_in + bias) * n_out
+            chunk[:] = DRAWS[scheme](rng, n_in, n_out, len(chunk))
+        offset += (n_in + bias) * n_out
     return theta
 
 

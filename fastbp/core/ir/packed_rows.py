@@ -14,10 +14,9 @@ def columns_of(width):
 
 
 class PackedRows:
-    """Loads and stores of such vectors, in formulas.
+    """Traced loads and stores of packed rows.
 
-    The last rows may be fewer than a vector holds: `last` is then the index of the last, which is read and written
-    more than once; else it is None.
+    `last`: None for a full vector; else the index of the last valid row, which the lanes beyond it repeat.
     """
 
     def __init__(self, lanes, width):
@@ -25,7 +24,7 @@ class PackedRows:
         self.rows = lanes // self.columns
 
     def pointers(self, pointer, stride, last):
-        """To the rows of a vector."""
+        """Yields a pointer to each row of one vector."""
         for m in map(stride.like, range(self.rows)):
             yield pointer + (m if last is None else minimum(m, last)) * stride
 
@@ -45,13 +44,13 @@ class PackedRows:
                 at.store(pick(x, range(m * self.columns, (m + 1) * self.columns)), self.width)
 
     def repeated(self, pointer):
-        """The row at the pointer in the place of every row."""
+        """Broadcasts the row at the pointer to all rows of a vector."""
         if self.columns == 1:
             return pointer.filled(self.lanes, pointer[0])
         return pick(pointer.load(self.columns, self.width), [i % self.columns for i in range(self.lanes)])
 
     def each(self, count, function):
-        """Calls function(first row, last) for all vectors that `count` rows fill."""
-        whole = count - count % self.rows
-        repeat(whole, lambda m, _: function(m, None), step=self.rows)
-        when(whole < count, lambda: function(whole, count - whole - 1), ())
+        """Calls function(first row, last) for each vector of `count` rows; the last vector may be partial."""
+        full = count - count % self.rows
+        repeat(full, lambda m, _: function(m, None), step=self.rows)
+        when(full < count, lambda: function(full, count - full - 1), ())

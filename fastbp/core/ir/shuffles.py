@@ -1,4 +1,4 @@
-"""Lanes that change places: what formulas (ir/traced.py) pick, transpose and add up across the lanes of vectors."""
+"""Shuffles of formulas (ir/traced.py): permutations, transposes and horizontal reductions of vectors."""
 
 from llvmlite import ir
 
@@ -6,17 +6,17 @@ from fastbp.core.ir.types import INT32
 
 
 def pick(x, lanes, other=None):
-    """These lanes of x, or of x and the other, whose lanes are counted on."""
+    """The lanes of x with these indices; those of `other` are counted on behind those of x."""
     take = ir.Constant(ir.VectorType(INT32, len(lanes)), list(lanes))
     second = ir.Constant(x.value.type, ir.Undefined) if other is None else other.value
     return x.new(x.builder.shuffle_vector(x.value, second, take))
 
 
 def concatenated(vectors):
-    """The vectors, a power of 2 of them, one behind the other."""
+    """Concatenates the vectors, whose number is a power of 2."""
     while len(vectors) > 1:
-        both = range(2 * vectors[0].value.type.count)
-        vectors = [pick(low, both, high) for low, high in zip(vectors[::2], vectors[1::2], strict=True)]
+        all_lanes = range(2 * vectors[0].value.type.count)
+        vectors = [pick(low, all_lanes, high) for low, high in zip(vectors[::2], vectors[1::2], strict=True)]
     return vectors[0]
 
 
@@ -28,15 +28,15 @@ def vector_of(numbers, like):
     return like.new(value)
 
 
-def butterfly(x, y, bit, across_x, across_y):
-    """x_i in the lanes i without the bit and y_i in those with it; across: of the lane on the other side of the bit."""
+def butterfly(x, y, bit, flip_x, flip_y):
+    """Lane i is x_i, or y_i where i has the bit; with flip_x or flip_y, that of lane i ^ bit."""
     n = x.value.type.count
-    lanes = [n + (i ^ bit * across_y) if i & bit else i ^ bit * across_x for i in range(n)]
+    lanes = [n + (i ^ bit * flip_y) if i & bit else i ^ bit * flip_x for i in range(n)]
     return pick(x, lanes, y)
 
 
 def halves(x, y, bit):
-    """The lanes of x without the bit and those of y with it, and beside each its neighbour across the bit."""
+    """Two vectors: lane i of the first is x_i, or y_i where i has the bit; of the second, lane i ^ bit of the same one."""
     return butterfly(x, y, bit, False, False), butterfly(x, y, bit, True, True)
 
 
@@ -50,7 +50,7 @@ def combine_groups(x, width, combine):
 
 
 def sum_each(vectors, width=1):
-    """A vector whose i-th `width` lanes are the sum of those of the i-th vector: n vectors of n `width` lanes.
+    """Horizontal sums of n vectors of n * width lanes: the i-th `width` lanes of the result are the sum of vector i's.
 
     By a butterfly: of 4 vectors a, b, c, d of 4 lanes
 
@@ -77,7 +77,7 @@ def swap_quarters(upper, lower, bit):
 
 
 def transposed(rows, width=1):
-    """The transpose of n rows of n times `width` lanes, which stay together; in NumPy, of blocks of `width` numbers,
+    """The transpose of an n x n matrix of blocks of `width` lanes, given by its rows; in NumPy
 
     x = np.stack(rows).reshape(n, n, width); np.swapaxes(x, 0, 1)
     """
