@@ -35,6 +35,7 @@ from fastbp.core.ir.memory import (
 from fastbp.core.ir.process_stamp import stamp_where_loaded
 from fastbp.core.ir.traced import minimum
 from fastbp.core.ir.views import viewing
+from fastbp.core.layers import calls
 from fastbp.core.layers.softmax.wide import class_of
 from fastbp.core.slots import JOB_SLOTS, NET, VERSION, Job, Net, layer_of
 from fastbp.core.workspace import (
@@ -64,7 +65,7 @@ def packed_weights(size):
             layer = layer_of(net, l)
             if layer.packed >= 0:
                 packed, w, n_in = shift(out, layer.packed), shift(theta, layer.w), layer.n_in
-                call(net.pack, packed, w, n_in, layer.n_out, 0, n_in)
+                calls.pack(net, packed, w, (n_in, layer.n_out), (0, n_in))
 
     return packed_weights
 
@@ -93,11 +94,11 @@ def predicting(size):
             x_row = n_in
             if net.scaling != 0:
                 scaled, x_row = shift(work, padded(block) * net.row), net.input_stride
-                call(net.standardize, net, scaled, x_row, inputs, n_in, count, 0, n_in)
+                calls.standardize(net, (scaled, x_row), (inputs, n_in), count, (0, n_in))
                 inputs = scaled
-            call(net.forward, net, theta, packed, zeros, inputs, x_row, 0, work, block, 0, count, 1)
+            calls.forward(net, (theta, packed, zeros), (inputs, x_row, 0), (work, block, 0, count), 1)
             if net.restore != 0:
-                call(net.restore, net, shift(out, begin * n_out), n_out, a, stride, count)
+                calls.restore(net, (shift(out, begin * n_out), n_out), (a, stride), count)
             else:
                 for n in range(count):
                     copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
@@ -165,15 +166,15 @@ def evaluate(size):
             inputs, x_row, targets = shift(x, begin * n_in), n_in, shift(y, begin * net.target_row)
             if net.scaling != 0:
                 scaled, x_row = shift(work, padded(block) * net.row), net.input_stride
-                call(net.standardize, net, scaled, x_row, inputs, n_in, count, 0, n_in)
+                calls.standardize(net, (scaled, x_row), (inputs, n_in), count, (0, n_in))
                 inputs = scaled
             if net.standardize_targets != 0:
                 scaled_targets = shift(work, padded(block) * (net.row + net.input_stride))
-                call(net.standardize_targets, net, scaled_targets, targets, count)
+                calls.standardize_targets(net, scaled_targets, targets, count)
                 targets = scaled_targets
-            call(net.forward, net, theta, packed, zeros, inputs, x_row, 0, work, block, 0, count, 1 - fused)
-            call(net.loss, d, losses, spare, a, targets, w, int(weights != 0), count,
-                 layer.n_out, layer.stride, 1.0)  # fmt: skip
+            calls.forward(net, (theta, packed, zeros), (inputs, x_row, 0), (work, block, 0, count), 1 - fused)
+            shape = count, layer.n_out, layer.stride
+            calls.loss(net, d, (losses, spare), a, (targets, w, int(weights != 0)), shape, 1.0)
             for n in range(count if weights != 0 else 0):
                 if w[n] == 0.0:
                     losses[n] = 0.0

@@ -6,9 +6,10 @@ capacity * layer.z + row * layer.stride, and so on. Inputs are rows x_row apart.
 
 import functools
 
-from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, VOID, call, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import fill, first, floats_at, load, shift, store
 from fastbp.core.ir.traced import minimum, plus, select, traced
+from fastbp.core.layers import calls
 from fastbp.core.layers.calls import dense, few_rows, packed_dense
 from fastbp.core.slots import LAYER, NET, Layer, layer_of
 
@@ -47,11 +48,11 @@ def forward(size):
                 else:
                     dense(net, panels, (z, stride, 0), (b, 0), (x, x_row, 1), (w, n_out), (rows, n_out, n_in))
             if layer.forward and not activated and (l + 1 < net.layers or activate_last):
-                call(layer.forward, a, z, rows, n_out, stride)
+                calls.activate(layer, a, z, (rows, n_out, stride))
             x, x_row = a, stride
             if layer.dropout != 0:
                 x = place(work, capacity, row, layer, layer.dropped)
-                call(net.drop, x, a, place(work, capacity, row, layer, layer.factors), rows, stride)
+                calls.drop(net, x, a, place(work, capacity, row, layer, layer.factors), (rows, stride))
 
     return forward
 
@@ -93,12 +94,12 @@ def backward(size):
         d, x = place(work, capacity, row, layer, layer.da), place(work, capacity, row, layer, layer.a)
         if net.fused:
             d, x = place(work, capacity, row, layer, layer.dz), place(work, capacity, row, layer, layer.z)
-        call(net.loss, d, costs, spare, x, y, weights, w_row, rows, n_out, stride, scale)
+        calls.loss(net, d, (costs, spare), x, (y, weights, w_row), (rows, n_out, stride), scale)
         while True:
             z, a = place(work, capacity, row, layer, layer.z), place(work, capacity, row, layer, layer.a)
             dz, da = place(work, capacity, row, layer, layer.dz), place(work, capacity, row, layer, layer.da)
             if layer.backward != 0 and not sloped:  # else identity, with dz in the place of da, or fused
-                call(layer.backward, dz, z, a, da, rows, layer.n_out, stride)
+                calls.derivative(layer, dz, z, a, da, (rows, layer.n_out, stride))
             if l == net.lowest:
                 break
             l -= 1
@@ -114,7 +115,7 @@ def backward(size):
                 w = shift(theta, layer.w)
                 few_rows(net, (da, da_row), (zeros, 0), (dz, stride), (w, n_out), (rows, n_in, n_out))
             if below.dropout != 0:
-                call(net.drop, da, da, place(work, capacity, row, below, below.factors), rows, da_row)
+                calls.drop(net, da, da, place(work, capacity, row, below, below.factors), (rows, da_row))
             layer, stride = below, da_row
         if w_row != 0:
             clear_absent(net, costs, weights, work, capacity, row, rows)
@@ -188,11 +189,11 @@ def sums(size):
         elif rows > 0:
             panels = layer.sums
             if add:
-                call(net.transpose, scratch, rows, dw, n_out, rows, n_out)
+                calls.transpose(net, (scratch, rows), (dw, n_out), (rows, n_out))
                 init, i_row = scratch, rows
             out = scratch, rows, 0
             dense(net, panels, out, (init, i_row), (dz, 1, stride), (a, x_row), (n_out, rows, count))
-            call(net.transpose, dw, n_out, scratch, rows, n_out, rows)
+            calls.transpose(net, (dw, n_out), (scratch, rows), (n_out, rows))
         if biases and not together:
             db = shift(dw, rows * n_out)
             add_rows(db, db if add else zeros, dz, stride, count, n_out, lanes)
@@ -208,5 +209,5 @@ def sums_of_share(net, gradient, add, zeros, scratch, x, x_row, work, capacity, 
         low, high = share(layer, rank, workers)
         dw = shift(gradient, layer.w + low * layer.n_out)
         if low < high and layer.frozen == 0:
-            call(net.sums, net, layer, dw, add, zeros, scratch, x, x_row, work, capacity, count, low, high)
+            calls.sums(net, layer, (dw, add), (zeros, scratch), (x, x_row), (work, capacity, count), (low, high))
         x, x_row = place(work, capacity, 0, layer, layer.dropped), layer.stride

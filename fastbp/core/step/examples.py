@@ -6,7 +6,7 @@ Where the first layer has many weights, its forward sums are a phase of their ow
 import functools
 
 from fastbp.core.ir.atomics import atomic_load, atomic_store
-from fastbp.core.ir.kernel import DOUBLE, INT, VOID, call, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import DOUBLE, INT, VOID, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import (
     doubles_at,
     every,
@@ -21,6 +21,7 @@ from fastbp.core.ir.memory import (
     total,
 )
 from fastbp.core.ir.traced import maximum, minimum, plus, select, traced
+from fastbp.core.layers import calls
 from fastbp.core.layers.calls import dense, packed_dense
 from fastbp.core.layers.forward_backward import place, share, sums_of_share
 from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, Job, layer_of
@@ -90,7 +91,7 @@ def halves(size):
                     raw, raw_row = x, x_row
                     if job.order == 0:
                         raw, raw_row = shift(X, (position + begin) * n_in + low), n_in
-                    call(net.standardize, net, x, x_row, raw, raw_row, rows, low, high)
+                    calls.standardize(net, (x, x_row), (raw, raw_row), rows, (low, high))
                 panels, z = net.panels, shift(out, begin * stride)
                 if job.packed != 0 and layer.packed >= 0:
                     w = shift(floats_at(job.packed, size), layer.packed)
@@ -114,9 +115,9 @@ def scale_examples(job, x, x_row, y, raw_x, raw_y, rows):
     if job.order != 0:
         raw_x, raw_row, raw_y = x, x_row, y
     if job.halves == 0:
-        call(net.standardize, net, x, x_row, raw_x, raw_row, rows, 0, net.inputs)
+        calls.standardize(net, (x, x_row), (raw_x, raw_row), rows, (0, net.inputs))
     if net.standardize_targets != 0:
-        call(net.standardize_targets, net, y, raw_y, rows)
+        calls.standardize_targets(net, y, raw_y, rows)
 
 
 def reading(size):
@@ -205,24 +206,11 @@ def examples(size):
                 if halved != 0:
                     add_halves(job, region, row, rows)
                 if net.factors != 0:
-                    call(net.factors, net, job, epoch, at, region, capacity, row, rows)
-                call(
-                    net.forward,
-                    net,
-                    theta,
-                    packed,
-                    zeros,
-                    x,
-                    x_row,
-                    halved,
-                    region,
-                    capacity,
-                    row,
-                    rows,
-                    1 - fused,
-                )
-                call(net.backward, net, theta, wt, transposed, zeros, loss, spare, y, w, weighted, scale, region,
-                     capacity, row, rows)  # fmt: skip
+                    calls.factors(net, (job, epoch, at), (region, capacity, row, rows))
+                place_of_rows = region, capacity, row, rows
+                calls.forward(net, (theta, packed, zeros), (x, x_row, halved), place_of_rows, 1 - fused)
+                weights = theta, wt, transposed, zeros
+                calls.backward(net, weights, (loss, spare), (y, w, weighted, scale), place_of_rows)
                 if shards > 1:
                     sums_of_share(net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)
                     cost += total(loss, rows, lanes)

@@ -7,9 +7,10 @@ before theta changes; else in one, `learn_share`.
 import functools
 
 from fastbp.core.ir.atomics import atomic_store
-from fastbp.core.ir.kernel import INT, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import INT, VOID, call, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import first, floats_at, load, not_finite, shift, store
 from fastbp.core.ir.traced import minimum, plus
+from fastbp.core.layers import calls
 from fastbp.core.layers.forward_backward import place, range_of_share, share, sums_of_share
 from fastbp.core.slots import AFTER_SUMS, AFTER_UPDATE, DIVERGED, JOB, layer_of
 from fastbp.core.step.examples import inputs_of, rows_of_block
@@ -53,16 +54,16 @@ def updating(size):
             moments, biases = floats_at(job.moments, size), layer.w + n_in * n_out
             settings = shift(job.settings, s * job.settings_row)
             g, end = shift(gradient, -begin), layer.w + high * n_out
-            if call_int(job.update, theta, g, moments, net.parameters, begin, end, biases, settings):
+            if calls.update(job, (theta, g, moments, net.parameters), (begin, end, biases), settings):
                 atomic_store(job.outcomes, AFTER_UPDATE, DIVERGED)
         rows = minimum(high, n_in) - low
         if rows > 0 and (l > 0 or net.directions != 0) and job.few == 0:
             wt = shift(floats_at(job.wt, size), layer.wt + low)
             stride = layer_of(net, l - 1).stride if l > 0 else net.input_stride
-            call(net.transpose, wt, stride, shift(theta, begin), n_out, rows, n_out)
+            calls.transpose(net, (wt, stride), (shift(theta, begin), n_out), (rows, n_out))
         if rows > 0 and job.packed != 0 and layer.packed >= 0:
             packed = shift(floats_at(job.packed, size), layer.packed)
-            call(net.pack, packed, shift(theta, begin), n_in, n_out, low, low + rows)
+            calls.pack(net, packed, shift(theta, begin), (n_in, n_out), (low, low + rows))
 
     return update_rows
 
@@ -145,7 +146,9 @@ def learn_share(size):
             while low < high and layer.frozen == 0:
                 end = low + rows_of_block(high - low, layer.strip)
                 if job.shards == 1:
-                    call(net.sums, net, layer, strip, 0, zeros, scratch, x, x_row, region, capacity, count, low, end)
+                    calls.sums(
+                        net, layer, (strip, 0), (zeros, scratch), (x, x_row), (region, capacity, count), (low, end)
+                    )
                 else:
                     at, n_out = layer.w, layer.n_out
                     add_shards(job, strip, at + low * n_out, at + end * n_out)
