@@ -88,7 +88,7 @@ def backward(size):
 
     @kernel(VOID(NET, P, P, INT, P, P, P, P, P, INT, DOUBLE, P, INT, INT, INT), size)
     def backward(net, theta, wt, transposed, zeros, costs, spare, y, weights, w_row, scale, work, capacity, row, rows):
-        l, sloped = net.layers - 1, 0
+        l, derivative_fused = net.layers - 1, 0
         layer = layer_of(net, l)
         n_out, stride = layer.n_out, layer.stride
         d, x = place(work, capacity, row, layer, layer.da), place(work, capacity, row, layer, layer.a)
@@ -98,17 +98,17 @@ def backward(size):
         while True:
             z, a = place(work, capacity, row, layer, layer.z), place(work, capacity, row, layer, layer.a)
             dz, da = place(work, capacity, row, layer, layer.dz), place(work, capacity, row, layer, layer.da)
-            if layer.backward != 0 and not sloped:  # else identity, with dz in the place of da, or fused
+            if layer.backward != 0 and not derivative_fused:  # else identity, with dz in the place of da, or fused
                 calls.derivative(layer, dz, z, a, da, (rows, layer.n_out, stride))
             if l == net.lowest:
                 break
             l -= 1
             below = layer_of(net, l)
             da, da_row = place(work, capacity, row, below, below.da), below.stride
-            n_in, n_out, sloped = layer.n_in, layer.n_out, 0
+            n_in, n_out, derivative_fused = layer.n_in, layer.n_out, 0
             if transposed:
                 w, offset = shift(wt, layer.wt), capacity * (below.a - below.da)
-                sloped, panels = layer.fused_derivative, layer.deltas
+                derivative_fused, panels = layer.fused_derivative, layer.deltas
                 out = da, da_row, offset
                 dense(net, panels, out, (zeros, 0), (dz, stride, 1), (w, da_row), (rows, n_in, n_out))
             else:
@@ -161,8 +161,8 @@ def add_rows(out, init, x, x_row, rows, width, lanes):
         store(shift(out, j), plus(plus(s_0, s_1), plus(s_2, s_3)), mask)
 
 
-TURNED = 32
-"""Examples from which on it pays to turn weights, so that the sums' lanes go over the inputs."""
+TRANSPOSED = 32
+"""Examples from which on it pays to transpose dw, so that the sums' lanes run over the inputs."""
 
 
 @functools.cache
@@ -183,7 +183,7 @@ def sums(size):
         a = shift(x, minimum(low, n_in - 1))
         init, i_row = (dw, n_out) if add else (zeros, 0)
         together = biases and layer.lanes_over_k == 0  # the biases are one row more of the weights' sums
-        if layer.lanes_over_k == 0 or count < TURNED:
+        if layer.lanes_over_k == 0 or count < TRANSPOSED:
             panels = layer.sums if together else net.panels
             dense(net, panels, (dw, n_out, 0), (init, i_row), (a, 1, x_row), (dz, stride), (rows, n_out, count))
         elif rows > 0:

@@ -1,6 +1,6 @@
 """A worker's part of the first phase of a step: forward, losses and deltas of examples.
 
-Where the first layer has many weights, its forward sums are a phase of their own: see `halves`.
+Where the first layer has many weights, its forward sums are a separate phase: see `halves`.
 """
 
 import functools
@@ -27,17 +27,17 @@ from fastbp.core.layers.forward_backward import place, share, sums_of_share
 from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, Job, layer_of
 from fastbp.core.workspace import ONE
 
-PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU itself sees that longer ones go on
+PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU prefetches longer ones by itself
 
 
 @traced
 def rows_of_block(left, block):
-    """The next examples to pass through all layers: a block, or all that are left instead of one and a small one."""
+    """The number of the next rows: a block, or all that are left if they are fewer than one and a half."""
     return select(block + block // 2 < left, block, left)
 
 
 def address_of_cost(job, shard, size):
-    """Where the cost of a shard is, a float64: behind its gradient."""
+    """Address of the cost of a shard, a float64 behind its gradient."""
     return job[Job.shard] + ((shard + 1) * job[Job.shard_size] - ONE) * size
 
 
@@ -159,7 +159,7 @@ def reading(size):
 
 
 def adding(size):
-    """(job, region, row, rows): z of the first layer becomes the sum of its halves, for `inline`."""
+    """(job, region, row, rows): adds the second half of the first layer's z to the first, for `inline`."""
     lanes = lanes_of(size)
 
     @inline

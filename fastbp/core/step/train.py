@@ -64,7 +64,7 @@ def deciding(size):
         net, region = job.net, floats_at(job.region, size)
         x, x_row = inputs_of(job, floats_at(job.x, size), region, position)
         rate = job.settings[s * job.settings_row]
-        return call_int(job.in_place, net, x, x_row, region, job.capacity, count, rate)
+        return call_int(job.update_in_place, net, x, x_row, region, job.capacity, count, rate)
 
     return updates_in_place
 
@@ -77,8 +77,8 @@ def has(job, phase):
     if phase == HALVES:
         return job.halves != 0
     if phase == DECISION:
-        return job.in_place != 0
-    fused = job.update != 0 and job.net.penalty == 0 and job.square == 0
+        return job.update_in_place != 0
+    fused = job.update != 0 and job.net.penalty == 0 and job.sum_squares == 0
     return fused == (phase == GRADIENT_AND_UPDATE)
 
 
@@ -98,7 +98,7 @@ def phases(size):
             return AFTER_EXAMPLES
         if phase == DECISION:
             if first:
-                job.direct = updates_in_place(job, position, count, s)
+                job.in_place = updates_in_place(job, position, count, s)
             return AFTER_EXAMPLES
         if first and phase != UPDATE:
             job.costs[s] = cost_of(job, count) * scale
@@ -106,7 +106,7 @@ def phases(size):
             call(net.gradient_share, rank, job, position, count)
             return AFTER_SUMS
         if phase == GRADIENT_AND_UPDATE:
-            call(net.learn_share, rank, job, position, count, s)
+            call(net.gradient_and_update_share, rank, job, position, count, s)
         else:
             if first and net.penalty != 0:
                 job.costs[s] += total(job.penalties, net.rows, lanes)
@@ -134,7 +134,7 @@ def train(size):
 
     @inline
     def train_steps(rank, job):
-        number, outcome = 0, AFTER_UPDATE  # the copies of the weights count as an update
+        number, outcome = 0, AFTER_UPDATE  # of `update_share` in train
         for s in range(job.steps):
             batch = batch_of(job, s)
             for phase in range(PHASES):
@@ -159,13 +159,13 @@ def train(size):
 
 @functools.cache
 def apply(size):
-    """Step 0 of a job by the gradient that it has, as `train` makes it after the sums; by one worker."""
+    """Applies the update of step 0 with the gradient that is in the job; by one worker."""
 
     @kernel(VOID(JOB), size)
     def apply(job):
         mode = flush_subnormals()
-        if job.square != 0:
-            call(job.square, 0, job)
+        if job.sum_squares != 0:
+            call(job.sum_squares, 0, job)
         call(job.net.update_share, 0, job, 0)
         job.done = job.base + 1
         restore_mode(mode)
