@@ -11,13 +11,13 @@ from fastbp.core.ir.memory import fill, first, floats_at, load, shift, store
 from fastbp.core.ir.traced import minimum, plus, select, traced
 from fastbp.core.layers import calls
 from fastbp.core.layers.calls import dense, few_rows, packed_dense
-from fastbp.core.slots import LAYER, NET, Layer, layer_of
+from fastbp.core.slots import LAYER, NET, layer_of
 
 
 @traced
 def place(work, capacity, row, layer, offset):
     """Where example `row` has its z, a, dz or da of a layer: `offset` is the layer's field of that name."""
-    return work + (capacity * offset + row * layer[Layer.stride])
+    return work + (capacity * offset + row * layer.stride)
 
 
 @functools.cache
@@ -125,7 +125,7 @@ def backward(size):
 
 def rows_of_share(layer, rank, workers):
     """First and end row of a layer's (weights, biases) that a worker owns; the biases are row n_in."""
-    rows, unit = layer[Layer.n_in] + (layer[Layer.b] >= 0), layer[Layer.unit]
+    rows, unit = layer.n_in + (layer.b >= 0), layer.unit
     low, high = (minimum(nearest(rows * worker // workers, unit), rows) for worker in (rank, rank + 1))
     return low, select(rank + 1 == workers, rows, high)
 
@@ -138,7 +138,7 @@ def nearest(count, unit):
 def elements_of_share(layer, rank, workers):
     """First and end element in theta of a worker's rows of a layer."""
     low, high = rows_of_share(layer, rank, workers)
-    w, n_out = layer[Layer.w], layer[Layer.n_out]
+    w, n_out = layer.w, layer.n_out
     return w + low * n_out, w + high * n_out
 
 

@@ -24,7 +24,7 @@ from fastbp.core.ir.traced import maximum, minimum, plus, select, traced
 from fastbp.core.layers import calls
 from fastbp.core.layers.calls import dense, packed_dense
 from fastbp.core.layers.forward_backward import place, share, sums_of_share
-from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, Job, layer_of
+from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, layer_of
 from fastbp.core.workspace import ONE
 
 PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU prefetches longer ones by itself
@@ -38,7 +38,7 @@ def rows_of_block(left, block):
 
 def address_of_cost(job, shard, size):
     """Address of the cost of a shard, a float64 behind its gradient."""
-    return job[Job.shard] + ((shard + 1) * job[Job.shard_size] - ONE) * size
+    return job.shard + ((shard + 1) * job.shard_size - ONE) * size
 
 
 cost_at = traced(address_of_cost)
