@@ -70,6 +70,26 @@ def packed_weights(size):
     return packed_weights
 
 
+@inline
+def scaled_inputs(net, work, x, rows):
+    """x, x_row of the inputs that the first layer reads: x, or behind the activations in `work`, standardized."""
+    if net.scaling == 0:
+        return x, net.inputs
+    scaled, x_row = shift(work, padded(net.block) * net.row), net.input_stride
+    calls.standardize(net, (scaled, x_row), (x, net.inputs), rows, (0, net.inputs))
+    return scaled, x_row
+
+
+@inline
+def scaled_targets(net, work, y, rows):
+    """The targets that the loss reads: y, or behind the inputs in `work`, standardized."""
+    if net.standardize_targets == 0:
+        return y
+    scaled = shift(work, padded(net.block) * (net.row + net.input_stride))
+    calls.standardize_targets(net, scaled, y, rows)
+    return scaled
+
+
 def predicting(size):
     """(net, theta, packed, out, x, rows, workspace): overwrites out (rows, outputs) by the last layer's a.
 
@@ -91,11 +111,7 @@ def predicting(size):
             count = minimum(block, rows - begin)
             inputs = shift(x, begin * n_in)
             bad |= not_finite(inputs, count * n_in, lanes)
-            x_row = n_in
-            if net.scaling != 0:
-                scaled, x_row = shift(work, padded(block) * net.row), net.input_stride
-                calls.standardize(net, (scaled, x_row), (inputs, n_in), count, (0, n_in))
-                inputs = scaled
+            inputs, x_row = scaled_inputs(net, work, inputs, count)
             calls.forward(net, (theta, packed, zeros), (inputs, x_row, 0), (work, block, 0, count), 1)
             if net.restore != 0:
                 calls.restore(net, (shift(out, begin * n_out), n_out), (a, stride), count)
@@ -148,12 +164,7 @@ def evaluate(size):
             workspace[i] = 0.0
         zeros, one = workspace, shift(workspace, net.widest)
         one[0] = 1.0
-        block, n_in, fused, layer = (
-            net.block,
-            net.inputs,
-            net.fused,
-            layer_of(net, net.layers - 1),
-        )
+        block, fused, layer = net.block, net.fused, layer_of(net, net.layers - 1)
         losses = shift(one, ONE)
         spare = shift(losses, padded(block))
         work = shift(spare, padded(block))
@@ -163,15 +174,8 @@ def evaluate(size):
         for begin in range(0, rows, block):
             count = minimum(block, rows - begin)
             w = shift(floats_at(weights, size), begin) if weights != 0 else one
-            inputs, x_row, targets = shift(x, begin * n_in), n_in, shift(y, begin * net.target_row)
-            if net.scaling != 0:
-                scaled, x_row = shift(work, padded(block) * net.row), net.input_stride
-                calls.standardize(net, (scaled, x_row), (inputs, n_in), count, (0, n_in))
-                inputs = scaled
-            if net.standardize_targets != 0:
-                scaled_targets = shift(work, padded(block) * (net.row + net.input_stride))
-                calls.standardize_targets(net, scaled_targets, targets, count)
-                targets = scaled_targets
+            inputs, x_row = scaled_inputs(net, work, shift(x, begin * net.inputs), count)
+            targets = scaled_targets(net, work, shift(y, begin * net.target_row), count)
             calls.forward(net, (theta, packed, zeros), (inputs, x_row, 0), (work, block, 0, count), 1 - fused)
             shape = count, layer.n_out, layer.stride
             calls.loss(net, d, (losses, spare), a, (targets, w, int(weights != 0)), shape, 1.0)
