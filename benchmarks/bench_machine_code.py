@@ -41,8 +41,9 @@ def kernels(size: int) -> dict[str, Kernel]:
     makers = (
         softmax.wide.wide_softmax, gemm.dense, transpose.transpose, forward_backward.forward,
         forward_backward.backward, forward_backward.sums, examples.halves, examples.examples,
-        gradient_and_update.gradient_share, gradient_and_update.update_share, gradient_and_update.learn_share,
-        train.train, update_in_place.online, embedded.predict, embedded.predict_packed, embedded.gradient,
+        gradient_and_update.gradient_share, gradient_and_update.update_share,
+        gradient_and_update.gradient_and_update_share, train.train, update_in_place.update_in_place,
+        embedded.predict, embedded.predict_packed, embedded.gradient,
         packed_weights.pack, packed_weights.packed_dense,
     )  # fmt: skip
     return found | {maker.__name__: maker(size) for maker in makers}

@@ -128,9 +128,9 @@ def test_a_step_by_the_models_own_gradient_is_bit_identical_to_step(optimizer, d
     """50 of them, also where 4 examples or fewer go another way, but plain gradient descent."""
     for arguments, y in PENALISED.values():
         model, other = (model_of(dtype=dtype, **arguments) for _ in range(2))
-        online = optimizer.rule == "sgd" and optimizer.clip_norm is None and not model.l2
+        in_place = optimizer.rule == "sgd" and optimizer.clip_norm is None and not model.l2
         for n in range(50):
-            rows = slice(n % 7, n % 7 + (5 if online else 3) + n % 4)
+            rows = slice(n % 7, n % 7 + (5 if in_place else 3) + n % 4)
             cost, gradient = model.value_and_gradient(X[rows], y[rows])
             kept = gradient.copy()
             model.apply_gradient(gradient, cost, optimizer)
@@ -186,7 +186,7 @@ def test_steps_fits_and_gradients_go_on_with_one_state():
 def test_on_plateau_needs_the_cost():
     model, optimizer = model_of(output="softmax"), fastbp.SGD(fastbp.schedules.OnPlateau(0.1, patience=2, factor=0.5))
     gradient = np.ones_like(model.parameters)
-    with pytest.raises(ValueError, match="cost must be given with the gradient: the schedule OnPlateau looks at it"):
+    with pytest.raises(ValueError, match="cost must be given with the gradient because OnPlateau needs it"):
         model.apply_gradient(gradient, optimizer=optimizer)
     assert model._state.updates == 0
     steps = []

@@ -35,6 +35,7 @@ from fastbp.core.ir.memory import (
 from fastbp.core.ir.process_stamp import stamp_where_loaded
 from fastbp.core.ir.traced import minimum
 from fastbp.core.ir.views import viewing
+from fastbp.core.layers import calls
 from fastbp.core.layers.softmax.wide import class_of
 from fastbp.core.slots import JOB_SLOTS, NET, VERSION, Job, Net, layer_of
 from fastbp.core.workspace import (
@@ -64,9 +65,29 @@ def packed_weights(size):
             layer = layer_of(net, l)
             if layer.packed >= 0:
                 packed, w, n_in = shift(out, layer.packed), shift(theta, layer.w), layer.n_in
-                call(net.pack, packed, w, n_in, layer.n_out, 0, n_in)
+                calls.pack(net, packed, w, (n_in, layer.n_out), (0, n_in))
 
     return packed_weights
+
+
+@inline
+def scaled_inputs(net, work, x, rows):
+    """x, x_row of the inputs that the first layer reads: x, or behind the activations in `work`, standardized."""
+    if net.scaling == 0:
+        return x, net.inputs
+    scaled, x_row = shift(work, padded(net.block) * net.row), net.input_stride
+    calls.standardize(net, (scaled, x_row), (x, net.inputs), rows, (0, net.inputs))
+    return scaled, x_row
+
+
+@inline
+def scaled_targets(net, work, y, rows):
+    """The targets that the loss reads: y, or behind the inputs in `work`, standardized."""
+    if net.standardize_targets == 0:
+        return y
+    scaled = shift(work, padded(net.block) * (net.row + net.input_stride))
+    calls.standardize_targets(net, scaled, (y, 0), rows)
+    return scaled
 
 
 def predicting(size):
@@ -90,14 +111,10 @@ def predicting(size):
             count = minimum(block, rows - begin)
             inputs = shift(x, begin * n_in)
             bad |= not_finite(inputs, count * n_in, lanes)
-            x_row = n_in
-            if net.scaling != 0:
-                scaled, x_row = shift(work, padded(block) * net.row), net.input_stride
-                call(net.standardize, net, scaled, x_row, inputs, n_in, count, 0, n_in)
-                inputs = scaled
-            call(net.forward, net, theta, packed, zeros, inputs, x_row, 0, work, block, 0, count, 1)
+            inputs, x_row = scaled_inputs(net, work, inputs, count)
+            calls.forward(net, (theta, packed, zeros), (inputs, x_row, 0), (work, block, 0, count), 1)
             if net.restore != 0:
-                call(net.restore, net, shift(out, begin * n_out), n_out, a, stride, count)
+                calls.restore(net, (shift(out, begin * n_out), n_out), (a, stride), count)
             else:
                 for n in range(count):
                     copy(shift(out, (begin + n) * n_out), shift(a, n * stride), n_out, lanes)
@@ -147,12 +164,7 @@ def evaluate(size):
             workspace[i] = 0.0
         zeros, one = workspace, shift(workspace, net.widest)
         one[0] = 1.0
-        block, n_in, fused, layer = (
-            net.block,
-            net.inputs,
-            net.fused,
-            layer_of(net, net.layers - 1),
-        )
+        block, fused, layer = net.block, net.fused, layer_of(net, net.layers - 1)
         losses = shift(one, ONE)
         spare = shift(losses, padded(block))
         work = shift(spare, padded(block))
@@ -162,18 +174,11 @@ def evaluate(size):
         for begin in range(0, rows, block):
             count = minimum(block, rows - begin)
             w = shift(floats_at(weights, size), begin) if weights != 0 else one
-            inputs, x_row, targets = shift(x, begin * n_in), n_in, shift(y, begin * net.target_row)
-            if net.scaling != 0:
-                scaled, x_row = shift(work, padded(block) * net.row), net.input_stride
-                call(net.standardize, net, scaled, x_row, inputs, n_in, count, 0, n_in)
-                inputs = scaled
-            if net.standardize_targets != 0:
-                scaled_targets = shift(work, padded(block) * (net.row + net.input_stride))
-                call(net.standardize_targets, net, scaled_targets, targets, 0, count)
-                targets = scaled_targets
-            call(net.forward, net, theta, packed, zeros, inputs, x_row, 0, work, block, 0, count, 1 - fused)
-            call(net.loss, d, losses, spare, a, targets, w, int(weights != 0), count,
-                 layer.n_out, layer.stride, 1.0)  # fmt: skip
+            inputs, x_row = scaled_inputs(net, work, shift(x, begin * net.inputs), count)
+            targets = scaled_targets(net, work, shift(y, begin * net.target_row), count)
+            calls.forward(net, (theta, packed, zeros), (inputs, x_row, 0), (work, block, 0, count), 1 - fused)
+            shape = count, layer.n_out, layer.stride
+            calls.loss(net, d, (losses, spare), a, (targets, w, int(weights != 0)), shape, 1.0)
             for n in range(count if weights != 0 else 0):
                 if w[n] == 0.0:
                     losses[n] = 0.0

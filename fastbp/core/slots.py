@@ -53,7 +53,7 @@ class Net(Table):
     examples: Number
     gradient_share: Number
     update_share: Number
-    learn_share: Number
+    gradient_and_update_share: Number
     train: Number
     rows: Number  # of weights and biases: a row holds what all neurons of a layer have from one input
     penalty: Number  # 0 without l1 and l2
@@ -162,11 +162,11 @@ class Job(Table):
     clip_norm: Real
     dy: Number  # address of the derivatives to learn, or 0
     derivative_weight: Real
-    squares: Doubles  # Σ g² of each row of the gradient
-    square: Number  # address of the kernel that makes them; 0: the gradient is not clipped
+    row_squares: Doubles  # Σ g² of each row of the gradient
+    sum_squares: Number  # address of the kernel that makes them; 0: the gradient is not clipped
     clip: Number
-    in_place: Number  # address of the kernel that allows updates in place, or 0: see update_in_place.py
-    direct: Number  # set by the first worker: 1 if this step updates in place
+    update_in_place: Number  # address of the kernel, or 0: see step/update_in_place.py
+    in_place: Number  # set by the first worker: 1 if this step updates in place
     calls: Annotated[int, Slot(types.CPointer(types.int64))]  # the parked workers' lines: see parked_workers.py
 
 

@@ -156,14 +156,14 @@ class Job:
         self.moments = moments
         whole_gradient = clip_norm is not None or self.net[Net.penalty] or self.net[Net.directions]
         if plain and not whole_gradient and self.slots[slots.Job.few]:
-            self.slots[slots.Job.in_place] = update_in_place.online(self.theta.itemsize).address
+            self.slots[slots.Job.update_in_place] = update_in_place.update_in_place(self.theta.itemsize).address
         self._set(update=kernel_address, moments=address(moments))
         if clip_norm is not None:
             self.squares = aligned_zeros(int(self.net[Net.rows]), np.float64)
             size = self.theta.itemsize
             self._set(
-                squares=address(self.squares),
-                square=clip.squares(size).address,
+                row_squares=address(self.squares),
+                sum_squares=clip.sum_squares(size).address,
                 clip=clip.clip(size).address,
             )
             self.slots.view(np.float64)[slots.Job.clip_norm] = clip_norm
@@ -185,8 +185,8 @@ class Job:
         epoch: int = 0,
         settings: NDArray[np.float64] | None = None,
     ) -> None:
-        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`, after so many epochs of the
-        model.
+        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`; `epoch`: the model's epochs
+        before.
 
         workers: at most, and by default, as many as the job was made for. settings: the update rule's numbers, a row
         for each mini-batch.
@@ -226,7 +226,7 @@ class Job:
         self._read(examples)
 
     def forget_examples(self) -> None:
-        """Until others come the job keeps nobody's arrays alive."""
+        """Keeps no caller's arrays alive until the next `exchange`."""
         self.examples = self._memory = NOTHING
 
     def _read(self, examples: Examples) -> None:

@@ -207,7 +207,7 @@ def training_header(
         Net.halves: examples.halves(size).address if many else 0,
         Net.gradient_share: gradient_and_update.gradient_share(size).address,
         Net.update_share: gradient_and_update.update_share(size).address,
-        Net.learn_share: gradient_and_update.learn_share(size).address,
+        Net.gradient_and_update_share: gradient_and_update.gradient_and_update_share(size).address,
         Net.train: train.train(size).address,
         Net.rows: sum(network.sizes[:-1]) + network.bias * network.n_layers,
         Net.penalty: penalty.penalty(size).address if objective.l1 or objective.l2 else 0,

@@ -1,4 +1,4 @@
-"""A team for short runs, one soon after the other: its helpers stand by between them."""
+"""A team for short runs in quick succession: its helpers are parked between them."""
 
 import functools
 import os
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 from fastbp.core.ir.aside import NoThread
 from fastbp.core.slots import STOP_FOR_GOOD, Job
 from fastbp.core.step import parked_workers
-from fastbp.core.step.parked_workers import GONE, LINE
+from fastbp.core.step.parked_workers import EXITED, LINE
 from fastbp.engine.cpu import cores_of_caller, current_core, pin_away_from
 from fastbp.engine.crew import Crew
 from fastbp.engine.helpers import call
 from fastbp.engine.network_table import address, aligned_zeros
 
 MOST_RUNS, MOST_FLOPS = 4000, 20e9
-"""Of a helper before it comes back to Python, some 0.1 seconds: the interpreter may be about to end."""
+"""Of a helper before it returns to Python, about every 0.1 seconds: the interpreter may be about to end."""
 
 
-class Standing:
+class ParkedTeam:
     """The calling thread and helpers for the runs of one job.
 
-    To call a helper together takes some 100 us, more than the run of many networks: it stays for about 200 us, in which
-    it answers at once.
+    To start a helper takes some 100 us, more than the run of many networks: it waits for about 200 us, in which it
+    answers at once.
     """
 
     def __init__(self, job: NDArray[np.int64], memory: object, workers: int, flops: float) -> None:
@@ -32,22 +32,22 @@ class Standing:
         self._calls = aligned_zeros(LINE * workers, np.int64)
         self._process, self._crew = os.getpid(), Crew()
         job[Job.calls] = address(self._calls)
-        # compiled here: nobody would hear of an error in a helper
-        self._rouse, self._lead, self._stand = (
-            kernel.ctypes for kernel in (parked_workers.rouse(), parked_workers.lead(), parked_workers.stand())
+        # compiled here: an error in a helper would be lost
+        self._wake, self._run_as_worker_0, self._worker_loop = (
+            make().ctypes for make in (parked_workers.wake, parked_workers.run_as_worker_0, parked_workers.worker_loop)
         )
 
     def run(self) -> None:
-        """As many workers as the job says run through it."""
+        """Runs the job with `Job.workers` workers."""
         job, where = self._job, self._job.ctypes.data
         if self._process != os.getpid():  # a fork leaves the child without helpers
-            self._process, self._calls[:], self._crew = os.getpid(), GONE, Crew()
+            self._process, self._calls[:], self._crew = os.getpid(), EXITED, Crew()
         try:
-            self._rouse(where)
-            gone = [r for r in range(1, int(job[Job.workers])) if self._calls[r * LINE] == GONE]
-            if gone:
-                self._send(gone)
-            self._lead(where)
+            self._wake(where)
+            exited = [r for r in range(1, int(job[Job.workers])) if self._calls[r * LINE] == EXITED]
+            if exited:
+                self._send(exited)
+            self._run_as_worker_0(where)
         except BaseException:
             try:
                 self._stop()
@@ -56,10 +56,10 @@ class Standing:
             raise
 
     def _stop(self) -> None:
-        """When this returns no helper touches the job: those that are on their way find the crew closed."""
+        """After this no helper touches the job: those that have not begun find the crew closed."""
         self._job[Job.stop] = STOP_FOR_GOOD
         self._crew.close()
-        self._calls[:], self._crew = GONE, Crew()
+        self._calls[:], self._crew = EXITED, Crew()
 
     def _send(self, ranks: list[int]) -> None:
         """Helpers take these ranks; if no thread can start, the caller is alone."""
@@ -78,4 +78,4 @@ class Standing:
 
     def _help(self, rank: int, core: int, allowed: set[int]) -> None:
         pin_away_from(core, allowed)
-        self._stand(rank, self._job.ctypes.data, self._runs)
+        self._worker_loop(rank, self._job.ctypes.data, self._runs)

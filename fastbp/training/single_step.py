@@ -1,4 +1,4 @@
-"""One mini-batch at a time: what `fit` makes in each call is kept from one step to the next."""
+"""One mini-batch at a time: keeps what `fit` builds in each call (job, workspace, team) from step to step."""
 
 import math
 import time
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp.core import slots, workspace
-from fastbp.core.step.train import apply as applying
+from fastbp.core.step.train import apply as apply_kernel
 from fastbp.engine.job import Array, Examples
 from fastbp.engine.network_table import address
-from fastbp.engine.parked_team import Standing
+from fastbp.engine.parked_team import ParkedTeam
 from fastbp.engine.problem import Problem
 from fastbp.engine.state import TrainingState
 from fastbp.engine.team import SHORT_SECONDS, SLOWEST, run_once, workers_for
@@ -27,10 +27,10 @@ from fastbp.training.record import average
 from fastbp.training.run import divergence
 
 KEPT_BYTES = 1 << 26
-"""Memory of a step that is kept for the next: of more, the time to allocate it counts little."""
+"""Largest workspace kept for the next step; to allocate a larger one takes little of the step's time."""
 
 AHEAD = 64
-"""Steps whose settings are computed at once: those of one step take longer than a small network's step."""
+"""Steps whose settings are computed together: to compute them for one takes longer than a small network's step."""
 
 
 class SingleSteps:
@@ -53,12 +53,12 @@ class SingleSteps:
         _check_idle(state, "step")
         new = state.optimizer if optimizer is None else as_optimizer(optimizer)
 
-        def learn() -> tuple[Stepper, float]:
-            learned = problem.smoothed(problem.examples(X, y, sample_weight, whole=True))
-            stepper = self._taken(problem, state, learned, new, n_threads)
-            return stepper, stepper.learn(learned)
+        def run() -> tuple[Stepper, float]:
+            examples = problem.smoothed(problem.examples(X, y, sample_weight, whole=True))
+            stepper = self._take_or_create(problem, state, examples, new, n_threads)
+            return stepper, stepper.step(examples)
 
-        stepper, cost = limited(n_threads, learn)
+        stepper, cost = limited(n_threads, run)
         self._keep(stepper)
         return cost
 
@@ -68,24 +68,24 @@ class SingleSteps:
         """See `Model.apply_gradient`."""
         _check_idle(state, "apply_gradient")
         new = state.optimizer if optimizer is None else as_optimizer(optimizer)
-        given = as_vector(gradient, state.theta.size, problem.dtype, "gradient")
+        g = as_vector(gradient, state.theta.size, problem.dtype, "gradient")
         if cost is not None:
             cost = number_in("cost", cost, -MOST, MOST)
         elif as_schedule(new.learning_rate).each_epoch:
-            raise ValueError("cost must be given with the gradient: the schedule OnPlateau looks at it, got None")
-        one = problem.one_example()
-        stepper = self._taken(problem, state, one, new, 1)
-        stepper.apply(problem, one, given, cost)
+            raise ValueError("cost must be given with the gradient because OnPlateau needs it, got None")
+        placeholder = problem.one_example()
+        stepper = self._take_or_create(problem, state, placeholder, new, 1)
+        stepper.apply(problem, placeholder, g, cost)
         self._keep(stepper)
 
-    def _taken(
-        self, problem: Problem, state: TrainingState, learned: Examples, optimizer: Optimizer, threads: int | None
+    def _take_or_create(
+        self, problem: Problem, state: TrainingState, examples: Examples, optimizer: Optimizer, threads: int | None
     ) -> "Stepper":
-        """The stepper that is kept, if it serves, or a new one; after an exception none is kept."""
-        net = problem.net(learned, len(learned), dropout=True)
+        """The stepper that is kept, if it can run this step, or a new one; after an exception none is kept."""
+        net = problem.net(examples, len(examples), dropout=True)
         stepper, self.stepper = self.stepper, None
-        if stepper is None or not stepper.serves(problem, net, len(learned), optimizer, threads):
-            stepper = Stepper(problem, state, net, learned, optimizer, threads)
+        if stepper is None or not stepper.can_run(problem, net, len(examples), optimizer, threads):
+            stepper = Stepper(problem, state, net, examples, optimizer, threads)
         return stepper
 
     def _keep(self, stepper: "Stepper") -> None:
@@ -107,30 +107,30 @@ class Stepper:
         problem: Problem,
         state: TrainingState,
         net: NDArray[np.int64],
-        learned: Examples,
+        examples: Examples,
         optimizer: Optimizer,
         n_threads: int | None,
     ) -> None:
-        rows, self.flops, self.seed = len(learned), problem.flops(len(learned)), problem.seed
+        rows, self.flops, self.seed = len(examples), problem.flops(len(examples)), problem.seed
         shards = int(workspace.shards_of(net, rows))
         workers = workers_for(self.flops, shards, math.inf) if n_threads is None else threads_here()
         state.adopt(optimizer)
         self.state, self.optimizer, self.schedule, self.threads = (
             state, optimizer, as_schedule(optimizer.learning_rate), (n_threads, stated_limit()),
         )  # fmt: skip
-        self.job = learning_job(problem, state, net, learned, rows, workers)
+        self.job = learning_job(problem, state, net, examples, rows, workers)
         adaptive = n_threads is None
         self.autotune = autotune_of(
             problem.network, problem.dtype.itemsize, rows, workers, adaptive=adaptive, single=True
         )
-        self.team = Standing(self.job.slots, self.job, workers, self.flops) if workers > 1 else None
+        self.team = ParkedTeam(self.job.slots, self.job, workers, self.flops) if workers > 1 else None
         self._workers, self._steps, self._seconds = self.autotune.workers(), 0, 0.0
         self._settings, self._first, self._progress = np.empty((0, 0)), 0, START
 
-    def serves(
+    def can_run(
         self, problem: Problem, net: NDArray[np.int64], rows: int, optimizer: Optimizer, n_threads: int | None
     ) -> bool:
-        """Whether the next step may be one of these."""
+        """Whether this stepper can run the next step."""
         return (
             net is self.job.net
             and rows == self.job.batch
@@ -141,25 +141,25 @@ class Stepper:
             and (n_threads, stated_limit()) == self.threads
         )
 
-    def learn(self, learned: Examples) -> float:
+    def step(self, examples: Examples) -> float:
         """One step; returns the cost before it. The state counts it, however it ends."""
         job = self.job
-        job.exchange(learned)
+        job.exchange(examples)
         job.prepare(0, 1, None, self._workers, self.state.epochs, self._settings_of_next())
         start = time.perf_counter()
-        self._make(self._run)
+        self._run_and_count(self._run)
         self._measure(time.perf_counter() - start)
         return self._cost()
 
-    def apply(self, problem: Problem, one: Examples, gradient: Array, cost: float | None) -> None:
-        """One step by this gradient; `one` is not read. The state counts it, however it ends."""
+    def apply(self, problem: Problem, placeholder: Examples, gradient: Array, cost: float | None) -> None:
+        """One step by this gradient; `placeholder` is not read. The state counts it, however it ends."""
         job = self.job
-        job.exchange(one)
+        job.exchange(placeholder)
         job.prepare(0, 1, None, 1, self.state.epochs, self._settings_of_next())
         job.gradient[:] = gradient
         job.gradient[problem.frozen()] = 0
         job.costs[:] = np.nan if cost is None else cost
-        self._make(lambda: applying(job.theta.itemsize).ctypes(address(job.slots)))
+        self._run_and_count(lambda: apply_kernel(job.theta.itemsize).ctypes(address(job.slots)))
 
     def _run(self) -> None:
         job, workers = self.job, self._workers
@@ -168,15 +168,15 @@ class Stepper:
         else:
             run_once(job.slots, job, workers, job.theta.itemsize, self.flops)
 
-    def _make(self, run: Callable[[], None]) -> None:
-        """Make the step that the job is prepared for, and count it."""
+    def _run_and_count(self, run: Callable[[], None]) -> None:
+        """Run the step that the job is prepared for, and count it."""
         job, before = self.job, (self.state.updates, self.state.epochs, self.state.schedule)
         try:
             run()
         finally:
             try:
                 self._count(*before)
-            finally:  # Ctrl-C comes once
+            finally:  # a Ctrl-C inside the first count must not lose it
                 self._count(*before)
                 job.forget_examples()
         if job.diverged:
@@ -191,12 +191,12 @@ class Stepper:
             state.schedule = self.schedule.after_epoch(progress, self._cost())
 
     def _cost(self) -> float:
-        """Of the step, as an epoch's in a `History`."""
+        """The step's cost, weighted like an epoch's in `History`."""
         cost, total = float(self.job.costs[0]), float(self.job.totals[0])
         return average(cost * total, total) if self.job.net[slots.Net.mean] else cost
 
     def _measure(self, seconds: float) -> None:
-        """Count a step's time; many steps together are to `autotune` as a slice of fit."""
+        """Count a step's time; `autotune` treats many steps as one slice of fit."""
         self._steps, self._seconds = self._steps + 1, self._seconds + seconds
         if self._seconds >= self.autotune.slice_seconds:
             self.autotune.note(self._workers, self._seconds / self._steps, self._seconds)
@@ -204,9 +204,9 @@ class Stepper:
 
     def _settings_of_next(self) -> Array:
         """The numbers that the optimizer's rule reads in the next step."""
-        at = self.state.updates - self._first
-        if self._progress is not self.state.schedule or not 0 <= at < len(self._settings):
-            ahead, at = 1 if self.schedule.each_epoch else AHEAD, 0
+        index = self.state.updates - self._first
+        if self._progress is not self.state.schedule or not 0 <= index < len(self._settings):
+            ahead, index = 1 if self.schedule.each_epoch else AHEAD, 0
             self._first, self._progress = self.state.updates, self.state.schedule
             self._settings = ScheduledOptimizer(self.optimizer, self._progress).settings(self._first, ahead)
-        return self._settings[at : at + 1]
+        return self._settings[index : index + 1]

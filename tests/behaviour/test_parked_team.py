@@ -48,13 +48,13 @@ def test_pauses_of_any_length_change_no_bit(alone, n_threads, seed):
 
 
 def test_the_helper_stays_parked_between_steps_and_exits_afterwards(monkeypatch):
-    sent, send = [], parked_team.Standing._send
+    sent, send = [], parked_team.ParkedTeam._send
 
     def counted(team, rank):
         sent.append(rank)
         send(team, rank)
 
-    monkeypatch.setattr(parked_team.Standing, "_send", counted)
+    monkeypatch.setattr(parked_team.ParkedTeam, "_send", counted)
     learn(model_of(), 200, 2)
     assert 1 <= len(sent) < 100  # a busy machine may keep the caller away for longer than the helper waits
     assert all_exited()
@@ -86,7 +86,7 @@ def test_models_of_several_threads_have_separate_teams(alone):
         assert np.array_equal(model.parameters, alone.parameters)
 
 
-@pytest.mark.parametrize("kernel", ["_rouse", "_lead"])
+@pytest.mark.parametrize("kernel", ["_wake", "_run_as_worker_0"])
 def test_after_an_exception_no_helper_touches_the_model(monkeypatch, kernel):
     model = learn(model_of(), 3, 2)
 

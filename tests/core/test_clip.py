@@ -57,6 +57,6 @@ def test_without_clipping_there_is_no_kernel_for_it():
     examples = Examples(np.zeros((4, 3), "f4"), np.zeros((4, 2), "f4"))
     job = Job(model.compiled(), model.parameters, model.parameters.copy(), examples, 4, 1)
     job.update_by(1, model.parameters.copy())
-    assert job.slots[slots.Job.square] == job.slots[slots.Job.clip] == 0
+    assert job.slots[slots.Job.sum_squares] == job.slots[slots.Job.clip] == 0
     job.update_by(1, model.parameters.copy(), 0.5)
-    assert job.slots[slots.Job.square] != 0 != job.slots[slots.Job.clip]
+    assert job.slots[slots.Job.sum_squares] != 0 != job.slots[slots.Job.clip]

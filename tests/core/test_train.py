@@ -65,7 +65,7 @@ def test_fit_stays_inside_the_memory_that_it_asks_for(
             def zeros(count: int, dtype: Any) -> np.ndarray:
                 return guard.copy(np.zeros(count, dtype))
 
-            for module in ("model", "engine.job", "engine.trace"):
+            for module in ("evaluation", "engine.state", "engine.job", "engine.trace"):
                 patch.setattr(f"fastbp.{module}.aligned_zeros", zeros)
             for a, b in zip(train(i), wanted, strict=True):
                 assert (a == b).all()

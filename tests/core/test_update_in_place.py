@@ -1,4 +1,4 @@
-"""Plain gradient descent by a few examples a step adds to theta at once, and is the same descent as by a gradient."""
+"""Updates in place give the same descent as updates by a gradient."""
 
 from functools import partial
 
@@ -84,5 +84,5 @@ def test_the_gradient_is_kept_only_where_somebody_looks_at_it():
         run.job.gradient[:] = 0.0
         run.go()
         assert run.job.gradient.any() == (run in looked_at)
-        assert (run.job.slots[slots.Job.direct] == 0) == (run in looked_at + gone)
+        assert (run.job.slots[slots.Job.in_place] == 0) == (run in looked_at + gone)
         assert (run.job.theta != before).any()

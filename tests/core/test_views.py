@@ -3,10 +3,12 @@
 from typing import Annotated
 
 import numpy as np
+import pytest
 from kernel_calls import run, uncached
 
-from fastbp.core.ir.kernel import DOUBLE, INTEGERS, VOID, kernel
-from fastbp.core.ir.views import LINE, Number, OfArray, Panels, Real, Slot, Table, View, viewing
+from fastbp.core.ir.kernel import DOUBLE, INT, INTEGERS, VOID, kernel
+from fastbp.core.ir.traced import traced
+from fastbp.core.ir.views import LINE, Number, OfArray, Panels, Real, Slot, Table, View, calling, viewing
 
 
 class Sample(Table):
@@ -50,3 +52,43 @@ def test_one_table_after_another() -> None:
     run(uncached(number_all), table)
     assert table[2:].reshape(3, Sample.slots)[:, Sample.last].tolist() == [1, 2, 3]
     assert np.count_nonzero(table) == 3
+
+
+def test_traced_functions_read_numbers_by_their_names() -> None:
+    sum_of_ends = traced(lambda sample: sample.first + sample.last)
+    of_real = traced(lambda sample: sample.real + 0)
+
+    @kernel(INT(View(Sample)))
+    def ends(sample):
+        return sum_of_ends(sample)
+
+    @kernel(INT(View(Sample)))
+    def number_of_a_float(sample):
+        return of_real(sample)
+
+    table = np.zeros(Sample.slots, np.int64)
+    table[[Sample.first, Sample.last]] = 3, 40
+    assert run(uncached(ends), table) == 43
+    with pytest.raises(AttributeError, match="has no number real"):
+        uncached(number_of_a_float).uncached().compile()
+
+
+def test_a_call_flattens_tuples_and_passes_the_table_if_asked() -> None:
+    class Calls(Table):
+        out: Number
+        weighted: Number
+
+    weighted = calling("weighted", with_table=True, result=INT)
+
+    @kernel(INT(View(Calls), INT, DOUBLE, INT))
+    def callee(calls, a, b, c):
+        calls.out = a
+        return int(b) * 10 + c
+
+    @kernel(INT(View(Calls), INT))
+    def caller(calls, a):
+        return weighted(calls, (a, (2.0, 3)))
+
+    table = np.array([0, uncached(callee).address])
+    assert run(uncached(caller), table, 5) == 23
+    assert table[Calls.out] == 5

@@ -224,6 +224,14 @@ class Pointer:
     def __setitem__(self, index, number):
         self.builder.store(number.value, (self + index).value)
 
+    def __getattr__(self, name):
+        """The number in a field of a table (ir/views.py)."""
+        table = getattr(self.type, "table", None)
+        field = table and table.fields.get(name)
+        if field is None or field.in_place or field.type != types.int64:
+            raise AttributeError(f"{self.type} has no number {name}")
+        return self[getattr(table, name)]
+
     def filled(self, lanes, number):
         """A vector of the floats pointed to, every lane = number."""
         zero = Lanes(self.builder, constant(Vector(self.type.dtype, lanes).llvm, 0.0))

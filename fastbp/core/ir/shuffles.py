@@ -36,7 +36,7 @@ def butterfly(x, y, bit, flip_x, flip_y):
 
 
 def halves(x, y, bit):
-    """Two vectors: lane i of the first is x_i, or y_i where i has the bit; of the second, lane i ^ bit of the same one."""
+    """Two vectors: lane i of the first is x_i, or y_i where i has the bit; of the second, its lane i ^ bit."""
     return butterfly(x, y, bit, False, False), butterfly(x, y, bit, True, True)
 
 

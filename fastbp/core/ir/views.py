@@ -119,22 +119,23 @@ def viewing(table, begin=0, step=0):
     return view
 
 
-def calling(field):
+def calling(field, *, with_table=False, result=types.void):
     """An intrinsic (table, *arguments) that calls the C function at the address in a field.
 
-    A tuple among the arguments stands for its elements.
+    A tuple among the arguments stands for its elements. with_table: the table is the function's first argument.
     """
 
     @intrinsic
     def call(typingctx, table, *arguments):
         def codegen(context, builder, sig, args):
-            values = list(elements(context, builder, sig.args[1], args[1]))
-            function = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+            values = [args[0]] * with_table + list(elements(context, builder, sig.args[1], args[1]))
+            returned = ir.VoidType() if result == types.void else context.get_value_type(result)
+            function = ir.FunctionType(returned, [value.type for value in values])
             address = load_field(context, builder, table, args[0], field)
-            builder.call(builder.inttoptr(address, function.as_pointer()), values)
-            return context.get_dummy_value()
+            value = builder.call(builder.inttoptr(address, function.as_pointer()), values)
+            return context.get_dummy_value() if result == types.void else value
 
-        return types.void(table, types.StarArgTuple(arguments)), codegen
+        return result(table, types.StarArgTuple(arguments)), codegen
 
     return call
 

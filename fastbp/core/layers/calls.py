@@ -1,6 +1,57 @@
-"""The products of matrices that the network table names; a matrix is (pointer, elements between rows, …)."""
+"""Calls of the kernels that the tables name, with their arguments in groups.
 
+A matrix is (pointer, elements between rows, …); region: (work, capacity, row, rows), the activations of `rows` examples
+from `row` on; shape: (rows, n_out, stride) of a layer's activations.
+"""
+
+from fastbp.core.ir.kernel import INT
 from fastbp.core.ir.views import calling
+
+# --- layers/forward_backward.py ---
+
+forward = calling("forward", with_table=True)
+"""(net, (theta, packed, zeros), (x, x_row, summed), region, activate_last)."""
+
+backward = calling("backward", with_table=True)
+"""(net, (theta, wt, transposed, zeros), (costs, spare), (y, weights, w_row, scale), region)."""
+
+sums = calling("sums", with_table=True)
+"""(net, layer, (dw, add), (zeros, scratch), (x, x_row), (work, capacity, count), (low, high))."""
+
+# --- one layer ---
+
+activate = calling("forward")
+"""(layer, a, z, shape): see layers/activation_kernels.py."""
+
+derivative = calling("backward")
+"""(layer, dz, z, a, da, shape): dz = σ'(z) da."""
+
+loss = calling("loss")
+"""(net, d, (costs, spare), a, (y, weights, w_row), shape, scale): see layers/loss.py."""
+
+factors = calling("factors", with_table=True)
+"""(net, (job, epoch, position), region): see layers/dropout.py."""
+
+drop = calling("drop")
+"""(net, out, x, factors, (rows, stride)): see layers/dropout.py."""
+
+# --- layers/scaling.py ---
+
+standardize = calling("standardize", with_table=True)
+"""(net, (out, o_row), (x, x_row), rows, (low, high))."""
+
+standardize_targets = calling("standardize_targets", with_table=True)
+"""(net, out, (y, order), rows)."""
+
+restore = calling("restore", with_table=True)
+"""(net, (out, o_row), (a, a_row), rows)."""
+
+# --- the update ---
+
+update = calling("update", result=INT)
+"""(job, (theta, gradient, moments, size), (begin, end, biases), settings): see step/update.py."""
+
+# --- matrices ---
 
 dense = calling("dense")
 """(net, panels, (C, c_row, offset), (init, i_row), (S, s_row, s_sum), (V, v_row), (M, N, R)): see matmul/gemm.py."""
@@ -10,3 +61,9 @@ packed_dense = calling("packed_dense")
 
 few_rows = calling("few_rows")
 """(net, (C, c_row), (init, i_row), (S, s_row), (V, v_row), (M, N, R)): see matmul/few_rows.py."""
+
+transpose = calling("transpose")
+"""(net, (out, o_row), (x, x_row), (rows, columns)): see matmul/transpose.py."""
+
+pack = calling("pack")
+"""(net, packed, w, (n_in, n_out), (low, high)): see matmul/packed_weights.py."""

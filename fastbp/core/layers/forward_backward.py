@@ -6,17 +6,18 @@ capacity * layer.z + row * layer.stride, and so on. Inputs are rows x_row apart.
 
 import functools
 
-from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, VOID, call, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import fill, first, floats_at, load, shift, store
 from fastbp.core.ir.traced import minimum, plus, select, traced
+from fastbp.core.layers import calls
 from fastbp.core.layers.calls import dense, few_rows, packed_dense
-from fastbp.core.slots import LAYER, NET, Layer, layer_of
+from fastbp.core.slots import LAYER, NET, layer_of
 
 
 @traced
 def place(work, capacity, row, layer, offset):
     """Where example `row` has its z, a, dz or da of a layer: `offset` is the layer's field of that name."""
-    return work + (capacity * offset + row * layer[Layer.stride])
+    return work + (capacity * offset + row * layer.stride)
 
 
 @functools.cache
@@ -47,11 +48,11 @@ def forward(size):
                 else:
                     dense(net, panels, (z, stride, 0), (b, 0), (x, x_row, 1), (w, n_out), (rows, n_out, n_in))
             if layer.forward and not activated and (l + 1 < net.layers or activate_last):
-                call(layer.forward, a, z, rows, n_out, stride)
+                calls.activate(layer, a, z, (rows, n_out, stride))
             x, x_row = a, stride
             if layer.dropout != 0:
                 x = place(work, capacity, row, layer, layer.dropped)
-                call(net.drop, x, a, place(work, capacity, row, layer, layer.factors), rows, stride)
+                calls.drop(net, x, a, place(work, capacity, row, layer, layer.factors), (rows, stride))
 
     return forward
 
@@ -87,34 +88,34 @@ def backward(size):
 
     @kernel(VOID(NET, P, P, INT, P, P, P, P, P, INT, DOUBLE, P, INT, INT, INT), size)
     def backward(net, theta, wt, transposed, zeros, costs, spare, y, weights, w_row, scale, work, capacity, row, rows):
-        l, sloped = net.layers - 1, 0
+        l, derivative_fused = net.layers - 1, 0
         layer = layer_of(net, l)
         n_out, stride = layer.n_out, layer.stride
         d, x = place(work, capacity, row, layer, layer.da), place(work, capacity, row, layer, layer.a)
         if net.fused:
             d, x = place(work, capacity, row, layer, layer.dz), place(work, capacity, row, layer, layer.z)
-        call(net.loss, d, costs, spare, x, y, weights, w_row, rows, n_out, stride, scale)
+        calls.loss(net, d, (costs, spare), x, (y, weights, w_row), (rows, n_out, stride), scale)
         while True:
             z, a = place(work, capacity, row, layer, layer.z), place(work, capacity, row, layer, layer.a)
             dz, da = place(work, capacity, row, layer, layer.dz), place(work, capacity, row, layer, layer.da)
-            if layer.backward != 0 and not sloped:  # else identity, with dz in the place of da, or fused
-                call(layer.backward, dz, z, a, da, rows, layer.n_out, stride)
+            if layer.backward != 0 and not derivative_fused:  # else identity, with dz in the place of da, or fused
+                calls.derivative(layer, dz, z, a, da, (rows, layer.n_out, stride))
             if l == net.lowest:
                 break
             l -= 1
             below = layer_of(net, l)
             da, da_row = place(work, capacity, row, below, below.da), below.stride
-            n_in, n_out, sloped = layer.n_in, layer.n_out, 0
+            n_in, n_out, derivative_fused = layer.n_in, layer.n_out, 0
             if transposed:
                 w, offset = shift(wt, layer.wt), capacity * (below.a - below.da)
-                sloped, panels = layer.fused_derivative, layer.deltas
+                derivative_fused, panels = layer.fused_derivative, layer.deltas
                 out = da, da_row, offset
                 dense(net, panels, out, (zeros, 0), (dz, stride, 1), (w, da_row), (rows, n_in, n_out))
             else:
                 w = shift(theta, layer.w)
                 few_rows(net, (da, da_row), (zeros, 0), (dz, stride), (w, n_out), (rows, n_in, n_out))
             if below.dropout != 0:
-                call(net.drop, da, da, place(work, capacity, row, below, below.factors), rows, da_row)
+                calls.drop(net, da, da, place(work, capacity, row, below, below.factors), (rows, da_row))
             layer, stride = below, da_row
         if w_row != 0:
             clear_absent(net, costs, weights, work, capacity, row, rows)
@@ -124,7 +125,7 @@ def backward(size):
 
 def rows_of_share(layer, rank, workers):
     """First and end row of a layer's (weights, biases) that a worker owns; the biases are row n_in."""
-    rows, unit = layer[Layer.n_in] + (layer[Layer.b] >= 0), layer[Layer.unit]
+    rows, unit = layer.n_in + (layer.b >= 0), layer.unit
     low, high = (minimum(nearest(rows * worker // workers, unit), rows) for worker in (rank, rank + 1))
     return low, select(rank + 1 == workers, rows, high)
 
@@ -137,7 +138,7 @@ def nearest(count, unit):
 def elements_of_share(layer, rank, workers):
     """First and end element in theta of a worker's rows of a layer."""
     low, high = rows_of_share(layer, rank, workers)
-    w, n_out = layer[Layer.w], layer[Layer.n_out]
+    w, n_out = layer.w, layer.n_out
     return w + low * n_out, w + high * n_out
 
 
@@ -160,8 +161,8 @@ def add_rows(out, init, x, x_row, rows, width, lanes):
         store(shift(out, j), plus(plus(s_0, s_1), plus(s_2, s_3)), mask)
 
 
-TURNED = 32
-"""Examples from which on it pays to turn weights, so that the sums' lanes go over the inputs."""
+TRANSPOSED = 32
+"""Examples from which on it pays to transpose dw, so that the sums' lanes run over the inputs."""
 
 
 @functools.cache
@@ -182,17 +183,17 @@ def sums(size):
         a = shift(x, minimum(low, n_in - 1))
         init, i_row = (dw, n_out) if add else (zeros, 0)
         together = biases and layer.lanes_over_k == 0  # the biases are one row more of the weights' sums
-        if layer.lanes_over_k == 0 or count < TURNED:
+        if layer.lanes_over_k == 0 or count < TRANSPOSED:
             panels = layer.sums if together else net.panels
             dense(net, panels, (dw, n_out, 0), (init, i_row), (a, 1, x_row), (dz, stride), (rows, n_out, count))
         elif rows > 0:
             panels = layer.sums
             if add:
-                call(net.transpose, scratch, rows, dw, n_out, rows, n_out)
+                calls.transpose(net, (scratch, rows), (dw, n_out), (rows, n_out))
                 init, i_row = scratch, rows
             out = scratch, rows, 0
             dense(net, panels, out, (init, i_row), (dz, 1, stride), (a, x_row), (n_out, rows, count))
-            call(net.transpose, dw, n_out, scratch, rows, n_out, rows)
+            calls.transpose(net, (dw, n_out), (scratch, rows), (n_out, rows))
         if biases and not together:
             db = shift(dw, rows * n_out)
             add_rows(db, db if add else zeros, dz, stride, count, n_out, lanes)
@@ -208,5 +209,5 @@ def sums_of_share(net, gradient, add, zeros, scratch, x, x_row, work, capacity, 
         low, high = share(layer, rank, workers)
         dw = shift(gradient, layer.w + low * layer.n_out)
         if low < high and layer.frozen == 0:
-            call(net.sums, net, layer, dw, add, zeros, scratch, x, x_row, work, capacity, count, low, high)
+            calls.sums(net, layer, (dw, add), (zeros, scratch), (x, x_row), (work, capacity, count), (low, high))
         x, x_row = place(work, capacity, 0, layer, layer.dropped), layer.stride

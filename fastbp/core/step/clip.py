@@ -21,14 +21,14 @@ scaled = traced(lambda g, factor: factor * g)
 
 
 @functools.cache
-def squares(size):
-    """Overwrites Σ g² of each of a worker's rows: before the barrier after which every worker adds up all rows."""
+def sum_squares(size):
+    """Overwrites Σ g² of each of a worker's rows; after the next barrier every worker adds up all rows."""
     lanes = lanes_of(size)
 
     @kernel(VOID(INT, JOB), size)
-    def squares(rank, job):
+    def sum_squares(rank, job):
         wide_vectors()
-        net, gradient, rows = job.net, floats_at(job.gradient, size), job.squares
+        net, gradient, rows = job.net, floats_at(job.gradient, size), job.row_squares
         for l in range(net.layers):
             layer = layer_of(net, l)
             low, high = share(layer, rank, job.workers)
@@ -40,26 +40,25 @@ def squares(size):
                 rows[k] = sum_of(row)
             rows = shift(rows, layer.n_in + (layer.b >= 0))
 
-    return squares
+    return sum_squares
 
 
 @functools.cache
 def clip(size):
-    """Scales a worker's rows of the gradient, after `squares` of all workers, which add them in the same order."""
+    """Scales a worker's rows of the gradient, after `sum_squares` of all workers, which add them in the same order."""
     lanes = lanes_of(size)
 
     @kernel(VOID(INT, JOB), size)
     def clip(rank, job):
         wide_vectors()
         net, gradient = job.net, floats_at(job.gradient, size)
-        most = job.clip_norm
-        norm = math.sqrt(total(job.squares, net.rows, lanes))
-        if norm <= most:
+        norm = math.sqrt(total(job.row_squares, net.rows, lanes))
+        if norm <= job.clip_norm:
             return
         for l in range(net.layers):
             begin, end = range_of_share(layer_of(net, l), rank, job.workers)
             for i in range(begin, end, lanes):
                 mask, g = first(end - i, lanes), shift(gradient, i)
-                store(g, scaled(load(g, mask), most / norm), mask)
+                store(g, scaled(load(g, mask), job.clip_norm / norm), mask)
 
     return clip

@@ -1,12 +1,12 @@
 """A worker's part of the first phase of a step: forward, losses and deltas of examples.
 
-Where the first layer has many weights, its forward sums are a phase of their own: see `halves`.
+Where the first layer has many weights, its forward sums are a separate phase: see `halves`.
 """
 
 import functools
 
 from fastbp.core.ir.atomics import atomic_load, atomic_store
-from fastbp.core.ir.kernel import DOUBLE, INT, VOID, call, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import DOUBLE, INT, VOID, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import (
     address_of,
     doubles_at,
@@ -22,23 +22,24 @@ from fastbp.core.ir.memory import (
     total,
 )
 from fastbp.core.ir.traced import maximum, minimum, plus, select, traced
+from fastbp.core.layers import calls
 from fastbp.core.layers.calls import dense, packed_dense
 from fastbp.core.layers.forward_backward import place, share, sums_of_share
-from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, Job, layer_of
+from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, layer_of
 from fastbp.core.workspace import ONE
 
-PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU itself sees that longer ones go on
+PREFETCHED_ROW = 1024  # bytes of a row, at most: the CPU prefetches longer ones by itself
 
 
 @traced
 def rows_of_block(left, block):
-    """The next examples to pass through all layers: a block, or all that are left instead of one and a small one."""
+    """The number of the next rows: a block, or all that are left if they are fewer than one and a half."""
     return select(block + block // 2 < left, block, left)
 
 
 def address_of_cost(job, shard, size):
-    """Where the cost of a shard is, a float64: behind its gradient."""
-    return job[Job.shard] + ((shard + 1) * job[Job.shard_size] - ONE) * size
+    """Address of the cost of a shard, a float64 behind its gradient."""
+    return job.shard + ((shard + 1) * job.shard_size - ONE) * size
 
 
 cost_at = traced(address_of_cost)
@@ -56,6 +57,31 @@ def inputs_of(job, X, region, position):
     return shift(X, position * net.inputs), net.inputs
 
 
+def reading_half(size):
+    """(job, position, begin, rows, low, high) -> x, x_row: inputs low … high - 1 of `rows` examples, for `inline`.
+
+    The examples are those from `begin` on of the mini-batch, which begins at `position`.
+    """
+    lanes = lanes_of(size)
+
+    @inline
+    def read_half(job, position, begin, rows, low, high):
+        net, n_in, X = job.net, job.net.inputs, floats_at(job.x, size)
+        x, x_row = inputs_of(job, X, floats_at(job.region, size), position)
+        x = shift(x, begin * x_row + low)
+        if job.order != 0 and low < high:
+            order = shift(integers_at(job.order), position + begin)
+            gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
+        if net.scaling != 0:
+            raw, raw_row = x, x_row
+            if job.order == 0:
+                raw, raw_row = shift(X, (position + begin) * n_in + low), n_in
+            calls.standardize(net, (x, x_row), (raw, raw_row), rows, (low, high))
+        return x, x_row
+
+    return read_half
+
+
 @functools.cache
 def halves(size):
     """The first layer's z, in halves: Σ_k w_jk x_nk over the first and over the second half of the inputs k.
@@ -64,15 +90,14 @@ def halves(size):
     among the workers in this order: two workers read only the weights that they update, and gather only the inputs that
     they need for their gradients.
     """
-    lanes = lanes_of(size)
+    read_half = reading_half(size)
 
     @kernel(VOID(INT, JOB, INT, INT), size)
     def halves(rank, job, position, count):
         wide_vectors()
-        net, theta, region = job.net, floats_at(job.theta, size), floats_at(job.region, size)
-        X, layer, workers = floats_at(job.x, size), layer_of(net, 0), job.workers
+        net, theta, layer, workers = job.net, floats_at(job.theta, size), layer_of(job.net, 0), job.workers
         n_in, n_out, stride = layer.n_in, layer.n_out, layer.stride
-        out = place(region, job.capacity, 0, layer, layer.z)
+        out = place(floats_at(job.region, size), job.capacity, 0, layer, layer.z)
         init = floats_at(job.zeros, size)
         if layer.b >= 0:
             init = shift(theta, layer.b)
@@ -82,23 +107,13 @@ def halves(size):
             begin = maximum(2 * count * rank // workers - half * count, 0)
             rows = minimum(2 * count * (rank + 1) // workers - half * count, count) - begin
             if rows > 0:
-                x, x_row = inputs_of(job, X, region, position)
-                x = shift(x, begin * x_row + low)
-                if job.order != 0 and low < high:
-                    order = shift(integers_at(job.order), position + begin)
-                    gather(x, x_row, shift(X, low), n_in, high - low, order, rows, lanes)
-                if net.scaling != 0:
-                    raw, raw_row = x, x_row
-                    if job.order == 0:
-                        raw, raw_row = shift(X, (position + begin) * n_in + low), n_in
-                    call(net.standardize, net, x, x_row, raw, raw_row, rows, low, high)
-                panels, z = net.panels, shift(out, begin * stride)
+                x, x_row = read_half(job, position, begin, rows, low, high)
+                panels, z, shape = net.panels, shift(out, begin * stride), (rows, n_out, high - low)
                 if job.packed != 0 and layer.packed >= 0:
                     w = shift(floats_at(job.packed, size), layer.packed)
-                    packed_dense(net, panels, (z, stride), init, (x, x_row), (w, n_in, low), (rows, n_out, high - low))
+                    packed_dense(net, panels, (z, stride), init, (x, x_row), (w, n_in, low), shape)
                 else:
                     w = shift(theta, layer.w + low * n_out)
-                    shape = rows, n_out, high - low
                     dense(net, panels, (z, stride, 0), (init, 0), (x, x_row, 1), (w, n_out), shape)
             out, init = floats_at(job.half, size), floats_at(job.zeros, size)
 
@@ -111,7 +126,7 @@ def scale_inputs(job, x, x_row, raw, rows):
     net, raw_row = job.net, job.net.inputs
     if job.order != 0:
         raw, raw_row = x, x_row
-    call(net.standardize, net, x, x_row, raw, raw_row, rows, 0, net.inputs)
+    calls.standardize(net, (x, x_row), (raw, raw_row), rows, (0, net.inputs))
 
 
 def reading(size):
@@ -135,7 +150,7 @@ def reading(size):
             if net.standardize_targets == 0:
                 gather(y, n_y, Y, n_y, n_y, order, rows, lanes)
             else:
-                call(net.standardize_targets, net, y, Y, address_of(order), rows)
+                calls.standardize_targets(net, y, (Y, address_of(order)), rows)
             if weighted:
                 gather(w, 1, W, 1, 1, order, rows, lanes)
         elif net.scaling != 0:
@@ -143,7 +158,7 @@ def reading(size):
             x, y = shift(x, row * x_row), shift(Y, at * n_y)
             if net.standardize_targets != 0:
                 y = shift(y_region, row * n_y)
-                call(net.standardize_targets, net, y, shift(Y, at * n_y), 0, rows)
+                calls.standardize_targets(net, y, (shift(Y, at * n_y), 0), rows)
         else:
             y, w = shift(Y, at * n_y), shift(W, at)
             later = at + job.batch
@@ -157,7 +172,7 @@ def reading(size):
 
 
 def adding(size):
-    """(job, region, row, rows): z of the first layer becomes the sum of its halves, for `inline`."""
+    """(job, region, row, rows): adds the second half of the first layer's z to the first, for `inline`."""
     lanes = lanes_of(size)
 
     @inline
@@ -172,6 +187,29 @@ def adding(size):
     return add_halves
 
 
+def passing(size):
+    """(job, (epoch, position), (x, x_row, y, w), (losses, spare), place_of_rows, scale), for `inline`.
+
+    Forward, losses and deltas of the rows at a place in a region: (region, capacity, row, rows).
+    """
+    add_halves = adding(size)
+
+    @inline
+    def forward_and_backward(job, position, inputs, losses, place_of_rows, scale):
+        net, theta, zeros = job.net, floats_at(job.theta, size), floats_at(job.zeros, size)
+        x, x_row, y, w = inputs
+        if job.halves != 0:
+            region, _, row, rows = place_of_rows
+            add_halves(job, region, row, rows)
+        if net.factors != 0:
+            calls.factors(net, (job, position), place_of_rows)
+        calls.forward(net, (theta, job.packed, zeros), (x, x_row, job.halves), place_of_rows, 1 - net.fused)
+        weights = theta, floats_at(job.wt, size), 1 - job.few, zeros
+        calls.backward(net, weights, losses, (y, w, given(job.weights), scale), place_of_rows)
+
+    return forward_and_backward
+
+
 @functools.cache
 def examples(size):
     """Forward, losses and deltas of a worker's part of a mini-batch (`count` examples from `position` in the order).
@@ -179,16 +217,13 @@ def examples(size):
     Overwrites the losses, the region's activations, the shards' gradients and costs. Sets the outcome STOPPED or
     DIVERGED. epoch, counted from the job's first, is for dropout.
     """
-    lanes, read, add_halves = lanes_of(size), reading(size), adding(size)
+    lanes, read, forward_and_backward = lanes_of(size), reading(size), passing(size)
 
     @kernel(VOID(INT, JOB, INT, INT, INT, DOUBLE), size)
     def examples(rank, job, epoch, position, count, scale):
         wide_vectors()
-        net, theta, wt = job.net, floats_at(job.theta, size), floats_at(job.wt, size)
+        net, shards, workers, capacity = job.net, job.shards, job.workers, job.capacity
         zeros, losses = floats_at(job.zeros, size), floats_at(job.losses, size)
-        shards, workers, capacity, fused = job.shards, job.workers, job.capacity, net.fused
-        halved, packed = job.halves, job.packed
-        weighted, transposed = given(job.weights), 1 - job.few
         region = shift(floats_at(job.region, size), rank * job.region_size)
         scratch = shift(floats_at(job.scratch, size), rank * net.scratch)
         units = workers if shards == 1 else shards
@@ -201,27 +236,9 @@ def examples(size):
                 row, at = begin if shards == 1 else 0, position + begin
                 loss, spare = shift(losses, begin), shift(floats_at(job.spare, size), begin)
                 x, x_row, y, w = read(job, region, at, row, rows)
-                if halved != 0:
-                    add_halves(job, region, row, rows)
-                if net.factors != 0:
-                    call(net.factors, net, job, epoch, at, region, capacity, row, rows)
-                call(
-                    net.forward,
-                    net,
-                    theta,
-                    packed,
-                    zeros,
-                    x,
-                    x_row,
-                    halved,
-                    region,
-                    capacity,
-                    row,
-                    rows,
-                    1 - fused,
+                forward_and_backward(
+                    job, (epoch, at), (x, x_row, y, w), (loss, spare), (region, capacity, row, rows), scale
                 )
-                call(net.backward, net, theta, wt, transposed, zeros, loss, spare, y, w, weighted, scale, region,
-                     capacity, row, rows)  # fmt: skip
                 if shards > 1:
                     sums_of_share(net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)
                     cost += total(loss, rows, lanes)

@@ -1,22 +1,23 @@
-"""What a worker does with its rows of the weights, after the examples: their gradient, and the update of theta.
+"""A worker's share of the weights, a range of rows, after the examples: their gradient and their update.
 
-In two phases with a barrier between them, `gradient_share` and `update_share`, where a kernel needs the whole gradient
-before theta changes; else in one, `learn_share`.
+In two phases, `gradient_share` and `update_share`, where a kernel needs the whole gradient before theta changes; else
+in one, `gradient_and_update_share`.
 """
 
 import functools
 
 from fastbp.core.ir.atomics import atomic_store
-from fastbp.core.ir.kernel import INT, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import INT, VOID, call, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import first, floats_at, load, not_finite, shift, store
 from fastbp.core.ir.traced import minimum, plus
+from fastbp.core.layers import calls
 from fastbp.core.layers.forward_backward import place, range_of_share, share, sums_of_share
 from fastbp.core.slots import AFTER_SUMS, AFTER_UPDATE, DIVERGED, JOB, layer_of
 from fastbp.core.step.examples import inputs_of, rows_of_block
 
 
 def adding_shards(size):
-    """(job, out, begin, end): the gradient of the elements begin … end - 1 of theta is all shards', for `inline`.
+    """(job, out, begin, end): adds up the shards' gradients of the elements begin … end - 1 of theta, for `inline`.
 
     Overwrites out, which begins with element `begin`.
     """
@@ -36,11 +37,10 @@ def adding_shards(size):
 
 
 def updating(size):
-    """(job, l, gradient, low, high, s): rows low … high - 1 of layer l make step s of the job, for `inline`.
+    """(job, l, gradient, low, high, s): step s of the job for rows low … high - 1 of layer l, for `inline`.
 
-    Changes theta and the moments by the gradient, which begins with row `low`, and overwrites the rows' transposed
-    and packed weights; s = -1: only these. Sets the outcome DIVERGED where an element would not be finite, and keeps
-    that.
+    Updates theta and the moments by the gradient, which begins with row `low`, and overwrites the rows' transposed and
+    packed weights; s = -1: only these. An element that would not be finite keeps its value; the outcome is DIVERGED.
     """
 
     @inline
@@ -53,16 +53,16 @@ def updating(size):
             moments, biases = floats_at(job.moments, size), layer.w + n_in * n_out
             settings = shift(job.settings, s * job.settings_row)
             g, end = shift(gradient, -begin), layer.w + high * n_out
-            if call_int(job.update, theta, g, moments, net.parameters, begin, end, biases, settings):
+            if calls.update(job, (theta, g, moments, net.parameters), (begin, end, biases), settings):
                 atomic_store(job.outcomes, AFTER_UPDATE, DIVERGED)
         rows = minimum(high, n_in) - low
         if rows > 0 and (l > 0 or net.directions != 0) and job.few == 0:
             wt = shift(floats_at(job.wt, size), layer.wt + low)
             stride = layer_of(net, l - 1).stride if l > 0 else net.input_stride
-            call(net.transpose, wt, stride, shift(theta, begin), n_out, rows, n_out)
+            calls.transpose(net, (wt, stride), (shift(theta, begin), n_out), (rows, n_out))
         if rows > 0 and job.packed != 0 and layer.packed >= 0:
             packed = shift(floats_at(job.packed, size), layer.packed)
-            call(net.pack, packed, shift(theta, begin), n_in, n_out, low, low + rows)
+            calls.pack(net, packed, shift(theta, begin), (n_in, n_out), (low, low + rows))
 
     return update_rows
 
@@ -94,8 +94,8 @@ def gradient_share(size):
                 atomic_store(job.outcomes, AFTER_SUMS, DIVERGED)
         if net.penalty != 0:
             call(net.penalty, rank, job)
-        if job.square != 0:
-            call(job.square, rank, job)
+        if job.sum_squares != 0:
+            call(job.sum_squares, rank, job)
 
     return gradient_share
 
@@ -120,15 +120,15 @@ def update_share(size):
 
 
 @functools.cache
-def learn_share(size):
-    """The gradient and step s of a worker's rows, after `examples`, strip by strip. Overwrites scratch and strip.
+def gradient_and_update_share(size):
+    """The gradient and step s of a worker's rows, after `examples`, one strip of rows at a time.
 
-    With job.direct the sums are added to theta.
+    Overwrites scratch and strip. With job.in_place it adds the sums to theta instead.
     """
     add_shards, update_rows = adding_shards(size), updating(size)
 
     @kernel(VOID(INT, JOB, INT, INT, INT), size)
-    def learn_share(rank, job, position, count, s):
+    def gradient_and_update_share(rank, job, position, count, s):
         wide_vectors()
         net, theta = job.net, floats_at(job.theta, size)
         zeros, region = floats_at(job.zeros, size), floats_at(job.region, size)
@@ -136,7 +136,7 @@ def learn_share(size):
         scratch = shift(floats_at(job.scratch, size), rank * net.scratch)
         strip = shift(floats_at(job.strips, size), rank * net.strip)
         x, x_row = inputs_of(job, floats_at(job.x, size), region, position)
-        if job.direct != 0:
+        if job.in_place != 0:
             sums_of_share(net, theta, 1, zeros, scratch, x, x_row, region, capacity, count, rank, workers)
             return
         for l in range(net.layers):
@@ -145,7 +145,9 @@ def learn_share(size):
             while low < high and layer.frozen == 0:
                 end = low + rows_of_block(high - low, layer.strip)
                 if job.shards == 1:
-                    call(net.sums, net, layer, strip, 0, zeros, scratch, x, x_row, region, capacity, count, low, end)
+                    calls.sums(
+                        net, layer, (strip, 0), (zeros, scratch), (x, x_row), (region, capacity, count), (low, end)
+                    )
                 else:
                     at, n_out = layer.w, layer.n_out
                     add_shards(job, strip, at + low * n_out, at + end * n_out)
@@ -153,4 +155,4 @@ def learn_share(size):
                 low = end
             x, x_row = place(region, capacity, 0, layer, layer.dropped), layer.stride
 
-    return learn_share
+    return gradient_and_update_share

@@ -1,10 +1,10 @@
-"""Plain gradient descent in steps of a few examples: theta changes as the gradient is made, which is kept nowhere.
+"""Plain gradient descent on a few examples updates theta in place: no memory holds the gradient.
 
     w_jk ← w_jk + Σ_n a_nk (-η dz_nj)        b_j ← b_j + Σ_n (-η dz_nj)
 
-These are the sums of `backprop.sums`, added to theta, of deltas that have been multiplied by -η. To make a gradient,
-look at it and subtract it would go over as much memory as theta's three times, which takes longer than the forward and
-backward passes of a few examples.
+`update_in_place` multiplies the deltas by -η; `sums` of layers/forward_backward.py then adds its sums to theta. To
+compute, check and subtract a gradient would pass over memory of theta's size three times, which takes longer than
+forward and backward for a few examples.
 """
 
 import functools
@@ -16,16 +16,16 @@ from fastbp.core.layers.forward_backward import place
 from fastbp.core.slots import NET, layer_of
 
 LARGEST = {4: 2.0**50, 8: 2.0**483}
-"""Of a and η dz: a sum of four products (FEW in workspace.py) is less than half of what is between the two largest
-numbers, and theta cannot overflow."""
+"""Bound of |a| and |η dz|: a sum of four products (FEW in workspace.py) is then less than half the distance of the two
+largest numbers, so theta cannot overflow."""
 
 times = traced(lambda x, factor: x * factor)
 
 
 @functools.cache
-def online(size):
-    """Overwrites dz of the examples 0 … count - 1 by -η dz, and returns 1; or returns 0, with dz as they are, where
-    something is so large that theta might overflow, infinite or NaN.
+def update_in_place(size):
+    """Overwrites dz of the examples 0 … count - 1 by -η dz, and returns 1; or changes nothing and returns 0, if an
+    a or η dz is NaN or so large that theta might overflow.
     """
     lanes, P = lanes_of(size), POINTERS[size]
     too_large = traced(lambda x, factor: any_off(absolute(x * factor) < LARGEST[size]))
@@ -38,7 +38,7 @@ def online(size):
         return bad
 
     @kernel(INT(NET, P, INT, P, INT, INT, DOUBLE), size)
-    def online(net, x, x_row, work, capacity, count, rate):
+    def update_in_place(net, x, x_row, work, capacity, count, rate):
         wide_vectors()
         bad = 0
         for l in range(net.layers):
@@ -59,4 +59,4 @@ def online(size):
                     store(shift(dz, j), times(load(shift(dz, j), mask), -rate), mask)
         return 1
 
-    return online
+    return update_in_place
