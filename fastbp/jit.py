@@ -3,7 +3,7 @@ an optimizer's step.
 
 All are called inside `numba.njit` functions (also with cache=True: they hold no address and no code of fastbp's
 kernels, only how to find them in `net`), allocate nothing, and may run in several threads at once, each with a
-workspace of its own:
+separate workspace:
 
     net, theta, work = model.compiled("vjp"), model.parameters, model.workspace(rows, "vjp")
 
@@ -39,7 +39,7 @@ def predict(net: Any, theta: Any, X: Any, out: Any, workspace: Any) -> None:
 def value_and_gradient(net: Any, theta: Any, X: Any, y: Any, gradient: Any, workspace: Any) -> float:
     """Overwrites gradient (like theta) and returns the cost, for X (n, n_inputs) or (n_inputs,) and y.
 
-    y: (n, n_outputs), or (n,) class numbers or single outputs; of theta's dtype. For compiled code; in Python, call
+    y: (n, n_outputs), or (n,) class indices or single outputs; of theta's dtype. For compiled code; in Python, call
     `Model.value_and_gradient`.
     """
     raise TypeError(
@@ -54,7 +54,7 @@ DIMENSIONS = {"X": (1, 2), "y": (1, 2), "out": (1, 2)}
 def check_arrays(net: types.Type, theta: types.Type, written: dict[str, types.Type], **read: types.Type) -> None:
     """ValueError unless all are arrays, C-contiguous and of theta's dtype; it names the one that is not.
 
-    Numba hands on an error that is none of its own; a TypingError would come among all candidates for the call.
+    Numba passes on errors of other types; a TypingError would come among all candidates for the call.
     """
     check_net_and_theta(net, theta)
     for name, array in {"theta": theta, **read, **written}.items():
@@ -120,7 +120,7 @@ input_hessian = derivative("input_hessian")
 
 
 def workspace_needed(net: Any, rows: int, what: str) -> int:
-    """Elements of workspace for a call of the function `what` with so many rows, from Python or compiled code.
+    """Elements of workspace for a call of the function `what` with this number of rows, from Python or compiled code.
 
     what: a name of a function here, in compiled code a literal. `net` must have been made for it.
     """

@@ -29,7 +29,7 @@ def has_entry(net: NDArray[np.int64], what: str) -> bool:
 
 
 def needed(net: NDArray[np.int64], rows: int, what: str) -> int:
-    """Elements of workspace for a call of this function with so many rows."""
+    """Elements of workspace for a call of this function with this number of rows."""
     if what in PLAIN:
         return int(memory.embedded_size(net, rows if what == "value_and_gradient" else 1))
     header, at = net[net[Net.derivatives] :], index_of(what)

@@ -1,6 +1,6 @@
 """Entry points without a team: prediction and cost for any number of rows, and the gradient inside other code.
 
-`table_of` and `check_table` become part of the user's own compiled code; the rest is called by address.
+`table_of` and `check_table` become part of the user's own compiled code; everything else is called by address.
 """
 
 import functools

@@ -171,7 +171,7 @@ class Job(Table):
 
 
 class Derivatives(Table):
-    """The entry points of derivatives, each 0 unless asked for; a network table of their own follows.
+    """The entry points of derivatives, each 0 unless asked for; their own network table follows.
 
     An entry point takes the arrays of a call of fastbp.jit; its kernel is what Python calls as well.
     """

@@ -1,6 +1,6 @@
 """From a Network to the int64 table with which compiled code runs it: offsets, and addresses of its kernels.
 
-Only the kernels that the network uses are compiled. Addresses hold for this process; tables are made anew in each.
+Only the kernels that the network uses are compiled. Addresses hold for this process; each process makes its own tables.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ MANY_WEIGHTS = 64 * 1024
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises: the loss, whether y holds class numbers, the average or the sum over examples; and
+    """What training minimises: the loss, whether y holds class indices, the average or the sum over examples; and
     l1 Σ|w| + ½ l2 Σ w². trainable: which layers are, if not all.
     """
 
@@ -114,7 +114,7 @@ def frozen(net: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @functools.lru_cache(maxsize=16)
 def diagnostic_table(network: Network, size: int, objective: Objective | None) -> NDArray[np.int64]:
-    """As the training table, but z, a, dz and da each have memory of their own, and no loss is fused."""
+    """As the training table, but z, a, dz and da each have separate memory, and no loss is fused."""
     return frozen(make_table(network, size, objective, keep=True))
 
 

@@ -226,7 +226,7 @@ def as_trainable(trainable: object, n_layers: int) -> tuple[bool, ...]:
 
 
 def as_standardize(kind: object, loss: AnyLoss, output: AnyActivation) -> str | None:
-    """None, "inputs" or "both"; ValueError for "both" with a loss or an output that has a scale of its own."""
+    """None, "inputs" or "both"; ValueError for "both" with a loss or an output with a scale."""
     if kind is None:
         return None
     checked = choice("standardize", kind, STANDARDIZE)

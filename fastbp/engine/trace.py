@@ -31,7 +31,7 @@ class Backward(NamedTuple):
 
 
 class Trace:
-    """The activations of all layers for n examples, each in memory of its own (the diagnostic table `net`)."""
+    """The activations of all layers for n examples, each in separate memory (the diagnostic table `net`)."""
 
     def __init__(self, net: NDArray[np.int64], theta: Array, X: Array) -> None:
         self.net, self.theta, self.n = net, theta, len(X)

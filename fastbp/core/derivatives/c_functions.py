@@ -118,7 +118,7 @@ def of_number(size):
 
 @functools.cache
 def of_numbers(size):
-    """The output for n inputs x; NaN if the network has not so many."""
+    """The output for n inputs x; NaN if the network has another number of inputs."""
     compute = computing(size, "predict")
 
     @kernel(DOUBLE(types.int32, DOUBLES, C_FUNCTION), size)

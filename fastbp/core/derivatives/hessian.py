@@ -63,14 +63,14 @@ def adding_layers(size):
             z, a = place(work, capacity, 0, layer, layer.z), place(work, capacity, 0, layer, layer.a)
             z_t, a_t = place(order_1, count, 0, layer, layer.z), place(order_1, count, 0, layer, layer.a)
             u, da = place(order_2, count, 0, layer, layer.dz), place(work, capacity, 0, layer, layer.da)
-            no_da_t, turned = place(order_2, count, 0, layer, layer.z), place(order_2, count, 0, layer, layer.a)
+            no_da_t, transposed_z_t = place(order_2, count, 0, layer, layer.z), place(order_2, count, 0, layer, layer.a)
             for k in range(n_in):
                 at = k * rows * stride
                 call(layer.second, shift(u, at), z, a, shift(z_t, at), shift(a_t, at), da, no_da_t, rows, n_out, stride)
             for n in range(rows):
                 H = shift(out, n * out_row)
                 init, i_row = (zeros, 0) if l == 0 else (H, n_in)
-                u_n, z_tn = shift(u, n * stride), shift(turned, n * n_out * n_in)
+                u_n, z_tn = shift(u, n * stride), shift(transposed_z_t, n * n_out * n_in)
                 shape = n_in, n_in, n_out
                 dense(net, net.panels, (H, n_in, 0), (init, i_row), (u_n, rows * stride, 1), (z_tn, n_in), shape)
 

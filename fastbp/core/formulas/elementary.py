@@ -80,7 +80,7 @@ ERFC = {
 }  # fmt: skip
 
 TWO_OVER_PI = 0.6366197723675814
-HALF_PI = {  # in parts of 33 bits, whose products with n < 2^17 are exact, and the rest; for float32 reduced as float64
+HALF_PI = {  # in parts of 33 bits, whose products with n < 2^17 are exact, and the remainder; float32 by float64
     4: [1.5707963267341256, 6.077100506506192e-11],
     8: [1.5707963267341256, 6.077100506303966e-11, 2.0222662487111665e-21, 8.4784276603689e-32],
 }

@@ -19,7 +19,7 @@ def memory_for(net: NDArray[np.int64], rows: int, directions: int, orders: int) 
 
 
 def shards_of(net: NDArray[np.int64], rows: int) -> list[tuple[int, int]]:
-    """Begin and end of the shards of so many rows, whose sums over examples are added in order."""
+    """Begin and end of the shards of `rows` rows, whose sums over examples are added in order."""
     shards = int(workspace.shards_of(net, rows))
     return [(rows * s // shards, rows * (s + 1) // shards) for s in range(shards)]
 

@@ -21,7 +21,7 @@ from fastbp.schedules import START
 
 
 class Use(NamedTuple):
-    """How an entry point uses a kernel: with so many directions and orders in its frame."""
+    """How an entry point uses a kernel: the directions and orders of its frame."""
 
     kernel: Kernel
     directions: int
