@@ -176,8 +176,8 @@ class Job:
     ) -> None:
         """The next run: mini-batches first … first + steps - 1 of the epochs in `order`.
 
-        epoch: the model's epochs before. workers: by default and at most those that the job was made for. settings: the update rule's numbers, a row
-        for each mini-batch.
+        epoch: the model's epochs before. workers: by default and at most those that the job was made for. settings:
+        the update rule's numbers, a row for each mini-batch.
         """
         self.order, self.settings = order, settings
         self.costs, self.totals = np.zeros(steps), self._totals(first, steps, order)

@@ -78,6 +78,7 @@ def has(job, phase):
         return job.halves != 0
     if phase == DECISION:
         return job.update_in_place != 0
+    # clipping and penalties need the whole gradient before theta changes
     fused = job.update != 0 and job.net.penalty == 0 and job.sum_squares == 0
     return fused == (phase == GRADIENT_AND_UPDATE)
 
