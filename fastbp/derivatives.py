@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp.engine.derivatives import products
+from fastbp.engine.derivatives import curvature, products
 from fastbp.engine.problem import Problem
 from fastbp.inputs.arrays import as_vector, as_whole_inputs
 
@@ -72,6 +72,35 @@ class Derivatives:
     # --- one example at a time --------------------------------------------------------------------------------------
 
     # --- second derivatives in theta --------------------------------------------------------------------------------
+
+    def hessian_vector_product(
+        self, X: ArrayLike, y: ArrayLike, v: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Array:
+        """Σ_q ∂²C/∂theta_p∂theta_q v_q, like the parameters, of the cost C whose gradient is `value_and_gradient`.
+
+        v: like the parameters. The rows and columns of frozen layers are 0. ValueError for a custom activation or loss
+        without `second`. (R. Pearlmutter, Neural Computation 6, 1994.)
+        """
+        return self._curvature("hessian", X, y, v, sample_weight)
+
+    def gauss_newton_vector_product(
+        self, X: ArrayLike, y: ArrayLike, v: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Array:
+        """Σ_q G_pq v_q, like the parameters: G = Jᵀ H J and the penalty's curvature, as of `hessian_vector_product`.
+
+        J and H are the derivatives of z and the curvature of C in z of the outputs for a loss with its own output
+        (softmax and cross-entropy, sigmoid and binary cross-entropy, exponential and poisson), else those in y, where
+        a custom loss's negative ∂²c/∂a² counts as 0. ValueError for absolute_error, quantile, hinge and gaussian_nll,
+        and for a custom loss without `second`. (N. Schraudolph, Neural Computation 14, 2002.)
+        """
+        return self._curvature("gauss_newton", X, y, v, sample_weight)
+
+    def _curvature(self, kind: str, X: ArrayLike, y: ArrayLike, v: ArrayLike, weights: ArrayLike | None) -> Array:
+        problem = self._problem
+        curvature.check(problem.network, problem.loss, kind)
+        examples = problem.smoothed(problem.examples(X, y, weights, whole=True))
+        objective, direction = problem.objective(examples.y.ndim == 1), self._vector(v, "v")
+        return curvature.vector_product(problem.network, objective, self.parameters, examples, direction, kind)
 
     # --- along curves -----------------------------------------------------------------------------------------------
 

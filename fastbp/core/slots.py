@@ -74,7 +74,7 @@ class Net(Table):
     multiply: Number  # for derivatives
     lowest: Number  # the lowest layer that is not frozen: no deltas are made below it
     directions: Number  # the outputs, where derivatives are learned beside values; else 0
-    loss_second: Number  # (∂²c/∂a²) a' of the loss; 0 where it is fused, or not asked for
+    loss_second: Number  # da' of the loss, or dz' where it is fused; 0 where it is not asked for
 
 
 class Layer(Table):

@@ -2,22 +2,30 @@
 
 import functools
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.core.derivatives import loss_second, second_order
 from fastbp.core.layers import forward_backward
 from fastbp.core.matmul import few_rows, gemm, transpose
 from fastbp.core.slots import Layer, Net
+from fastbp.custom_loss import Loss
 from fastbp.engine.layer_tables import fill_activations, fill_layout, fill_sums, stride_of
-from fastbp.engine.network_table import Objective, common_header, empty_table, frozen
-from fastbp.losses import kernel_of
+from fastbp.engine.network_table import Objective, common_header, empty_table, freeze, frozen
+from fastbp.losses import kernel_of, name_of, parameters_of
 from fastbp.network import Network
 
 
 @functools.lru_cache(maxsize=64)
-def derivative_table(network: Network, size: int, objective: Objective | None = None) -> NDArray[np.int64]:
-    """The table for numbers of `size` bytes; without an objective for what needs no loss."""
+def derivative_table(
+    network: Network, size: int, objective: Objective | None = None, curvature: str = ""
+) -> NDArray[np.int64]:
+    """The table for numbers of `size` bytes; without an objective for what needs no loss.
+
+    curvature: "hessian" for σ'' and the loss's second derivative, "gauss_newton" for the latter alone.
+    """
     net, layers = empty_table(network, size)
     row = fill_layout(network, layers, size, training=True, keep=True)
     layers[:, Layer.packed] = -1
@@ -27,6 +35,11 @@ def derivative_table(network: Network, size: int, objective: Objective | None = 
     if objective is not None:
         header |= of_loss(network, size, objective)
         net.view(np.float64)[[Net.l1, Net.l2]] = objective.l1, objective.l2
+        freeze(net, layers, objective.trainable)
+        if curvature:
+            header[Net.loss_second] = second_of_loss(objective, bool(header[Net.fused]), size, curvature).address
+    if curvature == "hessian":
+        layers[:, Layer.second] = [second_order.second(activation, size).address for activation in network.activations]
     for slot, value in header.items():
         net[slot] = value
     return frozen(net)
@@ -55,3 +68,11 @@ def of_loss(network: Network, size: int, objective: Objective) -> dict[int, int]
         Net.fused: fused,
         Net.loss: loss.address,
     }
+
+
+def second_of_loss(objective: Objective, fused: bool, size: int, curvature: str) -> Any:
+    """The kernel of the loss's second derivative; that of a user's loss is not negative for "gauss_newton"."""
+    loss = objective.loss
+    if isinstance(loss, Loss):
+        return loss_second.of_function(loss.second, size, curvature == "gauss_newton")
+    return loss_second.loss_second_kernel(name_of(loss), fused, objective.classes, size, parameters_of(loss))
