@@ -1,13 +1,18 @@
 """Derivatives: the methods of `Model` for everything that a network's equations can give."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp.engine.derivatives import curvature, products
+from fastbp.engine.derivatives import examples as examples_
+from fastbp.engine.job import Examples
+from fastbp.engine.network_table import Objective
 from fastbp.engine.problem import Problem
 from fastbp.inputs.arrays import as_vector, as_whole_inputs
+from fastbp.inputs.checks import positive_int
 
 Array = NDArray[Any]
 
@@ -71,6 +76,39 @@ class Derivatives:
 
     # --- one example at a time --------------------------------------------------------------------------------------
 
+    def example_gradients(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """(n, n_parameters): the gradient of each example's loss C_n, ordered like the parameters.
+
+        Without weights, penalties and the 1/n of a mean; with label smoothing. Columns of frozen layers are 0.
+        """
+        problem, examples = self._problem, self._losses(X, y)
+        return examples_.gradients(problem.network, self._objective(examples), self.parameters, examples)
+
+    def example_gradient_norms(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """(n,): the Euclidean norm of each row of `example_gradients`, without their memory.
+
+        ‖∂C_n/∂theta‖² = Σ_layers Σ_j dz_nj² (Σ_k a_nk² + 1). (I. Goodfellow, arXiv:1510.01799, 2015.)
+        """
+        problem, examples = self._problem, self._losses(X, y)
+        return examples_.norms(problem.network, self._objective(examples), self.parameters, examples)
+
+    @overload
+    def parameter_jacobian(self, X: ArrayLike, chunks: None = None) -> Array: ...
+
+    @overload
+    def parameter_jacobian(self, X: ArrayLike, chunks: int) -> Iterator[Array]: ...
+
+    def parameter_jacobian(self, X: ArrayLike, chunks: int | None = None) -> Array | Iterator[Array]:
+        """(n, n_outputs, n_parameters): ∂y_nj/∂theta_p, of all parameters, frozen or not.
+
+        chunks: yields it in blocks of at most that many rows instead, for bounded memory; the parameters are read when
+        a block is made.
+        """
+        inputs, network = self._inputs(X), self._problem.network
+        rows = len(inputs) if chunks is None else positive_int("chunks", chunks)
+        blocks = examples_.jacobian_blocks(network, self.parameters, inputs, rows)
+        return next(blocks) if chunks is None else blocks
+
     # --- second derivatives in theta --------------------------------------------------------------------------------
 
     def hessian_vector_product(
@@ -96,11 +134,10 @@ class Derivatives:
         return self._curvature("gauss_newton", X, y, v, sample_weight)
 
     def _curvature(self, kind: str, X: ArrayLike, y: ArrayLike, v: ArrayLike, weights: ArrayLike | None) -> Array:
-        problem = self._problem
-        curvature.check(problem.network, problem.loss, kind)
-        examples = problem.smoothed(problem.examples(X, y, weights, whole=True))
-        objective, direction = problem.objective(examples.y.ndim == 1), self._vector(v, "v")
-        return curvature.vector_product(problem.network, objective, self.parameters, examples, direction, kind)
+        network = self._problem.network
+        curvature.check(network, self._problem.loss, kind)
+        examples, direction = self._losses(X, y, weights), self._vector(v, "v")
+        return curvature.vector_product(network, self._objective(examples), self.parameters, examples, direction, kind)
 
     # --- along curves -----------------------------------------------------------------------------------------------
 
@@ -108,6 +145,13 @@ class Derivatives:
 
     def _inputs(self, X: ArrayLike) -> Array:
         return as_whole_inputs(X, self._problem.network.n_inputs, self._problem.dtype)
+
+    def _losses(self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Examples:
+        """The examples as training takes them, with smoothed labels."""
+        return self._problem.smoothed(self._problem.examples(X, y, weights, whole=True))
+
+    def _objective(self, examples: Examples) -> Objective:
+        return self._problem.objective(examples.y.ndim == 1)
 
     def _rows(self, array: ArrayLike, width: int, name: str, rows: int) -> Array:
         """The array (rows, width), of the model's dtype."""

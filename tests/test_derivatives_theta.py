@@ -66,6 +66,82 @@ def close(found, wanted, tolerance):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * max(1.0, np.abs(wanted).max()))
 
 
+# --- one example at a time --------------------------------------------------------------------------------------------
+
+
+def each_gradient(model, X, y):
+    """The gradient of each C_n, by calls of value_and_gradient with one row."""
+    return np.stack([model.value_and_gradient(X[n : n + 1], y[n : n + 1])[1] for n in range(len(X))])
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_example_gradients_are_those_of_single_calls(loss, rows):
+    for sizes in SIZES:
+        model = model_of(sizes, "silu", *loss)
+        X, y, _ = examples_of(np.random.default_rng(rows), model, rows)
+        found, wanted = model.example_gradients(X, y), each_gradient(model, X, y)
+        close(found, wanted, 1e-13)
+        close(found.mean(axis=0), model.value_and_gradient(X, y)[1], 1e-13)
+        close(model.example_gradient_norms(X, y), np.linalg.norm(wanted, axis=1), 1e-13)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_example_gradients_of_class_indices_smoothing_and_no_biases(rows):
+    model = model_of((3, 9, 5), "relu", "softmax", "cross_entropy", label_smoothing=0.1, bias=False)
+    rng = np.random.default_rng(rows)
+    X, y = rng.normal(size=(rows, 3)), rng.integers(0, 5, rows)
+    wanted = each_gradient(model, X, y)
+    close(model.example_gradients(X, y), wanted, 1e-13)
+    close(model.example_gradient_norms(X, y), np.linalg.norm(wanted, axis=1), 1e-13)
+
+
+def test_example_gradients_have_no_weight_decay_and_nothing_of_frozen_layers():
+    model = model_of((3, 4, 5, 2))
+    X, y, _ = examples_of(np.random.default_rng(0), model, 7)
+    wanted = model.example_gradients(X, y)
+    decayed = model_of((3, 4, 5, 2), l1=0.1, l2=0.1)
+    decayed.trainable = (False, True, False)
+    begin, end = model.network.offsets[1:3]
+    wanted[:, :begin] = wanted[:, end:] = 0
+    np.testing.assert_array_equal(decayed.example_gradients(X, y), wanted)
+    close(decayed.example_gradient_norms(X, y), np.linalg.norm(wanted, axis=1), 1e-13)
+
+
+@pytest.mark.parametrize("output", ["identity", "softmax", "tanh"])
+@pytest.mark.parametrize("rows", ROWS)
+def test_parameter_jacobian_is_made_of_vjps(rows, output):
+    for sizes in SIZES:
+        model = model_of(sizes, "gelu", output)
+        X, _, _ = examples_of(np.random.default_rng(rows), model, rows)
+        J = model.parameter_jacobian(X)
+        assert J.shape == (rows, sizes[-1], model.parameters.size)
+        for n in range(0, rows, 7):
+            for j, e in enumerate(np.eye(sizes[-1])):
+                close(J[n, j], model.vjp(X[n : n + 1], e[None])[1], 1e-13)
+        for chunks in (1, 3, rows):
+            blocks = list(model.parameter_jacobian(X, chunks=chunks))
+            assert max(map(len, blocks)) == min(chunks, rows)
+            np.testing.assert_array_equal(np.concatenate(blocks), J)
+
+
+def test_single_precision_is_as_good_as_it_can_be():
+    for sizes in SIZES:
+        double = model_of(sizes, "silu", "softmax", "cross_entropy")
+        X, y, weights = examples_of(np.random.default_rng(0), double, 23)
+        single = fastbp.Model(sizes, "silu", "softmax", loss="cross_entropy", dtype="float32")
+        single.parameters[:] = double.parameters
+        v = np.random.default_rng(1).normal(size=double.parameters.shape)
+        for name, *arguments in (
+            ("example_gradients", X, y),
+            ("example_gradient_norms", X, y),
+            ("parameter_jacobian", X),
+            ("hessian_vector_product", X, y, v, weights),
+            ("gauss_newton_vector_product", X, y, v, weights),
+        ):
+            close(getattr(single, name)(*arguments), getattr(double, name)(*arguments), 1e-5)
+
+
 # --- second derivatives in theta --------------------------------------------------------------------------------------
 
 
@@ -159,7 +235,13 @@ def test_any_number_of_threads_gives_the_same_bits(threads):
     v = rng.normal(size=model.parameters.shape)
 
     def all_of_them():
-        return model.hessian_vector_product(X, y, v, weights), model.gauss_newton_vector_product(X, y, v, weights)
+        return (
+            model.hessian_vector_product(X, y, v, weights),
+            model.gauss_newton_vector_product(X, y, v, weights),
+            model.example_gradients(X, y),
+            model.example_gradient_norms(X, y),
+            model.parameter_jacobian(X[:2000]),
+        )
 
     with fastbp.thread_limit(1):
         alone = all_of_them()
@@ -183,5 +265,8 @@ def test_what_has_no_second_derivative_is_refused_by_name():
     for loss in ("absolute_error", "quantile", "hinge", "gaussian_nll"):
         with pytest.raises(ValueError, match=f"got loss '{loss}'"):
             model_of((3, 4, 2), loss=loss).gauss_newton_vector_product(X, y, v)
+    for chunks in (0, 1.5):
+        with pytest.raises((TypeError, ValueError), match="chunks must"):
+            square.parameter_jacobian(X, chunks=chunks)
     with pytest.raises(ValueError, match="v must have shape"):
         square.gauss_newton_vector_product(X, y, v[1:])
