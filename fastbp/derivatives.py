@@ -6,13 +6,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp.engine.derivatives import curvature, products
+from fastbp.engine.derivatives import curvature, operators, products
 from fastbp.engine.derivatives import examples as examples_
 from fastbp.engine.job import Examples
 from fastbp.engine.network_table import Objective
 from fastbp.engine.problem import Problem
 from fastbp.inputs.arrays import as_vector, as_whole_inputs
-from fastbp.inputs.checks import positive_int
+from fastbp.inputs.checks import choice, positive_int
 
 Array = NDArray[Any]
 
@@ -133,11 +133,44 @@ class Derivatives:
         """
         return self._curvature("gauss_newton", X, y, v, sample_weight)
 
+    def linear_operator(
+        self, kind: str, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Any:
+        """A scipy.sparse.linalg.LinearOperator; kind: "jacobian", "hessian" or "gauss_newton".
+
+        "jacobian": ∂y_nj/∂theta_p, (n · n_outputs, n_parameters), matvec by `jvp`, rmatvec by `vjp`. The other two:
+        (n_parameters, n_parameters), by `hessian_vector_product` and `gauss_newton_vector_product` with y and weights.
+        X, y and weights are kept; the parameters are read at each product. ImportError without SciPy.
+        """
+        count, dtype = self.parameters.size, self._problem.dtype
+        if choice("kind", kind, ("jacobian", *curvature.KERNELS)) == "jacobian":
+            inputs, network = self._inputs(X), self._problem.network
+            outputs = len(inputs), network.n_outputs
+
+            def along(v: Array) -> Array:
+                return self.jvp(inputs, dtheta=v.reshape(-1))[1].reshape(-1)
+
+            def back(u: Array) -> Array:
+                return self.vjp(inputs, u.reshape(outputs))[1]
+
+            return operators.linear_operator((outputs[0] * outputs[1], count), dtype, along, back)
+        if y is None:
+            raise ValueError(f"linear_operator({kind!r}) needs y, got None")
+        curvature.check(self._problem.network, self._problem.loss, kind)
+        examples = self._losses(X, y, sample_weight)
+
+        def times(v: Array) -> Array:
+            return self._product(kind, examples, self._vector(v.reshape(-1), "v"))
+
+        return operators.linear_operator((count, count), dtype, times, times)
+
     def _curvature(self, kind: str, X: ArrayLike, y: ArrayLike, v: ArrayLike, weights: ArrayLike | None) -> Array:
-        network = self._problem.network
-        curvature.check(network, self._problem.loss, kind)
-        examples, direction = self._losses(X, y, weights), self._vector(v, "v")
-        return curvature.vector_product(network, self._objective(examples), self.parameters, examples, direction, kind)
+        curvature.check(self._problem.network, self._problem.loss, kind)
+        return self._product(kind, self._losses(X, y, weights), self._vector(v, "v"))
+
+    def _product(self, kind: str, examples: Examples, v: Array) -> Array:
+        objective = self._objective(examples)
+        return curvature.vector_product(self._problem.network, objective, self.parameters, examples, v, kind)
 
     # --- along curves -----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Derivatives in theta: against the loops of core/reference_derivatives.py, differences, and each other."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -226,6 +227,37 @@ def test_products_are_0_in_frozen_layers_and_of_directions_there():
     wanted = np.zeros_like(v)
     wanted[free] = whole[free, free] @ v[free]
     close(model.hessian_vector_product(X, y, v), wanted, 1e-13)
+
+
+def test_linear_operators_are_the_products():
+    linalg = pytest.importorskip("scipy.sparse.linalg")
+    model, rng = model_of((5, 9, 3), "tanh", "softmax", "cross_entropy", l2=0.1), np.random.default_rng(0)
+    X, y, weights = examples_of(rng, model, 6)
+    v, u = rng.normal(size=model.parameters.shape), rng.normal(size=18)
+    J = model.linear_operator("jacobian", X)
+    dense = model.parameter_jacobian(X).reshape(18, -1)
+    close(J @ v, dense @ v, 1e-13)
+    close(J.T @ u, dense.T @ u, 1e-13)
+    for kind in ("hessian", "gauss_newton"):
+        H = model.linear_operator(kind, X, y, weights)
+        assert H.shape == (v.size, v.size)
+        assert H.dtype == np.float64
+        np.testing.assert_array_equal(H @ v, getattr(model, f"{kind}_vector_product")(X, y, v, weights))
+        np.testing.assert_array_equal(H.T @ v, H @ v)
+    solution, _ = linalg.cg(H, H @ v, rtol=1e-12, maxiter=1000)
+    close(H @ solution, H @ v, 1e-9)
+    with pytest.raises(ValueError, match=r"kind must be .*, got 'fisher'"):
+        model.linear_operator("fisher", X)
+    with pytest.raises(ValueError, match="needs y"):
+        model.linear_operator("hessian", X)
+    with pytest.raises(ValueError, match="got loss 'hinge'"):
+        model_of((5, 9, 3), loss="hinge").linear_operator("gauss_newton", X, y)
+
+
+def test_without_scipy_linear_operators_say_what_they_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.sparse.linalg", None)
+    with pytest.raises(ImportError, match="linear_operator needs SciPy"):
+        model_of((3, 2)).linear_operator("jacobian", np.zeros((4, 3)))
 
 
 @pytest.mark.parametrize("threads", [2, 3, 4])
