@@ -75,7 +75,8 @@ class Net(Table):
     multiply_derivatives: Number
     lowest: Number  # the lowest layer that is not frozen: no deltas are made below it
     directions: Number  # the outputs, where derivatives are learned beside values; else 0
-    loss_second: Number  # (∂²c/∂a²) a' of the loss; 0 where it is fused, or not asked for
+    loss_convex: Number  # as loss_second, not negative
+    loss_second: Number  # da' of the loss, or dz' where it is fused; 0 where it is not asked for
 
 
 class Layer(Table):
@@ -221,6 +222,7 @@ class Frame(Table):
     order_2: Number  # and of second ones
     inputs: Number  # scaled
     input_directions: Number  # scaled
+    targets: Number  # scaled
 
 
 HEADER, LAYER_SLOTS = Net.slots, Layer.slots

@@ -108,7 +108,8 @@ def deltas_of(size):
 def tangents_of(size):
     """(frame, dx, dtheta, directions, rows), for `inline`: z' and a' of order_1, after `compute_values`.
 
-    x' and θ' are at the addresses dx and dtheta, 0 for none; x' (directions, rows, n_in). Sets frame.x_t.
+    x' and θ' are at the addresses dx and dtheta, 0 for none; x' (directions, rows, n_in). θ' counts as 0 in frozen
+    layers. Sets frame.x_t.
     """
 
     @inline
@@ -127,7 +128,8 @@ def tangents_of(size):
             t_z, t_a = place(order_1, count, 0, layer, layer.z), place(order_1, count, 0, layer, layer.a)
             init, i_row, moved = zeros, 0, l > 0 or dx != 0
             shape = rows, n_out, n_in
-            if dtheta != 0:
+            turns = dtheta != 0 and layer.frozen == 0  # in its parameters
+            if turns:
                 w, b = shift(direction_of_theta, layer.w), zeros
                 if layer.b >= 0:
                     b = shift(direction_of_theta, layer.b)
@@ -138,6 +140,9 @@ def tangents_of(size):
             if moved:
                 w, shape = shift(theta, layer.w), (directions * rows, n_out, n_in)
                 dense(net, net.panels, (t_z, stride, 0), (init, i_row), (t, t_row, 1), (w, n_out), shape)
+            if not turns and not moved:
+                for i in range(directions * rows * stride):
+                    t_z[i] = 0.0
             z, a = place(work, capacity, 0, layer, layer.z), place(work, capacity, 0, layer, layer.a)
             for direction in range(directions):
                 at = direction * rows * stride

@@ -25,12 +25,14 @@ from fastbp.core.ir.memory import (
     integers_at,
     load,
     not_finite,
+    rounded,
     shift,
     store,
     total,
 )
 from fastbp.core.ir.traced import select, sum_of, traced
 from fastbp.core.layers.forward_backward import place, sums_of_share
+from fastbp.core.layers.scaling import OUTPUT_SCALE, vectors_of
 from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, layer_of
 from fastbp.core.step.examples import cost_at, given, reading, rows_of_block
 from fastbp.core.workspace import derivative_parts, padded
@@ -106,7 +108,11 @@ def comparing(size):
 
 @functools.cache
 def seeding_outputs(size):
-    """(frame, rows): da' of the last layer in order_1 is e_j for direction j, for `inline`."""
+    """(frame, rows): da' of the last layer in order_1 is that of output j for direction j, for `inline`.
+
+    That is e_j, or in raw units output_scale_j e_j.
+    """
+    vector = vectors_of(size)
 
     @inline
     def seed_outputs(frame, rows):
@@ -117,7 +123,7 @@ def seeding_outputs(size):
                 da = place(order_1, frame.directions_capacity, j * rows + n, layer, layer.da)
                 for i in range(layer.stride):
                     da[i] = 0.0
-                da[j] = 1.0
+                da[j] = vector(net, OUTPUT_SCALE)[j] if frame.raw != 0 and net.restore != 0 else rounded(1.0, da)
 
     return seed_outputs
 

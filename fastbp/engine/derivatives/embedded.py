@@ -55,7 +55,7 @@ def checked(names: Sequence[object]) -> tuple[str, ...]:
 def table_for(names: Sequence[str], network: Network, size: int, objective: Objective) -> NDArray[np.int64]:
     """The table for derivatives by these names, with the loss and second derivatives where one of them needs it."""
     needs_loss = any(name in ENTRIES and ENTRIES[name].objective for name in names)
-    return derivative_table(network, size, objective if needs_loss else None, not SECOND.isdisjoint(names))
+    return derivative_table(network, size, objective if needs_loss else None, second=not SECOND.isdisjoint(names))
 
 
 def with_derivatives(

@@ -6,23 +6,31 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.core.derivatives import second_order
+from fastbp.core.derivatives import loss_second, second_order
 from fastbp.core.derivatives.taylor import adjoint
 from fastbp.core.layers import forward_backward, scaling
 from fastbp.core.matmul import few_rows, gemm, transpose
 from fastbp.core.slots import Layer, Net
+from fastbp.custom_loss import Loss
 from fastbp.engine.layer_tables import fill_activations, fill_layout, fill_sums, stride_of
-from fastbp.engine.network_table import Objective, common_header, empty_table, frozen
-from fastbp.losses import kernel_of
+from fastbp.engine.network_table import Objective, common_header, empty_table, freeze, frozen
+from fastbp.losses import kernel_of, name_of, parameters_of
 from fastbp.network import Network
 
 
 @functools.lru_cache(maxsize=64)
 def derivative_table(
-    network: Network, size: int, objective: Objective | None = None, second: bool = False, taylor: bool = False
+    network: Network,
+    size: int,
+    objective: Objective | None = None,
+    *,
+    second: bool = False,
+    taylor: bool = False,
+    curvature: bool = False,
 ) -> NDArray[np.int64]:
-    """The table for numbers of `size` bytes; without an objective for what needs no loss; second, taylor: with these
-    kernels of all layers.
+    """The table for numbers of `size` bytes; without an objective for what needs no loss.
+
+    second, taylor: with these kernels of all layers; curvature: with the loss's second derivatives.
     """
     net, layers = empty_table(network, size)
     row = fill_layout(network, layers, size, training=True, keep=True)
@@ -40,6 +48,9 @@ def derivative_table(
     if objective is not None:
         header |= of_loss(network, size, objective)
         net.view(np.float64)[[Net.l1, Net.l2]] = objective.l1, objective.l2
+        freeze(net, layers, objective.trainable)
+        if curvature:
+            header |= of_curvature(objective, bool(header[Net.fused]), size)
     for slot, value in header.items():
         net[slot] = value
     return frozen(net)
@@ -76,3 +87,15 @@ def of_loss(network: Network, size: int, objective: Objective) -> dict[int, int]
         Net.fused: fused,
         Net.loss: loss.address,
     }
+
+
+def of_curvature(objective: Objective, fused: bool, size: int) -> dict[int, int]:
+    """Entries for ∂²c/∂a² of the loss, and for what of it the Gauss-Newton matrix takes: a user's may be negative."""
+    loss = objective.loss
+    if isinstance(loss, Loss):
+        second, convex = (loss_second.of_function(loss.second, size, positive) for positive in (False, True))
+    else:
+        second = convex = loss_second.loss_second_kernel(
+            name_of(loss), fused, objective.classes, size, parameters_of(loss)
+        )
+    return {Net.loss_second: second.address, Net.loss_convex: convex.address}
