@@ -152,7 +152,7 @@ class Job(Table):
     arrived: Annotated[int, Slot(in_place=True, new_line=True)]  # arrivals at all barriers so far; all workers write it
     done: Annotated[int, Slot(new_line=True)]  # mini-batches of all runs, set by the first worker
     base: Number  # mini-batches of the runs before this one: `done` as it began
-    outcomes: Annotated[int, Slot(in_place=True, count=3, new_line=True)]  # of the examples, the sums and the update
+    outcomes: Annotated[int, Slot(in_place=True, count=3, new_line=True)]  # of the examples, the gradient, the update
     few: Number  # 1: so few examples in a mini-batch that the weights are not transposed
     halves: Number  # 1: the first layer's sums are made in halves, by the workers that own the weights
     seed: Number  # of dropout
@@ -219,5 +219,5 @@ COMPLETE, STOPPED, DIVERGED = range(3)
 STOP_TEAM, STOP_FOR_GOOD = 1, 2
 """In Job.stop: the workers that have begun, as others cannot; the run, as the caller asks."""
 
-AFTER_EXAMPLES, AFTER_SUMS, AFTER_UPDATE = range(3)
+AFTER_EXAMPLES, AFTER_GRADIENT, AFTER_UPDATE = range(3)
 """Places in Job.outcomes."""

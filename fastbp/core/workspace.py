@@ -15,7 +15,7 @@ from fastbp.core.ir.views import OfArray
 from fastbp.core.slots import FRAME_SLOTS, HEADER, JOB_SLOTS, Job, Layer, Net
 
 SHARD_WORK = 5_000_000  # floating-point operations of a shard, at least, times the bytes of a number: about 5 us
-SHARD_EXAMPLES = 64  # at least: to add up gradients costs 2 / examples of making them
+SHARD_EXAMPLES = 64  # at least: to add up gradients costs 2 / examples of computing them
 MOST_SHARDS = 8
 FEW = 4  # examples
 MANY = 16  # examples
@@ -49,10 +49,10 @@ def padded(count):
 
 @for_tables
 def shards_of(net, batch):
-    """Parts of a batch with gradients of their own: a power of 2, as many as have enough work each, if the gradients
-    take less memory than the batch's activations.
+    """Parts of a batch with separate gradients: the largest power of 2 that leaves each enough work and takes less
+    memory for the gradients than for the batch's activations.
     """
-    shards = 1 if net.directions == 0 else 2  # derivatives are learned with a gradient for each shard only
+    shards = 1 if net.directions == 0 else 2  # training on derivatives needs a gradient for each shard
     while (
         shards < MOST_SHARDS
         and 2 * shards * SHARD_EXAMPLES <= batch
@@ -108,7 +108,7 @@ def region_size(net, capacity):
 
 @for_tables
 def derivative_parts(net, capacity):
-    """Elements of the parts of a region that learn derivatives: see derivatives/training.py."""
+    """Elements of the parts of a region for training on derivatives: see derivatives/training.py."""
     rows = padded(capacity * net.directions)
     return (
         (FRAME_SLOTS + 8) * 8 // net.size,
@@ -128,7 +128,7 @@ def penalties_size(net):
 
 @for_tables
 def shard_size(net):
-    """For the gradient of a shard and, on a cache line of its own, its cost."""
+    """For the gradient of a shard and, on a separate cache line, its cost."""
     return padded(net.parameters) + ONE
 
 
@@ -202,7 +202,7 @@ def smoothed_size(net, rows):
 
 @for_tables
 def embedded_size(net, rows):
-    """For one prediction or gradient of exactly `rows` examples, with nothing but a workspace at hand."""
+    """For one prediction or gradient of exactly `rows` examples, in a workspace alone."""
     training = smoothed_size(net, rows) + training_size(net, rows, shards_of(net, rows), 1)
     return job_size(net) + max(inference_size(net), training)
 

@@ -102,7 +102,7 @@ class Job:
 
     @property
     def batch(self) -> int:
-        """Examples in a mini-batch, but perhaps the last of an epoch."""
+        """Examples in a mini-batch; the last of an epoch may have fewer."""
         return int(self.slots[slots.Job.batch])
 
     @property
@@ -117,7 +117,7 @@ class Job:
 
     @property
     def done_in_all(self) -> int:
-        """Mini-batches that all runs have completed: a number that at no moment is another."""
+        """Mini-batches that all runs have completed, correct at any moment."""
         return int(self.slots[slots.Job.done])
 
     @done_in_all.setter
@@ -126,24 +126,24 @@ class Job:
 
     @property
     def outcomes(self) -> tuple[int, int, int]:
-        """What the last run's examples, sums and update came to: COMPLETE, STOPPED or DIVERGED."""
-        examples, sums, update = self.slots[slots.Job.outcomes : slots.Job.outcomes + 3].tolist()
-        return examples, sums, update
+        """How the last run's examples, gradient and update ended: COMPLETE, STOPPED or DIVERGED."""
+        examples, gradient, update = self.slots[slots.Job.outcomes : slots.Job.outcomes + 3].tolist()
+        return examples, gradient, update
 
     @property
     def diverged(self) -> bool:
-        """Whether the last run ended so."""
+        """Whether the last run diverged."""
         return DIVERGED in self.outcomes
 
     @property
     def diverged_in_update(self) -> bool:
-        """Whether its last step, which counts as done, ended so: with parameters that are not finite."""
+        """Whether its last update, which counts as done, diverged: a parameter would not be finite."""
         return self.outcomes[2] == DIVERGED
 
     def update_by(
         self, kernel_address: int, moments: Array, clip_norm: float | None = None, *, plain: bool = False
     ) -> None:
-        """Each mini-batch ends with an update of theta by this rule, its settings being given to `prepare`.
+        """Each mini-batch ends with an update of theta by this rule, whose settings `prepare` gets.
 
         plain: the rule is θ ← θ - η g.
         """
@@ -162,7 +162,7 @@ class Job:
             self.slots.view(np.float64)[slots.Job.clip_norm] = clip_norm
 
     def drop_by(self, seed: int) -> None:
-        """The seed of dropout, for a table with it."""
+        """The seed of dropout, for a network table with dropout."""
         self._set(seed=seed)
 
     def prepare(
@@ -174,11 +174,10 @@ class Job:
         epoch: int = 0,
         settings: NDArray[np.float64] | None = None,
     ) -> None:
-        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`; `epoch`: the model's epochs
-        before.
+        """The next run: mini-batches first … first + steps - 1 of the epochs in `order`.
 
-        workers: at most, and by default, as many as the job was made for. settings: the update rule's numbers, a row
-        for each mini-batch.
+        epoch: the model's epochs before. workers: by default and at most those that the job was made for. settings:
+        the update rule's numbers, a row for each mini-batch.
         """
         self.order, self.settings = order, settings
         self.costs, self.totals = np.zeros(steps), self._totals(first, steps, order)
@@ -199,7 +198,7 @@ class Job:
         self.slots[slots.Job.outcomes : slots.Job.outcomes + 3] = COMPLETE
 
     def gather(self) -> None:
-        """After `prepare`: where inputs are a source, its rows for the run are copied to where the workers read."""
+        """After `prepare`: copies the rows of a source for the run to where the workers read."""
         if self.buffer is None:
             return
         begin = int(self.slots[slots.Job.first]) * self.batch
@@ -210,7 +209,7 @@ class Job:
         self._set(order=0, first=0, numbers=address(self._numbers))
 
     def exchange(self, examples: Examples) -> None:
-        """The next runs are of these examples: in memory, and as many as before."""
+        """The next runs are of these examples, in memory; their number is that of the examples before."""
         self.examples = examples
         self._read(examples)
 
@@ -219,7 +218,7 @@ class Job:
         self.examples = self._memory = NOTHING
 
     def _read(self, examples: Examples) -> None:
-        """Workers are to read these, and take them for an epoch."""
+        """Workers read these, an epoch."""
         assert isinstance(examples.X, np.ndarray)
         self._memory = examples
         self._set(

@@ -47,9 +47,7 @@ given = traced(lambda address: 1 - (address == 0))
 
 @inline
 def inputs_of(job, X, region, position):
-    """The inputs of the examples from `position` on, and the elements between two: in the region if they are gathered
-    or scaled, else where they are.
-    """
+    """x, x_row of the examples from `position` on: in the region if they are gathered or scaled, else in X."""
     net = job.net
     if job.order != 0 or net.scaling != 0:
         return shift(region, job.capacity * net.row), net.input_stride
@@ -85,9 +83,9 @@ def reading_half(size):
 def halves(size):
     """The first layer's z, in halves: Σ_k w_jk x_nk over the first and over the second half of the inputs k.
 
-    Overwrites z by the first half, b_j included, and the second halves beside. The pairs (half, example) are divided
-    among the workers in this order: two workers read only the weights that they update, and gather only the inputs that
-    they need for their gradients.
+    Overwrites z by the first half, with b_j, and `job.half` by the second. The pairs (half, example) are divided among
+    the workers in this order: two workers read only the weights that they update, and gather only the inputs that their
+    gradients need.
     """
     read_half = reading_half(size)
 
@@ -121,9 +119,9 @@ def halves(size):
 
 @inline
 def scale_examples(job, x, x_row, y, raw_x, raw_y, rows):
-    """Overwrites x and, if targets are scaled, y by those of the standardized network; in place if they are gathered.
+    """Overwrites x and, if targets are scaled, y by standardized ones; in place if they are gathered.
 
-    With halves, which scale their inputs themselves, only y.
+    With halves, which scale their inputs, only y.
     """
     net, raw_row = job.net, job.net.inputs
     if job.order != 0:
@@ -135,9 +133,9 @@ def scale_examples(job, x, x_row, y, raw_x, raw_y, rows):
 
 
 def reading(size):
-    """(job, region, at, row, rows) -> x, x_row, y, w of `rows` examples from the place `at` on, for `inline`.
+    """(job, region, at, row, rows) -> x, x_row, y, w of `rows` examples from position `at` on, for `inline`.
 
-    Examples in an order are copied to the region, from its example `row` on; others are read where they are.
+    Gathers examples in an order into the region, from its row `row` on; others are read in place.
     """
     lanes, most_inputs = lanes_of(size), PREFETCHED_ROW // size
 

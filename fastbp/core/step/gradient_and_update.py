@@ -12,7 +12,7 @@ from fastbp.core.ir.memory import first, floats_at, load, not_finite, shift, sto
 from fastbp.core.ir.traced import minimum, plus
 from fastbp.core.layers import calls
 from fastbp.core.layers.forward_backward import place, range_of_share, share, sums_of_share
-from fastbp.core.slots import AFTER_SUMS, AFTER_UPDATE, DIVERGED, JOB, layer_of
+from fastbp.core.slots import AFTER_GRADIENT, AFTER_UPDATE, DIVERGED, JOB, layer_of
 from fastbp.core.step.examples import inputs_of, rows_of_block
 
 
@@ -91,7 +91,7 @@ def gradient_share(size):
             elif shards > 1:
                 add_shards(job, shift(gradient, begin), begin, end)
             if job.update != 0 and not_finite(shift(gradient, begin), end - begin, lanes):
-                atomic_store(job.outcomes, AFTER_SUMS, DIVERGED)
+                atomic_store(job.outcomes, AFTER_GRADIENT, DIVERGED)
         if net.penalty != 0:
             call(net.penalty, rank, job)
         if job.sum_squares != 0:

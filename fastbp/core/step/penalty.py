@@ -15,7 +15,7 @@ from fastbp.core.ir.memory import (
 )
 from fastbp.core.ir.traced import absolute, select, sum_of, traced, widened
 from fastbp.core.layers.forward_backward import range_of_share, share
-from fastbp.core.slots import AFTER_SUMS, DIVERGED, JOB, layer_of
+from fastbp.core.slots import AFTER_GRADIENT, DIVERGED, JOB, layer_of
 
 
 @traced
@@ -58,7 +58,7 @@ def penalty(size):
                 not_finite(shift(gradient, begin), end - begin, lanes)
                 or not_finite(shift(penalties, low), high - low, lanes)
             ):
-                atomic_store(job.outcomes, AFTER_SUMS, DIVERGED)
+                atomic_store(job.outcomes, AFTER_GRADIENT, DIVERGED)
             penalties = shift(penalties, n_in + (layer.b >= 0))
 
     return penalty

@@ -18,7 +18,7 @@ from fastbp.core.ir.flush_to_zero import flush_subnormals, restore_mode
 from fastbp.core.ir.kernel import INT, VOID, call, call_int, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import doubles_at, floats_at, total
 from fastbp.core.ir.traced import minimum
-from fastbp.core.slots import AFTER_EXAMPLES, AFTER_SUMS, AFTER_UPDATE, JOB
+from fastbp.core.slots import AFTER_EXAMPLES, AFTER_GRADIENT, AFTER_UPDATE, JOB
 from fastbp.core.step.barrier import barrier
 from fastbp.core.step.examples import cost_at, inputs_of
 
@@ -78,6 +78,7 @@ def has(job, phase):
         return job.halves != 0
     if phase == DECISION:
         return job.update_in_place != 0
+    # clipping and penalties need the whole gradient before theta changes
     fused = job.update != 0 and job.net.penalty == 0 and job.sum_squares == 0
     return fused == (phase == GRADIENT_AND_UPDATE)
 
@@ -104,7 +105,7 @@ def phases(size):
             job.costs[s] = cost_of(job, count) * scale
         if phase == GRADIENT:
             call(net.gradient_share, rank, job, position, count)
-            return AFTER_SUMS
+            return AFTER_GRADIENT
         if phase == GRADIENT_AND_UPDATE:
             call(net.gradient_and_update_share, rank, job, position, count, s)
         else:
