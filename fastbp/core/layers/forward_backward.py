@@ -65,16 +65,10 @@ def clear_absent(net, costs, weights, work, capacity, row, rows):
             costs[n] = 0.0
             for l in range(net.layers):
                 layer = layer_of(net, l)
-                a, dropped = (
-                    place(work, capacity, row + n, layer, layer.a),
-                    place(work, capacity, row + n, layer, layer.dropped),
-                )
-                dz, da = (
-                    place(work, capacity, row + n, layer, layer.dz),
-                    place(work, capacity, row + n, layer, layer.da),
-                )
-                for j in range(layer.stride):
-                    a[j] = dropped[j] = dz[j] = da[j] = 0.0
+                for offset in (layer.a, layer.dropped, layer.dz, layer.da):
+                    values = place(work, capacity, row + n, layer, offset)
+                    for j in range(layer.stride):
+                        values[j] = 0.0
 
 
 @functools.cache
