@@ -150,8 +150,8 @@ def of_gauss_newton(size):
 def product_kernel(name, differentiate, curved, size):
     """Overwrites out, like θ, by the product with v of the examples' Σ_n w_n scale C_n; without penalties.
 
-    weights: an address, 0 for none; v must be 0 in frozen layers. Workspace: frame_size(net, rows, 1, 1). Examples are
-    summed as in `products.vjp`.
+    weights: an address, 0 for none; none of them is 0, and v is 0 in frozen layers. Examples are summed as in
+    `products.vjp`. Workspace: frame_size(net, rows, 1, 1).
     """
     P, open_frame, transpose = POINTERS[size], opening(size), transposing(size)
     sum_products, add_part = summing_products(size), adding_parts(size)
