@@ -17,6 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.core import slots, step
+from fastbp.core.derivatives import training
 from fastbp.core.ir import kernel as core_compile
 from fastbp.core.ir.kernel import INT, INTEGERS, VOID, call_int, inline, kernel
 from fastbp.core.step.barrier import barrier
@@ -46,22 +47,24 @@ def promises(llvm):
 
 
 def kernels_of_step(size):
-    """Every kernel of the folder step for numbers of this size: there alone, workers share memory by atomics."""
+    """Every kernel of a step for numbers of this size: there alone, workers share memory by atomics."""
     for name in sorted(path.stem for path in STEP.glob("*.py")):
         module = importlib.import_module(f"{step.__name__}.{name}")
         for make in vars(module).values():
             if hasattr(make, "cache_info") and make.__module__ == module.__name__:
                 numbers = {"size": size, "name": "adam"}
                 yield make(*(numbers[parameter] for parameter in inspect.signature(make).parameters))
+    yield training.examples(size)
 
 
 # The kernels of the library.
 
 
-def test_only_the_kernels_of_a_step_use_atomics():
+def test_only_the_kernels_of_a_step_and_pools_of_workspaces_use_atomics():
     core = STEP.parent
-    users = [path for path in core.rglob("*.py") if "ir.atomics import" in path.read_text()]
-    assert {path.parent for path in users} == {STEP}
+    users = {path.relative_to(core) for path in core.rglob("*.py") if "ir.atomics import" in path.read_text()}
+    others = {path.as_posix() for path in users if path.parent != Path("step")}
+    assert others == {"derivatives/training.py", "derivatives/c_functions.py"}
 
 
 @pytest.mark.long

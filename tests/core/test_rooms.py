@@ -34,8 +34,6 @@ def test_only_ir_emits_llvm(path: Path) -> None:
 ELSEWHERE = {
     "cache": "behaviour/test_cache.py",  # by processes, folders and files
     "calls": "core/test_forward_backward.py",  # of the products that it calls by their fields
-    "curvature": "test_derivatives_theta.py",
-    "example_gradients": "test_derivatives_theta.py",
     "frame": "test_derivatives.py",  # by what is computed on them
     "passes": "test_derivatives.py",
     "jacobian": "core/test_derivatives_in_inputs.py",

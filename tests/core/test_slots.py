@@ -15,7 +15,7 @@ FOR_USERS = (
 
 
 def test_the_slots_that_users_compiled_code_reads_have_not_moved_without_a_new_version() -> None:
-    assert VERSION == 0x66617374627001
+    assert VERSION == 0x66617374627002
     assert [getattr(Net, name) for name in FOR_USERS] == list(range(len(FOR_USERS)))
 
 

@@ -170,8 +170,8 @@ def of_gauss_newton(size):
 def product_kernel(name, differentiate, curved, size):
     """Overwrites out, like θ, by the product with v of the examples' Σ_n w_n scale C_n; without penalties.
 
-    weights: an address, 0 for none; v counts as 0 in frozen layers. Workspace: frame_size(net, rows, 1, 1). Sums over
-    examples as in `products.vjp`.
+    weights: an address, 0 for none; none of them is 0. v counts as 0 in frozen layers. Sums over examples as in
+    `products.vjp`. Workspace: frame_size(net, rows, 1, 1).
     """
     P, open_frame, transpose = POINTERS[size], opening(size), transposing(size)
     sum_products, add_part, targets_of = summing_products(size), adding_parts(size), targeting(size)
