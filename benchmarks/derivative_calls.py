@@ -69,16 +69,20 @@ def compiled(model: fastbp.Model, what: str, rows: int, without: tuple[str, ...]
     return lambda times: loop(times, arguments)
 
 
-def taylor(model: fastbp.Model, rows: int) -> Run:
-    """Calls of the kernel of `Model.taylor` of order 2 along one direction, by address: `fastbp.jit` has none."""
+def taylor(model: fastbp.Model, rows: int) -> tuple[Run, list[Any]]:
+    """Calls of the kernel of `Model.taylor` of order 2, by address as `fastbp.jit` has none; and X, V, y, y', y''."""
     size = model.parameters.itemsize
     net, kernel = derivative_table(model.network, size, second=True), taylor_kernels.taylor(size, 2)
     X, V = (numbers(rows, model.network.n_inputs, dtype=model.parameters.dtype, seed=i) for i in range(2))
     outputs = [np.empty((rows, model.network.n_outputs), X.dtype) for _ in range(3)]
     memory = memory_for(net, rows, 1, 2)
     at = [array.ctypes.data for array in (net, model.parameters, *outputs, X, V)]
-    arguments, kept = (*at, rows, 1, rows, memory[1]), (net, model, outputs, X, V, memory)
-    return lambda times, _=kept: repeat(times, kernel.address, arguments)
+    arguments = (*at, rows, 1, rows, memory[1])
+
+    def run(times: int, _: Any = (net, model, memory)) -> None:
+        repeat(times, kernel.address, arguments)
+
+    return run, [X, V, *outputs]
 
 
 def python(method: Callable[..., Any], *arguments: Any) -> Run:
