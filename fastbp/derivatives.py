@@ -158,7 +158,7 @@ class Derivatives:
 
         "jacobian": ∂y_nj/∂theta_p, (n · n_outputs, n_parameters), matvec by `jvp`, rmatvec by `vjp`. The other two:
         (n_parameters, n_parameters), by `hessian_vector_product` and `gauss_newton_vector_product` with y and weights.
-        X, y and weights are kept; the parameters are read at each product. ImportError without SciPy.
+        X, y and weights are kept, not copied; the parameters are read at each product. ImportError without SciPy.
         """
         count, dtype = self.parameters.size, self._problem.dtype
         if choice("kind", kind, ("jacobian", *curvature.KERNELS)) == "jacobian":

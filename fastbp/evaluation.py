@@ -1,6 +1,7 @@
 """What a network computes at given parameters: outputs, costs, gradients, the table of its compiled form."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastbp.core.workspace import largest_size
 from fastbp.derivatives import check_activations
 from fastbp.engine import inference
 from fastbp.engine.derivatives import embedded
+from fastbp.engine.derivatives.curvature import check as check_curvature
 from fastbp.engine.network_table import aligned_zeros, diagnostic_table, embedded_table
 from fastbp.engine.problem import Problem
 from fastbp.engine.trace import Backward, Forward, Trace
@@ -119,7 +121,8 @@ def compiled(
     if problem.label_smoothing:
         smoothing = smoothing_of(loss, problem.label_smoothing, network.n_outputs)
     net = embedded_table(network, size, objective, smoothing)
-    return embedded.with_derivatives(net, names, network, objective, optimizer) if names else net
+    rows = replace(objective, classes=objective.classes and smoothing is None)
+    return embedded.with_derivatives(net, names, network, rows, optimizer) if names else net
 
 
 def workspace(problem: Problem, rows: int, derivatives: Sequence[object]) -> Array:
@@ -140,4 +143,6 @@ def names_of(problem: Problem, derivatives: Sequence[object]) -> tuple[str, ...]
     for name in names:
         if name in embedded.SECOND:
             check_activations(problem.network, name, "second")
+        if name in embedded.CURVATURE:
+            check_curvature(problem.network, problem.loss, name.removesuffix("_vector_product"))
     return names

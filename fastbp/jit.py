@@ -114,6 +114,10 @@ vjp = derivative("vjp")
 jvp = derivative("jvp")
 input_jacobian = derivative("input_jacobian")
 input_hessian = derivative("input_hessian")
+parameter_jacobian = derivative("parameter_jacobian")
+example_gradients = derivative("example_gradients")
+hessian_vector_product = derivative("hessian_vector_product")
+gauss_newton_vector_product = derivative("gauss_newton_vector_product")
 
 
 # --- workspaces and arguments -----------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@
 """
 
 import functools
-import math
 
 from numba.extending import register_jitable
 
@@ -28,7 +27,6 @@ from fastbp.core.ir.memory import (
     floats_at,
     not_finite,
     prefetch,
-    rounded,
     shift,
     total,
 )
@@ -36,7 +34,7 @@ from fastbp.core.ir.process_stamp import stamp_where_loaded
 from fastbp.core.ir.traced import minimum
 from fastbp.core.ir.views import viewing
 from fastbp.core.layers import calls
-from fastbp.core.layers.softmax.wide import class_of
+from fastbp.core.layers.smoothing import smooth
 from fastbp.core.slots import JOB_SLOTS, NET, VERSION, Job, Net, layer_of
 from fastbp.core.workspace import (
     ONE,
@@ -186,21 +184,6 @@ def evaluate(size):
         return result
 
     return evaluate
-
-
-@inline
-def smooth(out, y, rows, columns, classes, kept, spread):
-    """Overwrites out (rows, columns): y (1 - ε) + ε / K, or NaN for a class index that is none; classes: y is (rows,).
-
-    In the order of operations, each rounded, of `targets.smoothed`.
-    """
-    kept, spread = rounded(kept, out), rounded(spread, out)
-    for n in range(rows):
-        index = class_of(y[n], columns) if classes else 0
-        for j in range(columns):
-            target = y[n * columns + j] if not classes else rounded(1.0 if index == j else 0.0, out)
-            smoothed = rounded(rounded(target * kept, out) + spread, out)
-            out[n * columns + j] = smoothed if index >= 0 else rounded(math.nan, out)
 
 
 @functools.cache

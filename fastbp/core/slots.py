@@ -24,6 +24,7 @@ class Net(Table):
     parameters: Number
     targets: Number  # numbers of a caller's y for one example
     needed: Number  # address: the workspace that an entry point needs
+    of_cost: Number  # slots from here to the table for derivatives of the cost, which knows the frozen layers
     predict: Number
     gradient: Number
     process: Number  # the stamp of the process in which the addresses hold
@@ -222,7 +223,7 @@ class Frame(Table):
     order_2: Number  # and of second ones
     inputs: Number  # scaled
     input_directions: Number  # scaled
-    targets: Number  # scaled
+    targets: Number  # scaled, or with smoothed labels
 
 
 HEADER, LAYER_SLOTS = Net.slots, Layer.slots

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "c_functions": "test_callback.py",
     "products": "test_derivatives.py",
     "training": "test_learning_derivatives.py",
+    "smoothing": "test_jit.py",
 }
 
 

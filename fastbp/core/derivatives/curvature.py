@@ -18,21 +18,24 @@ from fastbp.core.ir.memory import address_of, first, floats_at, load, shift, sto
 from fastbp.core.ir.traced import minimum, traced
 from fastbp.core.layers import calls
 from fastbp.core.layers.forward_backward import place
+from fastbp.core.layers.smoothing import smooth
 from fastbp.core.slots import NET, layer_of
 
 
 @functools.cache
 def targeting(size):
-    """(frame, y, rows) -> the targets as the loss takes them: y, or standardized in the frame; for `inline`."""
+    """(frame, y, rows) -> targets as the loss takes them: y, or in the frame standardized or smoothed; for `inline`."""
 
     @inline
     def targets_of(frame, y, rows):
-        net = frame.net
-        if frame.raw == 0 or net.standardize_targets == 0:
+        net, targets = frame.net, floats_at(frame.targets, size)
+        if net.kept != 0:
+            smooth(targets, y, rows, net.target_row, net.classes, net.kept, net.spread)
+        elif frame.raw != 0 and net.standardize_targets != 0:
+            calls.standardize_targets(net, targets, (y, 0), rows)
+        else:
             return y
-        scaled = floats_at(frame.targets, size)
-        calls.standardize_targets(net, scaled, (y, 0), rows)
-        return scaled
+        return targets
 
     return targets_of
 
@@ -82,7 +85,7 @@ def curving(size):
         net, work, order_1 = frame.net, floats_at(frame.work, size), floats_at(frame.order_1, size)
         capacity, zeros, theta = frame.capacity, floats_at(frame.zeros, size), floats_at(frame.theta, size)
         wt, vt = floats_at(frame.wt, size), floats_at(frame.vt, size)
-        for l in range(net.layers - 1, -1, -1):
+        for l in range(net.layers - 1, net.lowest - 1, -1):
             layer = layer_of(net, l)
             dz_t = place(order_1, capacity, 0, layer, layer.dz)
             if l + 1 < net.layers or net.fused == 0:
@@ -90,7 +93,7 @@ def curving(size):
                 z_t, a_t = place(order_1, capacity, 0, layer, layer.z), place(order_1, capacity, 0, layer, layer.a)
                 da, da_t = place(work, capacity, 0, layer, layer.da), place(order_1, capacity, 0, layer, layer.da)
                 call(layer.second, dz_t, z, a, z_t, a_t, da, da_t, rows, layer.n_out, layer.stride)
-            if l > 0:
+            if l > net.lowest:
                 below, dz = layer_of(net, l - 1), place(work, capacity, 0, layer, layer.dz)
                 out = place(order_1, capacity, 0, below, below.da)
                 if layer.frozen == 0:
@@ -190,7 +193,7 @@ def product_kernel(name, differentiate, curved, size):
             first_row, end = rows * shard // shards, rows * (shard + 1) // shards
             for begin in range(first_row, end, block):
                 count, inputs = minimum(block, end - begin), shift(x, begin * n_in)
-                targets = targets_of(frame, shift(y, begin * net.target_row), count)
+                targets = targets_of(frame, shift(y, begin * net.targets), count)
                 differentiate(frame, inputs, targets, shift(w, begin * w_row), w_row, v, count, scale)
                 sum_products(frame, part, int(begin > first_row), count, curved)
             if shard > 0:
@@ -212,19 +215,31 @@ def gauss_newton_vector_product(size):
 
 
 @functools.cache
-def add_penalty(size):
-    """Kernel (net, out, v): adds l2 v of the weights to out, in the layers that are not frozen."""
-    lanes, P = lanes_of(size), POINTERS[size]
+def adding_penalty(size):
+    """(net, out, v), for `inline`: adds l2 v of the weights to out, in the layers that are not frozen."""
+    lanes = lanes_of(size)
     penalised = traced(lambda out, v, l2: v * l2 + out)
 
-    @kernel(VOID(NET, P, P), size)
-    def add_penalty(net, out, v):
-        wide_vectors()
+    @inline
+    def penalise(net, out, v):
         for l in range(net.layers):
             layer = layer_of(net, l)
             count = 0 if layer.frozen != 0 else layer.n_in * layer.n_out
             for i in range(0, count, lanes):
                 mask, at = first(count - i, lanes), layer.w + i
                 store(shift(out, at), penalised(load(shift(out, at), mask), load(shift(v, at), mask), net.l2), mask)
+
+    return penalise
+
+
+@functools.cache
+def add_penalty(size):
+    """Adds l2 v of the weights to out, in the layers that are not frozen."""
+    P, penalise = POINTERS[size], adding_penalty(size)
+
+    @kernel(VOID(NET, P, P), size)
+    def add_penalty(net, out, v):
+        wide_vectors()
+        penalise(net, out, v)
 
     return add_penalty

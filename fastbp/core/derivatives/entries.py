@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from numba.extending import register_jitable
 
+from fastbp.core.derivatives.curvature import adding_penalty
 from fastbp.core.derivatives.frame import frame_size
 from fastbp.core.ir.flush_to_zero import flush_subnormals, restore_mode
 from fastbp.core.ir.kernel import INT, POINTERS, VOID, call, call_int, kernel
@@ -22,6 +23,7 @@ FIRST = Derivatives.vjp  # the first of the entry points' fields
 net_behind = viewing(Net, begin=Derivatives.slots)
 net_at = viewing(Net)
 derivatives_at = viewing(Derivatives, step=1)
+net_of_cost = viewing(Net, step=1)
 
 
 def index_of(name: str) -> int:
@@ -63,7 +65,8 @@ class Entry(NamedTuple):
     one_of: tuple[str, ...] = ()
 
 
-X = Argument("X", ("rows", "inputs"))
+X, Y = Argument("X", ("rows", "inputs")), Argument("y", ("rows", "targets"))
+PRODUCT = Argument("v", ("parameters",)), Argument("out", ("parameters",), written=True)
 
 
 @functools.cache
@@ -107,6 +110,44 @@ def of_inputs(name, size):
         call(derivatives.kernels[own], net, theta, written, inputs, rows, few, workspace)
 
     return of_inputs
+
+
+@functools.cache
+def example_gradients(size):
+    """Overwrites out (rows, parameters) for X and y."""
+    P, own = POINTERS[size], index_of("example_gradients")
+
+    @kernel(VOID(DERIVATIVES, P, INT, INT, INT, INT, P), size)
+    def example_gradients(derivatives, theta, x, y, out, rows, workspace):
+        net = net_of_cost(derivatives, derivatives.of_cost)
+        inputs, targets, written = floats_at(x, size), floats_at(y, size), floats_at(out, size)
+        call(derivatives.kernels[own], net, theta, written, inputs, targets, rows, few_of(net, rows), workspace)
+
+    return example_gradients
+
+
+@functools.cache
+def of_curvature(name, size):
+    """Overwrites out, like θ, by the product of the matrix `name` with v, for X and y without weights."""
+    P, own, penalise = POINTERS[size], index_of(name), adding_penalty(size)
+
+    @kernel(VOID(DERIVATIVES, P, INT, INT, INT, INT, INT, P), name, size)
+    def of_curvature(derivatives, theta, x, y, v, out, rows, workspace):
+        net, direction, written = (
+            net_of_cost(derivatives, derivatives.of_cost),
+            floats_at(v, size),
+            floats_at(out, size),
+        )
+        scale, shards, few = 1.0 / rows if net.mean != 0 else 1.0, shards_of(net, rows), few_of(net, rows)
+        inputs, targets = floats_at(x, size), floats_at(y, size)
+        call(
+            derivatives.kernels[own], net, theta, written, inputs, targets, direction, 0, rows, shards, few, scale,
+            workspace,
+        )  # fmt: skip
+        if net.l2 != 0.0:
+            penalise(net, written, direction)
+
+    return of_curvature
 
 
 @functools.cache
@@ -164,6 +205,29 @@ ENTRIES = {
         (X, Argument("out", ("rows", "outputs", "inputs", "inputs"), written=True)),
         "Overwrites out: ∂²y_nj/∂x_nk∂x_nm.",
         functools.partial(of_inputs, "input_hessian"),
+    ),
+    "parameter_jacobian": Entry(
+        (X, Argument("out", ("rows", "outputs", "parameters"), written=True)),
+        "Overwrites out: ∂y_nj/∂θ_p.",
+        functools.partial(of_inputs, "parameter_jacobian"),
+    ),
+    "example_gradients": Entry(
+        (X, Y, Argument("out", ("rows", "parameters"), written=True)),
+        "Overwrites out: the gradient of each example's loss, unweighted, without penalties.",
+        example_gradients,
+        objective=True,
+    ),
+    "hessian_vector_product": Entry(
+        (X, Y, *PRODUCT),
+        "Overwrites out: the product of v and the Hessian in θ of the cost of `value_and_gradient`.",
+        functools.partial(of_curvature, "hessian_vector_product"),
+        objective=True,
+    ),
+    "gauss_newton_vector_product": Entry(
+        (X, Y, *PRODUCT),
+        "Overwrites out: the product of v and the Gauss-Newton matrix of that cost.",
+        functools.partial(of_curvature, "gauss_newton_vector_product"),
+        objective=True,
     ),
 }
 """The derivatives in fastbp.jit: one row each, from which its function, checks, messages and workspace follow."""

@@ -108,7 +108,7 @@ def example_gradients(size):
         transpose(frame, floats_at(frame.wt, size), theta)
         for begin in range(0, rows, block):
             count, inputs = minimum(block, rows - begin), shift(x, begin * n_in)
-            differentiate(frame, inputs, shift(y, begin * net.target_row), count)
+            differentiate(frame, inputs, shift(y, begin * net.targets), count)
             for n in range(count):
                 example = shift(out, (begin + n) * net.parameters)
                 multiply(frame, example, work, frame.capacity, n, n)
@@ -130,7 +130,7 @@ def example_gradient_norms(size):
         transpose(frame, floats_at(frame.wt, size), theta)
         for begin in range(0, rows, block):
             count, inputs = minimum(block, rows - begin), shift(x, begin * n_in)
-            differentiate(frame, inputs, shift(y, begin * net.target_row), count)
+            differentiate(frame, inputs, shift(y, begin * net.targets), count)
             for n in range(count):
                 out[begin + n] = rounded(math.sqrt(measure(frame, n)), out)
 

@@ -42,7 +42,7 @@ def parts(net, rows, directions, orders):
         order if orders > 1 else 0,  # order_2
         padded(block) * net.input_stride if net.scaling != 0 else 0,  # inputs
         padded(block * directions) * net.input_stride if net.scaling != 0 else 0,  # input_directions
-        padded(block) * net.target_row if net.standardize_targets != 0 else 0,  # targets
+        padded(block) * net.target_row if net.standardize_targets != 0 or net.kept != 0 else 0,  # targets
     )
 
 

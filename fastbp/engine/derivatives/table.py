@@ -83,6 +83,7 @@ def of_loss(network: Network, size: int, objective: Objective) -> dict[int, int]
     loss, fused = kernel_of(objective.loss, network.output, network.n_outputs, objective.classes, size, fused=True)
     return {
         Net.target_row: objective.targets(network),
+        Net.targets: objective.targets(network),
         Net.mean: objective.mean,
         Net.fused: fused,
         Net.loss: loss.address,
