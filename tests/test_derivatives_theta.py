@@ -46,12 +46,17 @@ def examples_of(rng, model, rows):
     return 0.5 * rng.normal(size=(rows, n_in)), y, weights  # so small that no softmax is saturated
 
 
+TANH = (
+    njit(lambda z: math.tanh(z)),
+    njit(lambda z: 1 - math.tanh(z) ** 2),
+    njit(lambda z: -2 * math.tanh(z) * (1 - math.tanh(z) ** 2)),
+)
+
+
 def layers_of(model):
     """The layers that core/reference_derivatives.py takes, with tanh in all."""
-    tanh, first = njit(lambda z: math.tanh(z)), njit(lambda z: 1 - math.tanh(z) ** 2)
-    second = njit(lambda z: -2 * math.tanh(z) * (1 - math.tanh(z) ** 2))
     pairs = zip(model.weights, model.biases, strict=True)
-    return [(np.ascontiguousarray(w), np.ascontiguousarray(b), tanh, first, second) for w, b in pairs]
+    return [(np.ascontiguousarray(w), np.ascontiguousarray(b), *TANH) for w, b in pairs]
 
 
 def theta_of(model, pairs):
