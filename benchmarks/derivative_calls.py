@@ -77,12 +77,12 @@ def taylor(model: fastbp.Model, rows: int) -> tuple[Run, list[Any]]:
     outputs = [np.empty((rows, model.network.n_outputs), X.dtype) for _ in range(3)]
     memory = memory_for(net, rows, 1, 2)
     at = [array.ctypes.data for array in (net, model.parameters, *outputs, X, V)]
-    arguments = (*at, rows, 1, rows, memory[1])
+    arguments, arrays = (*at, rows, 1, rows, memory[1]), [X, V, *outputs]
 
-    def run(times: int, _: Any = (net, model, memory)) -> None:
+    def run(times: int, _: Any = (net, model, memory, arrays)) -> None:  # keeps them alive
         repeat(times, kernel.address, arguments)
 
-    return run, [X, V, *outputs]
+    return run, arrays
 
 
 def python(method: Callable[..., Any], *arguments: Any) -> Run:
@@ -102,18 +102,18 @@ def cpu_seconds(run: Run, times: int) -> float:
     return (time.process_time() - begin) / times
 
 
-def calibrated(run: Run) -> int:
-    """How many times to call for a measurement of `AT_LEAST`; the first call compiles."""
+def calibrated(run: Run, at_least: float) -> int:
+    """How many times to call so that it takes so many CPU seconds; the first call compiles."""
     run(1)
     times = 1
-    while (spent := cpu_seconds(run, times) * times) < AT_LEAST:
-        times = max(2 * times, min(100 * times, int(1.2 * times * AT_LEAST / max(spent, 1e-7))))
+    while (spent := cpu_seconds(run, times) * times) < at_least:
+        times = max(2 * times, min(100 * times, int(1.2 * times * at_least / max(spent, 1e-7))))
     return times
 
 
-def seconds(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
+def seconds(runs: Mapping[str, Run], rounds: int, at_least: float = AT_LEAST) -> dict[str, list[float]]:
     """CPU seconds of one call of each, in interleaved rounds."""
-    times = {name: calibrated(run) for name, run in runs.items()}
+    times = {name: calibrated(run, at_least) for name, run in runs.items()}
     measured: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():

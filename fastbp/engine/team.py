@@ -116,6 +116,8 @@ def each(function: Callable[[int, int], Result], parts: list[tuple[int, int]]) -
 
     However it ends, no helper still works on a part.
     """
+    if len(parts) == 1:
+        return [function(*parts[0])]
     waiting, results = deque(enumerate(parts)), dict[int, Result]()
     crew = Crew()
 

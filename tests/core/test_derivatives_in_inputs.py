@@ -38,6 +38,7 @@ def test_jacobians_and_hessians_stay_in_their_memory(size: int, guard: Guard, mo
     for kernel, sizes, shape in [
         (jacobian.by_outputs(size, softmax), jacobian.by_outputs_size, (rows, n_out, n_in)),
         (jacobian.by_deltas(size), jacobian.by_outputs_size, (rows, n_out, n_in)),
+        (jacobian.by_outputs_or_deltas(size, softmax), jacobian.by_outputs_size, (rows, n_out, n_in)),
         (jacobian.by_inputs(size, softmax), jacobian.by_inputs_size, (rows, n_out, n_in)),
         (hessian.input_hessian(size, softmax), hessian.hessian_size, (rows, n_out, n_in, n_in)),
     ]:

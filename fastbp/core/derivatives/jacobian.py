@@ -5,8 +5,8 @@ From the outputs back, with D^l_kj = ∂y_j/∂a_k of the inputs a of layer l:
     D^l_kj = Σ_i w_ik σ'(z_i) D^(l+1)_ij        D of the outputs is the identity matrix
 
 as one sum for each example with its lanes over the outputs (`by_outputs`), which reads the weights as they lie in
-theta, or where there are too few outputs as deltas of all examples (`by_deltas`); or from the inputs on, by tangents
-along all x_k (`by_inputs`). The three have one signature.
+theta, or where these leave lanes empty as deltas of all examples (`by_deltas`); or from the inputs on, by tangents
+along all x_k (`by_inputs`). All kernels have one signature.
 """
 
 import functools
@@ -180,14 +180,13 @@ def jacobian_signature(size):
 
 
 @functools.cache
-def by_outputs(size, softmax):
-    """Overwrites out (rows, n_out, n_in): the Jacobian of each example, with lanes over the outputs."""
+def outputs_back(size, softmax):
+    """`by_outputs` for `inline`."""
     open_frame, compute_values, compute_slopes = opening(size), valuing(size), sloping(size)
     chain, elementwise = chaining(size, softmax), 1 - int(softmax)
 
-    @kernel(jacobian_signature(size), size, softmax)
-    def by_outputs(net, theta, out, x, rows, few, workspace):
-        wide_vectors()
+    @inline
+    def compute_jacobians(net, theta, out, x, rows, few, workspace):
         n_in, n_out = net.inputs, net.outputs
         frame, block = open_frame(workspace, net, theta, rows, n_out, 1, few), block_of(net, rows, n_out)
         for begin in range(0, rows, block):
@@ -198,6 +197,19 @@ def by_outputs(size, softmax):
                 chain(frame, shift(out, (begin + n) * n_out * n_in), n)
             to_raw_units(frame, shift(out, begin * n_out * n_in), count, 1)
 
+    return compute_jacobians
+
+
+@functools.cache
+def by_outputs(size, softmax):
+    """Overwrites out (rows, n_out, n_in): the Jacobian of each example, with lanes over the outputs."""
+    compute_jacobians = outputs_back(size, softmax)
+
+    @kernel(jacobian_signature(size), size, softmax)
+    def by_outputs(net, theta, out, x, rows, few, workspace):
+        wide_vectors()
+        compute_jacobians(net, theta, out, x, rows, few, workspace)
+
     return by_outputs
 
 
@@ -205,14 +217,13 @@ def by_outputs(size, softmax):
 
 
 @functools.cache
-def by_deltas(size):
-    """As `by_outputs`, by the deltas of all examples along each output."""
+def deltas_back(size):
+    """`by_deltas` for `inline`."""
     open_frame, compute_values, compute_deltas = opening(size), valuing(size), deltas_of(size)
     fill_with, transpose, pull = filling(size), transposing(size), pulling(size)
 
-    @kernel(jacobian_signature(size), size)
-    def by_deltas(net, theta, out, x, rows, few, workspace):
-        wide_vectors()
+    @inline
+    def compute_jacobians(net, theta, out, x, rows, few, workspace):
         n_in, n_out = net.inputs, net.outputs
         frame, block = open_frame(workspace, net, theta, rows, n_out, 1, few), block_of(net, rows, n_out)
         zeros, wt = floats_at(frame.zeros, size), floats_at(frame.wt, size)
@@ -234,7 +245,36 @@ def by_deltas(size):
                 pull(frame, 0, out_j, n_out * n_in, zeros, 0, dz, theta, wt, count)
             to_raw_units(frame, shift(out, begin * n_out * n_in), count, 1)
 
+    return compute_jacobians
+
+
+@functools.cache
+def by_deltas(size):
+    """As `by_outputs`, by the deltas of all examples along each output."""
+    compute_jacobians = deltas_back(size)
+
+    @kernel(jacobian_signature(size), size)
+    def by_deltas(net, theta, out, x, rows, few, workspace):
+        wide_vectors()
+        compute_jacobians(net, theta, out, x, rows, few, workspace)
+
     return by_deltas
+
+
+@functools.cache
+def by_outputs_or_deltas(size, softmax):
+    """As `by_outputs` for few examples, whose deltas would not fill register tiles, else as `by_deltas`."""
+    of_few, of_many = outputs_back(size, softmax), deltas_back(size)
+
+    @kernel(jacobian_signature(size), size, softmax)
+    def by_outputs_or_deltas(net, theta, out, x, rows, few, workspace):
+        wide_vectors()
+        if few != 0:
+            of_few(net, theta, out, x, rows, few, workspace)
+        else:
+            of_many(net, theta, out, x, rows, few, workspace)
+
+    return by_outputs_or_deltas
 
 
 # --- from the inputs on ---------------------------------------------------------------------------------------------

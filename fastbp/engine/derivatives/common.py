@@ -1,5 +1,6 @@
 """What all derivatives share from Python: workspaces, the cut into shards and their sum."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,14 @@ Array = NDArray[Any]
 
 def memory_for(net: NDArray[np.int64], rows: int, directions: int, orders: int) -> tuple[Array, int]:
     """A workspace for `rows` rows and its address: see `inference.scratch`."""
-    return scratch(int(frame.frame_size(net, rows, directions, orders)) * int(net[Net.size]))
+    return scratch(bytes_for(net.tobytes(), rows, directions, orders))
+
+
+@functools.lru_cache(maxsize=256)
+def bytes_for(table: bytes, rows: int, directions: int, orders: int) -> int:
+    """Of such a workspace; kept, as it costs more than a call of a small network. table: the bytes of `net`."""
+    net = np.frombuffer(table, np.int64)
+    return int(frame.frame_size(net, rows, directions, orders)) * int(net[Net.size])
 
 
 def shards_of(net: NDArray[np.int64], rows: int) -> list[tuple[int, int]]:

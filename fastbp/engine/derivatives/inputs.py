@@ -19,18 +19,26 @@ from fastbp.network import Network
 Array = NDArray[Any]
 
 
+ELEMENT = 8
+"""What activations, slopes and copies of a unit cost beside its sums, in multiply-adds."""
+
+
 def jacobian_of(network: Network, size: int) -> tuple[Kernel, int]:
     """The kernel of the Jacobian that takes the fewest operations, and its directions: by the network alone.
 
-    Sums with their lanes over the outputs fill whole vectors: where these would be half empty it is the deltas.
+    Sums with their lanes over the outputs take whole vectors; where some lanes would be empty, the deltas of all
+    examples are better, unless there are few examples and at least half of the lanes are used.
     """
     n_in, n_out, lanes = network.n_inputs, network.n_outputs, lanes_of(size)
-    products, softmax = [w_in * w_out for w_in, w_out in pairwise(network.sizes)], network.output == "softmax"
-    few_outputs = 2 * n_out <= lanes
-    of_outputs = n_out * sum(products) if few_outputs else -(-n_out // lanes) * lanes * sum(products[:-1])
-    if n_in * sum(products[1:]) < of_outputs:
+    layers, softmax, elements = list(pairwise(network.sizes)), network.output == "softmax", sum(network.sizes[1:])
+    whole = n_out % lanes == 0
+    of_inputs = n_in * (sum(below * -(-above // lanes) * lanes for below, above in layers[1:]) + ELEMENT * elements)
+    of_outputs = n_out * (sum(below * above for below, above in layers[: -1 if whole else None]) + ELEMENT * elements)
+    if of_inputs < of_outputs:
         return jacobian.by_inputs(size, softmax), n_in
-    return (jacobian.by_deltas(size) if few_outputs else jacobian.by_outputs(size, softmax)), n_out
+    if whole:
+        return jacobian.by_outputs(size, softmax), n_out
+    return (jacobian.by_deltas(size) if 2 * n_out <= lanes else jacobian.by_outputs_or_deltas(size, softmax)), n_out
 
 
 def input_jacobian(network: Network, theta: Array, X: Array) -> Array:

@@ -31,7 +31,8 @@ def jvp(network: Network, theta: Array, X: Array, dX: Array | None, dtheta: Arra
             dx_at, dtheta_at, end - begin, memory[1],
         )  # fmt: skip
 
-    each(part, pieces(net, len(X), 6.0 * network.n_parameters))
+    sums = 1 + (dX is not None) + (dtheta is not None)
+    each(part, pieces(net, len(X), 2.0 * sums * network.n_parameters))
     return y, dy
 
 
@@ -51,7 +52,7 @@ def vjp(
             end - begin, 1, few, memory[1],
         )  # fmt: skip
 
-    parts = shards_of(net, rows) if parameters else pieces(net, rows, 6.0 * network.n_parameters)
+    parts = shards_of(net, rows) if parameters else pieces(net, rows, 4.0 * network.n_parameters)
     gradients = np.empty((len(parts), theta.size), theta.dtype) if parameters else None
     gradient_of = {begin: i for i, (begin, _) in enumerate(parts)}
     each(part, parts)
