@@ -24,7 +24,6 @@ class Net(Table):
     parameters: Number
     targets: Number  # numbers of a caller's y for one example
     needed: Number  # address: the workspace that an entry point needs
-    of_cost: Number  # slots from here to the table for derivatives of the cost, which knows the frozen layers
     predict: Number
     gradient: Number
     process: Number  # the stamp of the process in which the addresses hold
@@ -179,6 +178,7 @@ class Derivatives(Table):
     """
 
     needed: Number  # address: the workspace that an entry point needs
+    of_cost: Number  # slots from here to the table for derivatives of the cost, which knows the frozen layers
     vjp: Number
     jvp: Number
     input_jacobian: Number
@@ -205,6 +205,7 @@ class Frame(Table):
     capacity: Number  # examples in `work`
     directions_capacity: Number  # rows in `order_1` and `order_2`: examples times directions
     few: Number  # 1: so few examples that the weights are not transposed
+    lowest: Number  # the lowest layer that has deltas
     raw: Number  # 1: inputs, directions and outputs are in the caller's units, which differ from the network's
     x: Number  # the inputs of the examples, and the elements between two
     x_row: Number

@@ -62,7 +62,7 @@ def opening(size):
         block = block_of(net, rows, directions)
         frame.net, frame.theta = net, address_of(theta)
         frame.capacity, frame.directions_capacity = padded(block), padded(block * directions)
-        frame.few, frame.raw = few, int(net.scaling != 0)
+        frame.few, frame.lowest, frame.raw = few, net.lowest, int(net.scaling != 0)
         sizes, at = parts(net, rows, directions, orders), address_of(workspace) + (FRAME_SLOTS + 8) * 8
         for i in range(len(sizes)):
             frame[PARTS + i] = at

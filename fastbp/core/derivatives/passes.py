@@ -79,7 +79,7 @@ def pulling(size):
 @functools.cache
 def deltas_of(size):
     """(frame, d, capacity, directions, rows, begun), for `inline`: dz and da of all layers down to
-    the lowest that is not frozen, after `compute_values`.
+    frame.lowest, after `compute_values`.
 
     Overwrites dz and da in the array d, for each direction from da of the last layer, or with begun = 1 from its dz.
     """
@@ -89,7 +89,7 @@ def deltas_of(size):
     def compute_deltas(frame, d, capacity, directions, rows, begun):
         net, work, zeros = frame.net, floats_at(frame.work, size), floats_at(frame.zeros, size)
         theta, wt = floats_at(frame.theta, size), floats_at(frame.wt, size)
-        for l in range(net.layers - 1, net.lowest - 1, -1):
+        for l in range(net.layers - 1, frame.lowest - 1, -1):
             layer = layer_of(net, l)
             z, a = place(work, frame.capacity, 0, layer, layer.z), place(work, frame.capacity, 0, layer, layer.a)
             if begun == 0 or l + 1 < net.layers:
@@ -97,7 +97,7 @@ def deltas_of(size):
                     dz = place(d, capacity, direction * rows, layer, layer.dz)
                     da = place(d, capacity, direction * rows, layer, layer.da)
                     call(layer.backward, dz, z, a, da, rows, layer.n_out, layer.stride)
-            if l > net.lowest:
+            if l > frame.lowest:
                 below, dz = layer_of(net, l - 1), place(d, capacity, 0, layer, layer.dz)
                 da = place(d, capacity, 0, below, below.da)
                 pull(frame, l, da, below.stride, zeros, 0, dz, theta, wt, directions * rows)

@@ -54,7 +54,7 @@ def opening(size):
         frame = frame_at(extra, 0)
         order_1 = shift(extra, sizes[0])
         u = shift(order_1, sizes[1])
-        frame.net, frame.theta, frame.few, frame.raw = net, job.theta, job.few, 0
+        frame.net, frame.theta, frame.few, frame.lowest, frame.raw = net, job.theta, job.few, 0, 0
         frame.capacity, frame.directions_capacity = job.capacity, padded(job.capacity * net.directions)
         frame.zeros, frame.wt, frame.scratch = job.zeros, job.wt, address_of(scratch)
         frame.work, frame.order_1 = address_of(region), address_of(order_1)
