@@ -265,6 +265,35 @@ def test_without_scipy_linear_operators_say_what_they_need(monkeypatch):
         model_of((3, 2)).linear_operator("jacobian", np.zeros((4, 3)))
 
 
+@pytest.mark.parametrize("kind", ["inputs", "both"])
+@pytest.mark.parametrize("rows", ROWS)
+def test_of_standardized_models_the_cost_is_the_standardized_one_and_outputs_are_raw(rows, kind):
+    rng = np.random.default_rng(rows)
+    model = model_of((3, 9, 17, 2), "tanh", loss="log_cosh", standardize=kind, l2=0.1)
+    y, weights = rng.normal(2, 3, (rows, 2)), rng.uniform(0.5, 2, rows)
+    model.learn_scaling(rng.normal(5, 4, (50, 3)), rng.normal(2, 3, (50, 2)))
+    X, v, theta, h = rng.normal(5, 4, (rows, 3)), rng.normal(size=model.parameters.shape), model.parameters, 3e-6
+    ahead, behind = (model.value_and_gradient(X, y, weights, theta + s * h * v)[1] for s in (1, -1))
+    close(model.hessian_vector_product(X, y, v, weights), (ahead - behind) / (2 * h), 1e-7)
+    gradients = model.example_gradients(X, y)
+    close(weights @ gradients / weights.sum(), model.value_and_gradient(X, y, weights)[1] - decay(model), 1e-13)
+    close(model.example_gradient_norms(X, y), np.linalg.norm(gradients, axis=1), 1e-13)
+    J, u = model.parameter_jacobian(X), rng.normal(size=(rows, 2))
+    close(J @ v, model.jvp(X, dtheta=v)[1], 1e-13)
+    close(np.einsum("nj,njp", u, J), model.vjp(X, u)[1], 1e-12)
+    squares = model_of((3, 9, 17, 2), "tanh", loss="half_squared_error", standardize=kind, reduction="sum")
+    squares.scaling = model.scaling
+    scale = model.scaling.output_scale if kind == "both" else np.ones(2)
+    inner = (J / scale[:, None]).reshape(2 * rows, -1)
+    close(squares.gauss_newton_vector_product(X, y, v), inner.T @ (inner @ v), 1e-12)
+
+
+def decay(model):
+    """The gradient of the penalty l2 = 0.1."""
+    pairs = zip(model.weights, model.biases, strict=True)
+    return theta_of(model, [(0.1 * w, 0 * b) for w, b in pairs])
+
+
 @pytest.mark.parametrize("threads", [2, 3, 4])
 def test_any_number_of_threads_gives_the_same_bits(threads):
     model, rng = model_of((13, 40, 33, 4), "gelu"), np.random.default_rng(0)

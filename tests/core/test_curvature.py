@@ -30,7 +30,7 @@ def test_a_single_call_gives_the_bits_of_the_model(kind: str, sizes: tuple, rows
     )
     X, y = (guard.copy(rng.normal(size=(rows, n)), dtype, writeable=False) for n in (sizes[0], sizes[-1]))
     weights = guard.copy(rng.uniform(0.5, 2, rows), dtype, writeable=False)
-    net = derivative_table(model.network, size, problem.objective(False), kind)
+    net = derivative_table(model.network, size, problem.objective(False), second=kind == "hessian", curvature=True)
     shards, few = int(workspace.shards_of(net, rows)), int(rows <= workspace.FEW)
     out, memory = guard.empty(theta.size, dtype), guard.empty(int(frame_size(net, rows, 1, 1)), dtype)
     scale = 1 / weights.sum(dtype="f8")
