@@ -13,7 +13,7 @@ import functools
 from fastbp.core.derivatives.frame import block_of, opening
 from fastbp.core.derivatives.passes import deltas_of, pulling, tangents_of, transposing, valuing
 from fastbp.core.derivatives.products import adding_parts
-from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, VOID, call, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import address_of, first, floats_at, load, shift, store
 from fastbp.core.ir.traced import minimum, traced
 from fastbp.core.layers import calls
@@ -51,7 +51,8 @@ def losing(size):
         out = place(work, capacity, 0, layer, layer.dz if net.fused else layer.da)
         x = place(work, capacity, 0, layer, layer.z if net.fused else layer.a)
         costs, spare = floats_at(frame.losses, size), floats_at(frame.spare, size)
-        call(net.loss, out, costs, spare, x, y, w, w_row, rows, layer.n_out, layer.stride, scale)
+        shape = rows, layer.n_out, layer.stride
+        calls.loss(net, out, (costs, spare), x, (y, w, w_row), shape, scale)
 
     return compute_loss
 
@@ -61,6 +62,7 @@ def bending_loss(size, convex):
     """(frame, y, w, w_row, rows, scale), for `inline`: dz' of the last layer in `order_1` if the loss is fused, else
     da', of the a' there.
     """
+    call_kernel = calls.loss_convex if convex else calls.loss_second
 
     @inline
     def bend_loss(frame, y, w, w_row, rows, scale):
@@ -69,8 +71,7 @@ def bending_loss(size, convex):
         a = place(floats_at(frame.work, size), capacity, 0, layer, layer.a)
         a_t = place(order_1, capacity, 0, layer, layer.a)
         out = place(order_1, capacity, 0, layer, layer.dz if net.fused else layer.da)
-        kernel = net.loss_convex if convex else net.loss_second
-        call(kernel, out, a, a_t, y, w, w_row, rows, layer.n_out, layer.stride, scale)
+        call_kernel(net, out, (a, a_t), (y, w, w_row), (rows, layer.n_out, layer.stride), scale)
 
     return bend_loss
 
@@ -92,7 +93,7 @@ def curving(size):
                 z, a = place(work, capacity, 0, layer, layer.z), place(work, capacity, 0, layer, layer.a)
                 z_t, a_t = place(order_1, capacity, 0, layer, layer.z), place(order_1, capacity, 0, layer, layer.a)
                 da, da_t = place(work, capacity, 0, layer, layer.da), place(order_1, capacity, 0, layer, layer.da)
-                call(layer.second, dz_t, z, a, z_t, a_t, da, da_t, rows, layer.n_out, layer.stride)
+                calls.second(layer, dz_t, (z, a), (z_t, a_t), (da, da_t), (rows, layer.n_out, layer.stride))
             if l > net.lowest:
                 below, dz = layer_of(net, l - 1), place(work, capacity, 0, layer, layer.dz)
                 out = place(order_1, capacity, 0, below, below.da)
@@ -126,9 +127,10 @@ def summing_products(size):
                 for i in range(n_rows * layer.n_out):
                     dw[i] = 0.0
             else:
-                call(net.sums, net, layer, dw, add, zeros, scratch, a, a_row, order_1, capacity, rows, 0, n_rows)
+                of_order_1, of_values = (order_1, capacity, rows), (work, capacity, rows)
+                calls.sums(net, layer, (dw, add), (zeros, scratch), (a, a_row), of_order_1, (0, n_rows))
                 if curved and l > 0:
-                    call(net.sums, net, layer, dw, 1, zeros, scratch, a_t, a_row, work, capacity, rows, 0, n_in)
+                    calls.sums(net, layer, (dw, 1), (zeros, scratch), (a_t, a_row), of_values, (0, n_in))
             a, a_t = place(work, capacity, 0, layer, layer.a), place(order_1, capacity, 0, layer, layer.a)
             a_row = layer.stride
 

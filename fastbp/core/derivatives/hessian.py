@@ -10,9 +10,10 @@ import functools
 from fastbp.core.derivatives.frame import block_of, frame_size, opening
 from fastbp.core.derivatives.jacobian import filling, jacobian_signature, sloping, tangents_by_inputs, to_raw_units
 from fastbp.core.derivatives.passes import deltas_of, transposing, valuing
-from fastbp.core.ir.kernel import call, inline, kernel, wide_vectors
+from fastbp.core.ir.kernel import inline, kernel, wide_vectors
 from fastbp.core.ir.memory import floats_at, shift
 from fastbp.core.ir.traced import minimum
+from fastbp.core.layers import calls
 from fastbp.core.layers.calls import dense
 from fastbp.core.layers.forward_backward import place
 from fastbp.core.slots import layer_of
@@ -38,8 +39,8 @@ def transposing_tangents(size):
             z_t, out = place(order_1, count, 0, layer, layer.z), place(order_2, count, 0, layer, layer.a)
             for n in range(rows):
                 at, n_in = shift(z_t, n * layer.stride), net.inputs
-                call(
-                    net.transpose, shift(out, n * layer.n_out * n_in), n_in, at, rows * layer.stride, n_in, layer.n_out
+                calls.transpose(
+                    net, (shift(out, n * layer.n_out * n_in), n_in), (at, rows * layer.stride), (n_in, layer.n_out)
                 )
 
     return transpose_tangents
@@ -66,7 +67,8 @@ def adding_layers(size):
             no_da_t, transposed_z_t = place(order_2, count, 0, layer, layer.z), place(order_2, count, 0, layer, layer.a)
             for k in range(n_in):
                 at = k * rows * stride
-                call(layer.second, shift(u, at), z, a, shift(z_t, at), shift(a_t, at), da, no_da_t, rows, n_out, stride)
+                along = shift(z_t, at), shift(a_t, at)
+                calls.second(layer, shift(u, at), (z, a), along, (da, no_da_t), (rows, n_out, stride))
             for n in range(rows):
                 H = shift(out, n * out_row)
                 init, i_row = (zeros, 0) if l == 0 else (H, n_in)

@@ -22,10 +22,10 @@ from fastbp.core.derivatives.jacobian import filling
 from fastbp.core.derivatives.passes import outputs_to, pulling, seeding, summing, tangents_of, transposing, valuing
 from fastbp.core.derivatives.products import adding_parts
 from fastbp.core.formulas.activations import ACTIVATIONS
-from fastbp.core.ir.kernel import INT, POINTERS, VOID, Kernel, call, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import INT, POINTERS, VOID, Kernel, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import address_of, every, floats_at, load, shift, store
 from fastbp.core.ir.traced import minimum, traced
-from fastbp.core.layers import custom_activation
+from fastbp.core.layers import calls, custom_activation
 from fastbp.core.layers.calls import dense
 from fastbp.core.layers.forward_backward import place
 from fastbp.core.slots import NET, layer_of
@@ -124,7 +124,7 @@ def curving(size):
             else:
                 w, shape = shift(theta, layer.w), (rows, n_out, layer.n_in)
                 dense(net, net.panels, (z_2, stride, 0), (zeros, 0), (before, before_row, 1), (w, n_out), shape)
-            call(layer.second, a_2, z, a, z_1, a_1, z_1, z_2, rows, n_out, stride)
+            calls.second(layer, a_2, (z, a), (z_1, a_1), (z_1, z_2), (rows, n_out, stride))
             before, before_row = a_2, stride
 
     return compute_curvatures
@@ -148,13 +148,14 @@ def returning(size, order):
             dz, da = place(work, capacity, 0, layer, layer.dz), place(work, capacity, 0, layer, layer.da)
             z_1, a_1 = place(order_1, count, 0, layer, layer.z), place(order_1, count, 0, layer, layer.a)
             dz_1, da_1 = place(order_1, count, 0, layer, layer.dz), place(order_1, count, 0, layer, layer.da)
+            shape = rows, n_out, stride
             if order == 1:
-                call(layer.second, dz, z, a, z_1, a_1, da_1, da, rows, n_out, stride)
-                call(layer.backward, dz_1, z, a, da_1, rows, n_out, stride)
+                calls.second(layer, dz, (z, a), (z_1, a_1), (da_1, da), shape)
+                calls.derivative(layer, dz_1, z, a, da_1, shape)
             else:
                 z_2, dz_2 = place(order_2, count, 0, layer, layer.z), place(order_2, count, 0, layer, layer.dz)
                 da_2 = place(order_2, count, 0, layer, layer.da)
-                call(layer.taylor, dz, dz_1, dz_2, z, a, z_1, z_2, da, da_1, da_2, rows, n_out, stride)
+                calls.taylor(layer, (dz, dz_1, dz_2), (z, a), (z_1, z_2), (da, da_1, da_2), shape)
                 if l > 0:
                     below_2 = place(order_2, count, 0, below, below.da)
                     pull(frame, l, below_2, below.stride, zeros, 0, dz_2, theta, wt, rows)
@@ -182,7 +183,7 @@ def adding_order(size):
             layer = layer_of(net, l)
             if l >= first:
                 dw, n_in = shift(gradient, layer.w), layer.n_in
-                call(net.sums, net, layer, dw, 1, zeros, scratch, x, x_row, array, count, rows, 0, n_in)
+                calls.sums(net, layer, (dw, 1), (zeros, scratch), (x, x_row), (array, count, rows), (0, n_in))
             x, x_row = place(array, count, 0, layer, layer.a), layer.stride
 
     return add_order

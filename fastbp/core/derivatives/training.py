@@ -14,7 +14,7 @@ import functools
 from fastbp.core.derivatives.frame import frame_at
 from fastbp.core.derivatives.passes import deltas_of, pulling, tangents_of
 from fastbp.core.ir.atomics import atomic_load, atomic_store
-from fastbp.core.ir.kernel import DOUBLE, INT, VOID, call, inline, kernel, lanes_of, wide_vectors
+from fastbp.core.ir.kernel import DOUBLE, INT, VOID, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import (
     address_of,
     doubles_at,
@@ -31,6 +31,7 @@ from fastbp.core.ir.memory import (
     total,
 )
 from fastbp.core.ir.traced import select, sum_of, traced
+from fastbp.core.layers import calls
 from fastbp.core.layers.forward_backward import place, sums_of_share
 from fastbp.core.layers.scaling import OUTPUT_SCALE, vectors_of
 from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, layer_of
@@ -142,13 +143,14 @@ def bending(size):
             layer = layer_of(net, l)
             z, a = place(work, capacity, 0, layer, layer.z), place(work, capacity, 0, layer, layer.a)
             dz, da = place(work, capacity, 0, layer, layer.dz), place(work, capacity, 0, layer, layer.da)
+            shape = rows, layer.n_out, layer.stride
             if l + 1 < net.layers or net.fused == 0:
-                call(layer.backward, dz, z, a, da, rows, layer.n_out, layer.stride)
+                calls.derivative(layer, dz, z, a, da, shape)
             for j in range(net.outputs if layer.bend != 0 else 0):
                 z_t = place(order_1, count, j * rows, layer, layer.z)
                 a_t = place(order_1, count, j * rows, layer, layer.a)
                 u = place(order_1, count, j * rows, layer, layer.da)
-                call(layer.bend, dz, z, a, z_t, a_t, u, rows, layer.n_out, layer.stride)
+                calls.bend(layer, dz, (z, a), (z_t, a_t), u, shape)
             if l > net.lowest:
                 below = layer_of(net, l - 1)
                 out = place(work, capacity, 0, below, below.da)
@@ -170,10 +172,8 @@ def summing_directions(size):
             layer = layer_of(net, l)
             dw = shift(gradient, layer.w)
             if layer.frozen == 0:
-                call(
-                    net.sums, net, layer, dw, 1, zeros, scratch, x, x_row, order_1, count, net.outputs * rows,
-                    0, layer.n_in,
-                )  # fmt: skip
+                examples = order_1, count, net.outputs * rows
+                calls.sums(net, layer, (dw, 1), (zeros, scratch), (x, x_row), examples, (0, layer.n_in))
             x, x_row = place(order_1, count, 0, layer, layer.a), layer.stride
 
     return add_directions
@@ -192,11 +192,11 @@ def examples(size):
         net, region, theta = job.net, floats_at(frame.work, size), floats_at(job.theta, size)
         zeros, weighted, capacity = floats_at(job.zeros, size), given(job.weights), job.capacity
         x, x_row, y, w = read(job, region, at, 0, rows)
-        call(net.forward, net, theta, 0, zeros, x, x_row, 0, region, capacity, 0, rows, 1)
+        calls.forward(net, (theta, 0, zeros), (x, x_row, 0), (region, capacity, 0, rows), 1)
         layer, fused = layer_of(net, net.layers - 1), net.fused
         out = place(region, capacity, 0, layer, layer.dz if fused else layer.da)
         value = place(region, capacity, 0, layer, layer.z if fused else layer.a)
-        call(net.loss, out, loss, spare, value, y, w, weighted, rows, layer.n_out, layer.stride, scale)
+        calls.loss(net, out, (loss, spare), value, (y, w, weighted), (rows, layer.n_out, layer.stride), scale)
         seed_outputs(frame, rows)
         order_1, count, lowest = floats_at(frame.order_1, size), frame.directions_capacity, layer_of(net, 0)
         compute_deltas(frame, order_1, count, net.outputs, rows, 0)

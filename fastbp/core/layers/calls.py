@@ -46,6 +46,29 @@ standardize_targets = calling("standardize_targets", with_table=True)
 restore = calling("restore", with_table=True)
 """(net, (out, o_row), (a, a_row), rows)."""
 
+multiply = calling("multiply", with_table=True)
+"""(net, (out, o_row), (x, x_row), rows, number): by a vector of the scaling."""
+
+multiply_derivatives = calling("multiply_derivatives", with_table=True)
+"""(net, out, rows, order): to raw units."""
+
+# --- derivatives/second_order.py, taylor.py and loss_second.py ---
+
+second = calling("second")
+"""(layer, out, (z, a), (z', a'), (u, u'), shape): σ''(z) z' u + σ'(z) u'."""
+
+bend = calling("bend")
+"""(layer, out, (z, a), (z', a'), u, shape): adds σ''(z) z' u."""
+
+taylor = calling("taylor")
+"""(layer, (dz, dz', dz''), (z, a), (z', z''), (da, da', da''), shape)."""
+
+loss_second = calling("loss_second")
+"""(net, out, (a, a'), (y, weights, w_row), shape, scale)."""
+
+loss_convex = calling("loss_convex")
+"""As loss_second, where it is not negative."""
+
 # --- the update ---
 
 update = calling("update", result=INT)
