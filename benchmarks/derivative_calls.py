@@ -19,8 +19,10 @@ import fastbp.jit
 from benchmarks.kernels import repeat
 from fastbp import jit_arguments
 from fastbp.core.derivatives import taylor as taylor_kernels
+from fastbp.core.workspace import FEW
 from fastbp.engine.derivatives.common import memory_for
 from fastbp.engine.derivatives.table import derivative_table
+from fastbp.engine.network_table import Objective
 
 Run = Callable[[int], Any]
 AT_LEAST = 2e-3  # CPU seconds of one measurement
@@ -78,6 +80,24 @@ def taylor(model: fastbp.Model, rows: int) -> tuple[Run, list[Any]]:
     memory = memory_for(net, rows, 1, 2)
     at = [array.ctypes.data for array in (net, model.parameters, *outputs, X, V)]
     arguments, arrays = (*at, rows, 1, rows, memory[1]), [X, V, *outputs]
+
+    def run(times: int, _: Any = (net, model, memory, arrays)) -> None:  # keeps them alive
+        repeat(times, kernel.address, arguments)
+
+    return run, arrays
+
+
+def norms(model: fastbp.Model, rows: int) -> tuple[Run, list[Any]]:
+    """Calls of the kernel of `Model.example_gradient_norms`, by address as `fastbp.jit` has none; and X, y, norms."""
+    from fastbp.core.derivatives import example_gradients
+
+    size, dtype = model.parameters.itemsize, model.parameters.dtype
+    net = derivative_table(model.network, size, Objective("squared_error", classes=False, mean=True))
+    X, y = numbers(rows, model.network.n_inputs, dtype=dtype), numbers(rows, model.network.n_outputs, dtype=dtype)
+    out, memory = np.empty(rows, dtype), memory_for(net, rows, 1, 0)
+    kernel, few = example_gradients.example_gradient_norms(size), int(rows <= FEW)
+    at = [array.ctypes.data for array in (net, model.parameters, out, X, y)]
+    arguments, arrays = (*at, rows, few, memory[1]), [X, y, out]
 
     def run(times: int, _: Any = (net, model, memory, arrays)) -> None:  # keeps them alive
         repeat(times, kernel.address, arguments)

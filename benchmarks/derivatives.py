@@ -22,6 +22,7 @@ from benchmarks.derivative_calls import (
     deltas_of_inputs,
     has_compiled,
     network,
+    norms,
     numbers,
     python,
     ratio,
@@ -108,7 +109,6 @@ GOALS = {
     "hessian": Goal("hessian_vector_product", "hessian_vector_product", 3, "gradients"),
     "gauss_newton": Goal("gauss_newton_vector_product", "gauss_newton_vector_product", 3, "gradients"),
     "example_gradients": Goal("example_gradients", "example_gradients", 2.5, "gradients", (A,)),
-    "norms": Goal("example_gradient_norms", "example_gradient_norms", 1.2, "gradients", (A,)),
 }
 
 
@@ -138,6 +138,17 @@ def in_curves(rounds: int) -> Lines:
         model = network(sizes)
         measured = seconds({"it": taylor(model, rows)[0], "base": compiled(model, "predict", rows)}, rounds)
         yield Row("taylor of order 2", text_of(sizes, rows), ratio(measured, "it", "base"), "predictions", 4)
+
+
+def in_norms(rounds: int) -> Lines:
+    """The norms of the gradients of single examples, in gradients."""
+    if not hasattr(fastbp.Model, "example_gradient_norms"):
+        yield Skipped("example_gradient_norms", "this fastbp has no example_gradient_norms")
+        return
+    sizes, rows = A
+    model = network(sizes)
+    measured = seconds({"it": norms(model, rows)[0], "base": compiled(model, "value_and_gradient", rows)}, rounds)
+    yield Row("example_gradient_norms", text_of(sizes, rows), ratio(measured, "it", "base"), "gradients", 1.2)
 
 
 STEPS = 100
@@ -285,6 +296,7 @@ def first_calls(rounds: int) -> Lines:
 
 TABLE: dict[str, Callable[[int], Lines]] = {
     **{name: functools.partial(in_calls, goal) for name, goal in GOALS.items()},
+    "norms": in_norms,
     "taylor": in_curves,
     "dy": with_derivatives,
     "standardize": standardized,

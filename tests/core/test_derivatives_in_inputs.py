@@ -6,7 +6,7 @@ from guard import Guard
 from kernel_calls import DTYPES, EPSILON, run
 
 import fastbp
-from fastbp.core.derivatives import hessian, jacobian, taylor
+from fastbp.core.derivatives import hessian, jacobian, jacobian_by_inputs, taylor
 from fastbp.engine.derivatives.table import derivative_table
 
 NETWORKS = [
@@ -39,7 +39,7 @@ def test_jacobians_and_hessians_stay_in_their_memory(size: int, guard: Guard, mo
         (jacobian.by_outputs(size, softmax), jacobian.by_outputs_size, (rows, n_out, n_in)),
         (jacobian.by_deltas(size), jacobian.by_outputs_size, (rows, n_out, n_in)),
         (jacobian.by_outputs_or_deltas(size, softmax), jacobian.by_outputs_size, (rows, n_out, n_in)),
-        (jacobian.by_inputs(size, softmax), jacobian.by_inputs_size, (rows, n_out, n_in)),
+        (jacobian_by_inputs.by_inputs(size, softmax), jacobian_by_inputs.by_inputs_size, (rows, n_out, n_in)),
         (hessian.input_hessian(size, softmax), hessian.hessian_size, (rows, n_out, n_in, n_in)),
     ]:
         for few in (0, 1):

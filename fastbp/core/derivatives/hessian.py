@@ -8,7 +8,8 @@ and da_ij = ∂y_j/∂a_i; for softmax the inner sum is Σ_i u_ik z'_im with u =
 import functools
 
 from fastbp.core.derivatives.frame import block_of, frame_size, opening
-from fastbp.core.derivatives.jacobian import filling, jacobian_signature, sloping, tangents_by_inputs, to_raw_units
+from fastbp.core.derivatives.jacobian import filling, jacobian_signature, sloping, to_raw_units
+from fastbp.core.derivatives.jacobian_by_inputs import tangents_by_inputs
 from fastbp.core.derivatives.passes import deltas_of, transposing, valuing
 from fastbp.core.ir.kernel import inline, kernel, wide_vectors
 from fastbp.core.ir.memory import floats_at, shift

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.core import workspace
-from fastbp.core.derivatives import hessian, jacobian
+from fastbp.core.derivatives import hessian, jacobian, jacobian_by_inputs
 from fastbp.core.ir.kernel import Kernel, lanes_of
 from fastbp.engine.derivatives.common import memory_for
 from fastbp.engine.derivatives.table import derivative_table
@@ -35,7 +35,7 @@ def jacobian_of(network: Network, size: int) -> tuple[Kernel, int]:
     of_inputs = n_in * (sum(below * -(-above // lanes) * lanes for below, above in layers[1:]) + ELEMENT * elements)
     of_outputs = n_out * (sum(below * above for below, above in layers[: -1 if whole else None]) + ELEMENT * elements)
     if of_inputs < of_outputs:
-        return jacobian.by_inputs(size, softmax), n_in
+        return jacobian_by_inputs.by_inputs(size, softmax), n_in
     if whole:
         return jacobian.by_outputs(size, softmax), n_out
     return (jacobian.by_deltas(size) if 2 * n_out <= lanes else jacobian.by_outputs_or_deltas(size, softmax)), n_out
