@@ -1,6 +1,10 @@
-"""Derivatives in theta against torch.func in float64: all activations, losses and depths, ragged widths and batches."""
+"""Derivatives in theta against torch.func in float64: all activations and losses, ragged widths and batches.
 
-from collections.abc import Callable
+Each pair at one depth; at all of them with FASTBP_EVERY_DEPTH=1.
+"""
+
+import os
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -121,10 +125,19 @@ def close(found, wanted):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9 * max(1.0, np.abs(wanted).max()))
 
 
+NAMES = list(ACTIVATIONS)
+EVERY_DEPTH = bool(os.environ.get("FASTBP_EVERY_DEPTH"))
+
+
+def depths(number: int) -> Sequence[tuple[int, ...]]:
+    """The sizes for a pair: one depth, each in turn, or all of them, which take ten minutes."""
+    return SIZES if EVERY_DEPTH else SIZES[number % len(SIZES) :][:1]
+
+
 @pytest.mark.parametrize("hidden", ACTIVATIONS)
 @pytest.mark.parametrize(("output", "loss"), PAIRS)
 def test_of_losses(hidden: str, output: str, loss: str) -> None:
-    for sizes in [SIZES[(ACTIVATIONS.index(hidden) + PAIRS.index((output, loss))) % len(SIZES)]]:
+    for sizes in depths(NAMES.index(hidden) + PAIRS.index((output, loss))):
         model = model_of(sizes, hidden, output, loss)
         twin, theta = Twin(model, hidden, output, loss), torch.from_numpy(model.parameters.copy())
         for rows in ROWS:
@@ -145,7 +158,7 @@ def test_of_losses(hidden: str, output: str, loss: str) -> None:
 @pytest.mark.parametrize("output", VALUES)
 @pytest.mark.parametrize("hidden", ACTIVATIONS)
 def test_parameter_jacobian(hidden: str, output: str) -> None:
-    for sizes in SIZES:
+    for sizes in depths(NAMES.index(hidden) + list(VALUES).index(output)):
         model = model_of(sizes, hidden, output, "squared_error")
         twin, theta = Twin(model, hidden, output, "squared_error"), torch.from_numpy(model.parameters.copy())
         for rows in ROWS:
