@@ -1,5 +1,6 @@
 """The command line as a user runs it, and the README's lines."""
 
+import fcntl
 import gzip
 import importlib.util
 import io
@@ -8,7 +9,6 @@ import re
 import stat
 import subprocess
 import sys
-import threading
 import zipfile
 from pathlib import Path
 
@@ -514,14 +514,12 @@ def test_what_is_written_to_a_pipe_or_a_device_goes_through(run, refused, what):
     run(*WRITTEN[what], plain)
     os.mkfifo(pipe)
     assert refused(*WRITTEN[what], pipe) == f"fastbp: {pipe}: a pipe without a reader\n"
-    got, keep = [], os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # from now on there is a reader
-    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
-    reader.start()
-    run(*WRITTEN[what], pipe)
-    os.close(keep)
-    reader.join()
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 1 << 20)  # room for all that is written before anyone reads
+        run(*WRITTEN[what], pipe)
+        got = reader.read()
     assert stat.S_ISFIFO(pipe.stat().st_mode)
-    assert len(got[0]) == len(plain.read_bytes())
+    assert len(got) == len(plain.read_bytes())
 
 
 @pytest.mark.parametrize("what", WRITTEN)

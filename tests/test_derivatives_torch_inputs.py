@@ -68,9 +68,7 @@ def case(hidden, output, depth, rows):
 DEPTHS = list(SIZES)
 EVERY_DEPTH = bool(os.environ.get("FASTBP_EVERY_DEPTH"))
 CASES_AT_DEPTHS = [
-    (*pair, depth)
-    for i, pair in enumerate(CASES)
-    for depth in (DEPTHS if EVERY_DEPTH else DEPTHS[i % len(DEPTHS) :][:1])
+    (*pair, depth) for i, pair in enumerate(CASES) for depth in (DEPTHS if EVERY_DEPTH else [DEPTHS[i % len(DEPTHS)]])
 ]
 """Each pair at one depth, each in turn; with FASTBP_EVERY_DEPTH=1 at all, which takes minutes."""
 
