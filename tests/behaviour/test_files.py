@@ -114,10 +114,10 @@ def test_files_of_other_formats_are_refused(tmp_path):
 
 
 def test_a_newer_version_says_so(model, monkeypatch):
-    monkeypatch.setattr(files, "FORMAT", 3)
+    monkeypatch.setattr(files, "FORMAT", 4)
     files.write(model, TENSORS, TEXT)
     monkeypatch.undo()
-    refused(model, r"newer fastbp \(its format is 3, not 2\): upgrade fastbp")
+    refused(model, r"newer fastbp \(its format is 4, not 3\): upgrade fastbp")
 
 
 def test_what_cannot_be_opened(tmp_path):

@@ -63,7 +63,7 @@ def keep_calling(job):
 
 def test_a_worker_leaves_after_the_stated_number_of_runs(tables) -> None:
     job, _, lines = tables
-    for _ in range(100):  # on a busy machine a call may come too late, so that the worker leaves before
+    for _ in range(20_000):  # on a busy machine a call may come too late, so that the worker leaves before
         lines[1, :2] = CALLED, 0
         caller = threading.Thread(target=run, args=(uncached(keep_calling), job))
         caller.start()

@@ -37,6 +37,7 @@ ELSEWHERE = {
     "frame": "test_derivatives.py",  # by what is computed on them
     "passes": "test_derivatives.py",
     "jacobian": "core/test_derivatives_in_inputs.py",
+    "jacobian_by_inputs": "core/test_derivatives_in_inputs.py",
     "hessian": "core/test_derivatives_in_inputs.py",
     "taylor": "core/test_derivatives_in_inputs.py",
     "entries": "test_jit_derivatives.py",  # which calls them
