@@ -9,7 +9,7 @@ from fastbp.table import scores
 from fastbp.table.columns import Found
 from fastbp.table.model import TableModel
 
-WIDEST = 48  # characters of a cell
+WIDEST = 64  # characters of a cell
 MOST_LINES = 40  # columns or classes shown
 
 
