@@ -170,6 +170,7 @@ def test_columns_of_a_table_are_chosen_by_name(run, refused, capsys):
     assert "left out: --ignore" in out
     assert "warning" in out
     assert "left out: the row number" not in run(*arguments, "--keep-index")
+    assert run("predict", "model", "data.csv").splitlines()[1].startswith("1,")
     Path("other.csv").write_text("c;more\nq;1\na;2\n")
     assert cli.main(["predict", "model", "other.csv"]) == 0
     out, err = capsys.readouterr()

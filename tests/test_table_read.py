@@ -39,6 +39,8 @@ EXPECTED = pl.DataFrame({"name": ["ada", "bob"], "x": [1.5, 2.5], "day": ["2024-
         (gzip.compress(PLAIN.encode()), "t.csv.gz", None),
         (PLAIN.replace(",", "\t"), "t.tsv", None),
         (PLAIN.replace(",", ";").replace(".5", ",5"), "t.csv", Format(decimal=",")),
+        (PLAIN.replace(",", ";").replace(".5", ",5"), "t.csv", None),
+        (PLAIN.replace("\n", "\r"), "t.csv", None),
         (PLAIN.replace(",", "#"), "t.csv", Format(separator="#")),
         (
             PLAIN.replace("2024-01-0", "0").replace("01\n", "01.01.2024\n").replace("02\n", "02.01.2024\n"),
@@ -79,6 +81,12 @@ def test_a_header_is_taken_or_not_as_asked(written):
     assert len(read(path, Format(header=False)).frame) == 2
 
 
+def test_the_columns_of_a_model_make_a_header(written):
+    path = written("a,b\na,x\n")
+    assert read(path).frame.columns == ["1", "2"]
+    assert read(path, kinds={"b": "text"}).frame.columns == ["a", "b"]
+
+
 def test_quotes_hold_separators_and_newlines(written):
     frame = read(written('a,b\n"x, y\nz",1\n"say ""so""",2\n')).frame
     assert frame["a"].to_list() == ["x, y\nz", 'say "so"']
@@ -93,6 +101,21 @@ def test_kinds_of_cells(written):
     frame = read(written("n,b,t,m\n1,true,a,NA\n2,False,b,1.5\n,,,\n")).frame
     assert frame.dtypes == [pl.Int64, pl.Boolean, pl.String, pl.Float64]
     assert frame["m"].to_list() == [None, 1.5, None]
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "values"),
+    [
+        ('a,b\n"1,234",1\n"-12,345.5",2\n7,3\n', None, [1234, -12345.5, 7]),
+        ("a;b\n1.234;1\n12.345,5;2\n7;3\n", Format(decimal=","), [1234, 12345.5, 7]),
+        ("a;b\n1,234;1\n2,345;2\n", Format(decimal="."), ["1,234", "2,345"]),
+        ('a,b\n"0,123",1\n', None, ["0,123"]),
+        ("a,b\n5%,1\n12.5 %,2\n", None, [5, 12.5]),
+        ("a,b\n1e3,1\n+2,2\n", None, [1000, 2]),
+    ],
+)
+def test_numbers_as_people_write_them(written, content, form, values):
+    assert read(written(content), form).frame["a"].to_list() == values
 
 
 def rows(bad, n=40):
@@ -129,6 +152,7 @@ def test_the_kinds_of_a_model_are_kept(written):
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
+        ("a,b\n", "has no rows"),
         ("a,b\n1,2\n1,2,3\n1,2\n", "line 3 must have 2 fields, got 3"),
         (b"\x00\x01\x02", "is not a text file"),
         (b"\x1f\x8b\x00", "is not a readable gzip file"),

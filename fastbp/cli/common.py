@@ -52,7 +52,7 @@ def add_format(group: Any) -> None:
     """The options on how a text file is read."""
     add = group.add_argument
     add("--separator", metavar="CHARACTER", help="between fields (seen from the file)")
-    add("--decimal", default=".", metavar="CHARACTER", help="of numbers (%(default)s)")
+    add("--decimal", metavar="CHARACTER", help="of numbers (seen from the file)")
     add("--missing", action="append", default=[], metavar="TEXT", help="a cell that is a missing value; repeatable")
     add("--header", action=argparse.BooleanOptionalAction, help="whether the first line holds names")
 

@@ -75,6 +75,8 @@ def _predict_table(options: argparse.Namespace) -> None:
             raise UsageError("--probabilities is for classes; this model predicts numbers")
         head += [f"probability of {label}" for label in model.targets.labels]
         columns += list(outputs.T)
+    if model.index is not None and model.index in frame.columns:
+        head, columns = [model.index, *head], [frame[model.index].to_list(), *columns]
     if options.output and options.output.suffix == ".npy":
         files.replace(options.output, arrays.as_bytes(np.atleast_2d(predicted.T).T, ".npy"))
         return

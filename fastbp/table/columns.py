@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 MOST_CATEGORIES = 100
 """A text column with more distinct values is left out."""
 
+COUNTED = "left out: the row number"
+
 DAY = 86_400_000.0  # milliseconds
 YEAR, WEEK = 365.2425, 7.0  # days
 
@@ -193,7 +195,7 @@ def left_out(
     if kind == "text" and distinct > MOST_CATEGORIES:
         return f"{distinct:,} distinct values (--keep {series.name} keeps it)"
     if kind == "number" and not keep_index and not missing and is_row_number(numbers_of(series)):
-        return "the row number (--keep-index keeps it)"
+        return f"{COUNTED.removeprefix('left out: ')} (--keep-index keeps it)"
     return None
 
 

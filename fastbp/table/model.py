@@ -41,7 +41,8 @@ class TableModel:
     `activation` is that of the hidden layers, the other arguments are `Model`'s. Inputs and numeric targets are
     standardized.
 
-    After fit: `columns` (the inputs), `found` (what was found in each column), `targets`, `model`, `history`.
+    After fit: `columns` (the inputs), `found` (what was found in each column), `targets`, `model`, `history`, `index`
+    (the name of the column that counts the rows, or None).
     """
 
     model: Model
@@ -50,6 +51,7 @@ class TableModel:
     targets: Targets
     history: History
     tested: Any = None
+    index: str | None = None
 
     def __init__(self, hidden: Sequence[int] | None = None, **arguments: Any) -> None:
         if {"sizes", "standardize"} & set(arguments):
@@ -90,6 +92,7 @@ class TableModel:
         names = [target] if isinstance(target, str) else list(target or frame.columns[-1:])
         _check_names(frame, [*names, *ignore, *keep])
         usable, self.found = columns.learn(frame, names, ignore, keep, keep_index)
+        self.index = next((f.name for f in self.found if f.becomes.startswith(columns.COUNTED)), None)
         frame = frame.drop_nulls(subset=names)
         if not len(frame):
             raise ValueError(f"no row has a value of the target {', '.join(names)}")
@@ -204,6 +207,7 @@ class TableModel:
             "targets": self.targets.names,
             "labels": self.targets.labels,
             "baseline": self.baseline.tolist(),
+            "index": self.index,
         }
         with tempfile.TemporaryDirectory() as folder:
             self.model.save(Path(folder) / "model")
@@ -223,6 +227,7 @@ class TableModel:
             labels = None if table["labels"] is None else tuple(table["labels"])
             loaded.columns = [columns.from_data(data) for data in table["columns"]]
             loaded.targets = Targets(tuple(table["targets"]), labels)
+            loaded.index = table["index"]
             loaded.baseline = np.array(table["baseline"], dtype=np.float64)
             n_inputs = sum(len(column.scaled) for column in loaded.columns)
         except (KeyError, TypeError, ValueError) as error:
@@ -255,5 +260,6 @@ def _check_names(frame: Any, names: Sequence[str]) -> None:
 
 def _mean_and_scale(rows: Array) -> tuple[Array, Array]:
     """Of each column; the scale of a constant one is 1."""
-    mean, scale = rows.mean(axis=0), rows.std(axis=0)
+    with np.errstate(over="ignore"):
+        mean, scale = rows.mean(axis=0), rows.std(axis=0)
     return mean, np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)

@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -34,7 +34,7 @@ class Format:
     """How a text file is to be read; None: as its first records suggest."""
 
     separator: str | None = None
-    decimal: str = "."
+    decimal: str | None = None
     missing: Sequence[str] = ()
     header: bool | None = None
 
@@ -61,14 +61,19 @@ def read(path: str | os.PathLike[str], form: Format | None = None, kinds: Mappin
         except polars.exceptions.PolarsError as error:
             raise ValueError(f"{name} is not a readable Parquet file: {error}") from None
     text = decode(name)
+    if "\r" in text and "\n" not in text:
+        text = text.replace("\r", "\n")
     separator = form.separator or ("\t" if ".tsv" in name.lower() else sniffed(text))
     records = list(islice(_records(text, separator), SNIFFED))
     if not records:
         raise ValueError(f"{name} is empty")
-    has_header, why = (form.header, "as asked for") if form.header is not None else header_in(records, form.decimal)
+    form = replace(form, separator=separator, decimal=form.decimal or decimal_in(records, separator))
+    has_header, why = _header(records, form, kinds or {})
     columns = Counter(len(fields) for _, fields in records[1:] or records).most_common(1)[0][0]
     names, notes = _names(records[0][1], columns, has_header)
     notes.insert(0, f"the first line holds {'names' if has_header else 'values'} ({why})")
+    if form.decimal == ",":
+        notes.append("numbers have decimal commas")
     first_line = records[0][0] if has_header else 0
     body = _after_lines(text, first_line).lstrip("\r\n")
     if '"' not in body:
@@ -143,12 +148,28 @@ def sniffed(text: str) -> str:
     return max(SEPARATORS, key=merit)  # the first of equals
 
 
+def decimal_in(records: Sequence[tuple[int, Sequence[str]]], separator: str) -> str:
+    """A comma if some cells are numbers with one and none has a point."""
+    cells = [cell.strip() for _, fields in records for cell in fields]
+    commas = separator != "," and any(re.fullmatch(r"[+-]?\d+,\d+", cell) for cell in cells)
+    return "," if commas and not any(re.fullmatch(r"[+-]?\d+\.\d+", cell) for cell in cells) else "."
+
+
+def _header(records: Sequence[tuple[int, Sequence[str]]], form: Format, kinds: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether the first record holds names, and why: as asked for, as a model's columns tell, or by the cells."""
+    if form.header is not None:
+        return form.header, "as asked for"
+    if kinds and set(kinds) <= {name.strip() for name in records[0][1]}:
+        return True, "the model's columns"
+    return header_in(records, form.decimal or ".")
+
+
 def header_in(records: Sequence[tuple[int, Sequence[str]]], decimal: str) -> tuple[bool, str]:
     """Whether the first record holds names, and why."""
     first, others = records[0][1], [fields for _, fields in records[1:]]
-    if not others:
-        return False, "there is no other line"
     numeric = [is_number(cell, decimal) for cell in first]
+    if not others:
+        return not any(numeric), "there is no other line"
     if len(first) > 1 and [cell.strip() for cell in first] == [str(i) for i in range(len(first))]:
         return True, "it counts 0, 1, 2, …"
     for i, cell in enumerate(first):
@@ -249,7 +270,7 @@ def _as_kind(series: Any, form: Format, kind: str | None) -> Any:
         iso = series.str.replace("T", " ", literal=True).str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False)
         if kind == "date" or iso.null_count() == series.null_count():
             return iso
-    plain = series.str.replace(form.decimal, ".", literal=True) if form.decimal != "." else series
+    plain = _plain_numbers(series, form)
     numbers = plain.cast(pl.Float64, strict=False)
     if kind == "number" or (filled and len(series) - numbers.null_count() >= NUMERIC_SHARE * filled):
         whole = plain.cast(pl.Int64, strict=False)
@@ -258,3 +279,20 @@ def _as_kind(series: Any, form: Format, kind: str | None) -> Any:
     if filled and lower.drop_nulls().is_in(["true", "false"]).all():
         return lower == "true"
     return series
+
+
+def _plain_numbers(series: Any, form: Format) -> Any:
+    """Text with decimal points, without percent signs if all cells have one, without separators of thousands.
+
+    A comma separates thousands where it separates fields, too, so that such cells are quoted; a point does where the
+    comma is the decimal mark.
+    """
+    if series.str.ends_with("%").drop_nulls().all():
+        series = series.str.strip_suffix("%").str.strip_chars()
+    mark, decimal = (".", ",") if form.decimal == "," else (",", ".")
+    if form.separator == "," or form.decimal == ",":
+        grouped = rf"^[+-]?[1-9]\d{{0,2}}(\{mark}\d{{3}})+(\{decimal}\d+)?$"
+        has_groups = series.str.contains(grouped).fill_null(False)
+        if has_groups.any():
+            series = series.zip_with(~has_groups, series.str.replace_all(mark, "", literal=True))
+    return series if form.decimal == "." else series.str.replace(form.decimal or ".", ".", literal=True)
