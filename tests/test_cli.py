@@ -266,6 +266,17 @@ def test_options_reach_the_model(run):
     assert fastbp.Model.load("model").network.sizes == (2, 4)
 
 
+def test_every_schedule_by_name(run, refused):
+    save_table("data.npz")
+    arguments = ("train", "data.npz", "--quiet", "--epochs", 2, "--learning-rate", 0.05, "--output", "model")
+    run(*arguments, "--optimizer", "nadam", "--schedule", "cosine", "--schedule-steps", 50)
+    assert fastbp.Model.load("model").optimizer == fastbp.NAdam(fastbp.schedules.Cosine(0.05, steps=50))
+    run(*arguments, "--schedule", "on_plateau")
+    assert fastbp.Model.load("model").optimizer == fastbp.Adam(fastbp.schedules.OnPlateau(0.05))
+    assert "takes no --schedule-steps" in refused(*arguments, "--schedule", "constant", "--schedule-steps", 5)
+    assert "is for --schedule" in refused(*arguments, "--schedule-steps", 5)
+
+
 def test_patience_ends_the_training_early(run, refused):
     save_table("data.npz")
     arguments = ("train", "data.npz", "--quiet", "--epochs", 2000, "--learning-rate", 0.1, "--patience", 3)

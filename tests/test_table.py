@@ -1,6 +1,9 @@
 """TableModel: kinds of columns, targets, predictions by name, and its file."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +165,9 @@ def test_infinite_numbers_are_refused():
     frame.loc[3, "x"] = np.inf
     with pytest.raises(columns.BadCells, match=r"finite numbers, got inf in row 3 \(1 bad\)"):
         TableModel().fit(frame)
+
+
+def test_importing_fastbp_does_not_import_libraries_of_frames():
+    code = "import sys, fastbp.cli; print({'polars', 'narwhals', 'pandas'} & set(sys.modules))"
+    env = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout == b"set()\n"

@@ -147,6 +147,15 @@ def test_the_kinds_of_a_model_are_kept(written):
         read(written("n,m\na,1\nb,1\n"), kinds={"n": "number"})
 
 
+def test_a_file_that_does_not_fit_in_memory_is_refused_with_a_figure(written, monkeypatch):
+    path = written(PLAIN)
+    monkeypatch.setattr("fastbp.table.read.memory", lambda: 4 * len(PLAIN))
+    assert len(read(path).frame) == 2
+    monkeypatch.setattr("fastbp.table.read.memory", lambda: 4 * len(PLAIN) - 1)
+    with pytest.raises(ValueError, match=r"at most 0\.0 GB of text, a quarter of this machine's memory"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -1,12 +1,14 @@
 """fastbp train: the command's options; arrays and tables are trained on in a module each."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from fastbp import plots
 from fastbp.cli import train_arrays, train_table
 from fastbp.cli.common import UsageError, add_format, is_array
 from fastbp.optimizers import OPTIMIZERS, Optimizer
+from fastbp.schedules import SCHEDULES, Schedule
 from fastbp.storage import files
 
 DESCRIPTION = "Train a network, and report how well it predicts rows that were held out."
@@ -30,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, metavar="N", help="rows per step (by the rows; 32 for arrays)")
     add("--optimizer", choices=tuple(OPTIMIZERS), default="adam", help="(%(default)s)")
     add("--learning-rate", type=float, metavar="RATE", help="(0.01 for sgd, 0.001 for most others)")
+    add("--schedule", choices=tuple(SCHEDULES), help="of the learning rate (constant)")
+    add("--schedule-steps", type=int, metavar="N", help="mini-batches that the schedule takes (1000)")
     add("--momentum", type=float, metavar="SHARE", help="of sgd (0)")
     add("--class-weight", choices=("balanced",), help="let each class weigh the same")
     add("--dtype", choices=("float32", "float64"), default="float32", help="(%(default)s)")
@@ -92,4 +96,18 @@ def _optimizer(options: argparse.Namespace) -> Optimizer:
     given = {name: value for name, value in given.items() if value is not None}
     if "momentum" in given and options.optimizer != "sgd":
         raise UsageError("--momentum is for --optimizer sgd")
+    if options.schedule:
+        given["learning_rate"] = _schedule(options, given.get("learning_rate", kind().learning_rate))
+    elif options.schedule_steps is not None:
+        raise UsageError("--schedule-steps is for --schedule")
     return kind(**given)
+
+
+def _schedule(options: argparse.Namespace, rate: float) -> Schedule:
+    kind = SCHEDULES[options.schedule]
+    steps = {"steps", "every"} & {field.name for field in fields(kind)}
+    if options.schedule_steps is None:
+        return kind(rate)
+    if not steps:
+        raise UsageError(f"--schedule {options.schedule} takes no --schedule-steps")
+    return kind(rate, **dict.fromkeys(steps, options.schedule_steps))

@@ -25,8 +25,8 @@ DATES = ("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d")
 NUMERIC_SHARE = 0.9
 SNIFFED = 200  # records at the beginning of a file
 SHOWN = 5  # bad cells
-LARGEST = 4 << 30
-"""Bytes of a text file, uncompressed: reading takes about three times as much memory."""
+MEMORY_OF_TEXT = 4
+"""The memory that reading a text file takes, in sizes of the uncompressed text (measured: 4.0 for numbers)."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,19 @@ def _polars(path: object) -> Any:
 
 def decode(path: str) -> str:
     """The text of a file, decompressed: UTF-8, UTF-16 with its mark, else Windows-1252."""
+    largest = memory() // MEMORY_OF_TEXT
     with open(path, "rb") as stream:
         compressed = stream.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path) if compressed else open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read(largest + 1)
     except (EOFError, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is not a readable gzip file: {error}") from None
-    if len(data) > LARGEST:
-        raise ValueError(f"{path} must have at most {LARGEST / 1e9:.1f} GB of text; convert it to Parquet")
+    if len(data) > largest:
+        raise ValueError(
+            f"{path} must have at most {largest / 1e9:.1f} GB of text, a quarter of this machine's memory; "
+            "convert it to Parquet"
+        )
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")
     if b"\0" in data[:4096]:
@@ -118,6 +122,11 @@ def decode(path: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("cp1252", errors="replace")
+
+
+def memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _after_lines(text: str, lines: int) -> str:
