@@ -14,7 +14,7 @@ import pytest
 import fastbp
 from fastbp import TableModel
 from fastbp.storage import files
-from fastbp.table import columns, targets
+from fastbp.table import columns, report, targets
 from fastbp.table.model import as_frame
 
 PENGUINS = Path(fastbp.__file__).parent / "data" / "penguins.csv"
@@ -129,6 +129,7 @@ def test_missing_targets_are_dropped_and_missing_inputs_filled():
     frame.loc[:9, "z"] = None
     frame.loc[20:29, "x"] = None
     model = TableModel((4,)).fit(frame, epochs=1)
+    assert "; 10 without a target are not used" in report.of_training(model)[1]
     x = model.columns[0]
     assert x.median == pytest.approx(frame.x[10:].median())
     assert x.encode(as_frame(frame)["x"])[[20, 40]].tolist() == [[x.median, 1], [frame.x[40], 0]]

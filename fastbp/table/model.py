@@ -93,7 +93,9 @@ class TableModel:
         _check_names(frame, [*names, *ignore, *keep])
         usable, self.found = columns.learn(frame, names, ignore, keep, keep_index)
         self.index = next((f.name for f in self.found if f.becomes.startswith(columns.COUNTED)), None)
+        self.n_dropped = len(frame)
         frame = frame.drop_nulls(subset=names)
+        self.n_dropped -= len(frame)
         if not len(frame):
             raise ValueError(f"no row has a value of the target {', '.join(names)}")
         self.targets = targets.learn(frame, names, task)

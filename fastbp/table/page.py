@@ -31,6 +31,7 @@ def html(model: TableModel, important: Sequence[tuple[str, float]], source: str)
         labels = [str(label) for label in model.targets.labels]
         confusion = scores.of_each_class(y, outputs.argmax(axis=1), len(labels))[2]
         parts += ["<h2>Confusion matrix</h2><p>Rows: the truth; columns: the prediction.</p>"]
+        parts += [f"<pre>{escape(chr(10).join(report.of_classes(model, model.tested)))}</pre>"]
         parts += [_table(("", *labels), [(labels[i], *row) for i, row in enumerate(confusion.tolist())])]
     else:
         for j, name in enumerate(model.targets.names):
@@ -126,9 +127,10 @@ def bars(important: Sequence[tuple[str, float]]) -> str:
     """A bar for each column."""
     most = max(max(value for _, value in important), 1e-300)
     body = ""
-    for i, (name, value) in enumerate(important[: report.MOST_LINES]):
+    shown = important[: report.MOST_LINES]
+    for i, (name, value) in enumerate(shown):
         width, y = max(value, 0) / most * (WIDTH - 260), 22 * i
         body += f'<text x="170" y="{y + 15}" text-anchor="end">{escape(name[:26])}</text>'
         body += f'<rect x="180" y="{y + 3}" width="{width:.1f}" height="16" fill="{COLOURS[0]}"/>'
         body += f'<text x="{185 + width:.1f}" y="{y + 15}">{value:.3g}</text>'
-    return _svg(body, 22 * len(important) + 4)
+    return _svg(body, 22 * len(shown) + 4)

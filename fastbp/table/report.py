@@ -33,10 +33,11 @@ def of_training(model: TableModel) -> list[str]:
     tested = 0 if model.tested is None else len(model.tested)
     trained, validated = model.n_rows
     what = f"{len(targets.labels)} classes" if targets.labels else "numbers (regression)"
+    dropped = f"; {model.n_dropped:,} without a target are not used" if model.n_dropped else ""
     best = f", the best after {1 + int(np.argmin(history.validation_cost))}" if validated else ""
     return [
         f"target    {', '.join(targets.names)}: {what}; --task overrides it",
-        f"data      {trained:,} rows to train, {validated:,} to stop early, {tested:,} to test",
+        f"data      {trained:,} rows to train, {validated:,} to stop early, {tested:,} to test{dropped}",
         f"network   {'-'.join(map(str, network.sizes))}, {network.n_parameters:,} parameters",
         f"training  {len(history)} epochs in {float(history.seconds.sum()):.2f} s{best}",
     ]
