@@ -11,6 +11,7 @@ from fastbp.model import Model
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop, Rprop
 from fastbp.scaling import Scaling
+from fastbp.table.model import TableModel
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Rprop",
     "Scaling",
     "State",
+    "TableModel",
     "__version__",
     "jit",
     "schedules",

@@ -1,4 +1,4 @@
-"""Example data: handwritten digits; reading and splitting tables of the user's.
+"""Example data: handwritten digits; reading and splitting the user's arrays.
 
 digits.npz holds the 1,797 images of the test set of E. Alpaydin and C. Kaynak, Optical Recognition of
 Handwritten Digits, UCI Machine Learning Repository, 1998, CC BY 4.0 (README.md in this folder says more).
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.data.tables import read_examples, read_inputs
+from fastbp.data.arrays import read_examples, read_inputs
 from fastbp.inputs.sources import asarray
 
 __all__ = ["load_digits", "read_examples", "read_inputs", "stratified_split"]
