@@ -1,5 +1,9 @@
 """How many random examples hypothesis tries: 50, or 2,000 with `pytest --hypothesis-profile=nightly`; threads."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -8,6 +12,14 @@ from fastbp.engine import thread_limit
 settings.register_profile("ci", max_examples=50, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile("ci")
+
+# the benchmarks lie beside the tests and are not installed; their folder in sys.path would hide the installed fastbp
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+spec = importlib.util.spec_from_file_location(
+    "benchmarks", BENCHMARKS / "__init__.py", submodule_search_locations=[str(BENCHMARKS)]
+)
+assert spec is not None
+sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
 
 
 @pytest.fixture(autouse=True)

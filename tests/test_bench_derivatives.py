@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import fastbp
 from benchmarks import derivative_calls
 from benchmarks.derivatives import Row
 from fastbp import jit_arguments
@@ -39,7 +38,6 @@ def test_the_kernel_of_taylor_gets_what_it_takes():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.skipif(not hasattr(fastbp.Model, "example_gradient_norms"), reason="it has no example_gradient_norms")
 def test_the_kernel_of_norms_gets_what_it_takes():
     model = derivative_calls.network((3, 20, 2), "float64")
     run, (X, y, found) = derivative_calls.norms(model, 5)
