@@ -73,8 +73,8 @@ def test_gradient_with_an_activation_of_its_own_for_every_layer(dtype):
 
 
 def test_a_new_activation_is_one_row_of_the_table(monkeypatch):
-    third = lambda z, a: a.constant(6.0)  # noqa: E731
-    row = Activation(lambda z: z * z * z, lambda z, a: 3.0 * (z * z), lambda z, a: 6.0 * z, third, reads_z=True)
+    derivatives = (lambda z, a: 3.0 * (z * z), lambda z, a: 6.0 * z, lambda z, a: a.constant(6.0))
+    row = Activation(lambda z: z * z * z, *derivatives, reads_z=True)
     monkeypatch.setitem(ROWS, "the cube of a test", row)
     cubes = twin.Activation(lambda z: z**3, lambda z: 3 * z**2, lambda z: 6 * z)
     monkeypatch.setitem(twin.ACTIVATIONS, "the cube of a test", cubes)

@@ -11,7 +11,7 @@ alone: these dz' or da' of the outputs lead down as deltas do (N. Schraudolph, N
 import functools
 
 from fastbp.core.derivatives.frame import block_of, opening
-from fastbp.core.derivatives.passes import deltas_of, pulling, tangents_of, transposing, valuing
+from fastbp.core.derivatives.passes import deltas_of, losing, pulling, tangents_of, transposing, valuing
 from fastbp.core.derivatives.products import adding_parts
 from fastbp.core.ir.kernel import DOUBLE, INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import address_of, first, floats_at, load, shift, store
@@ -38,23 +38,6 @@ def targeting(size):
         return targets
 
     return targets_of
-
-
-@functools.cache
-def losing(size):
-    """(frame, y, w, w_row, rows, scale), for `inline`: dz of the last layer in `work` if the loss is fused, else da."""
-
-    @inline
-    def compute_loss(frame, y, w, w_row, rows, scale):
-        net, work, capacity = frame.net, floats_at(frame.work, size), frame.capacity
-        layer = layer_of(net, net.layers - 1)
-        out = place(work, capacity, 0, layer, layer.dz if net.fused else layer.da)
-        x = place(work, capacity, 0, layer, layer.z if net.fused else layer.a)
-        costs, spare = floats_at(frame.losses, size), floats_at(frame.spare, size)
-        shape = rows, layer.n_out, layer.stride
-        calls.loss(net, out, (costs, spare), x, (y, w, w_row), shape, scale)
-
-    return compute_loss
 
 
 @functools.cache

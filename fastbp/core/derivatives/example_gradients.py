@@ -8,9 +8,9 @@
 import functools
 import math
 
-from fastbp.core.derivatives.curvature import losing, targeting
+from fastbp.core.derivatives.curvature import targeting
 from fastbp.core.derivatives.frame import block_of, opening
-from fastbp.core.derivatives.passes import deltas_of, transposing, valuing
+from fastbp.core.derivatives.passes import deltas_of, losing, transposing, valuing
 from fastbp.core.derivatives.training import seeding_outputs
 from fastbp.core.ir.kernel import INT, POINTERS, VOID, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import copy, fill, first, floats_at, load, rounded, shift, store
@@ -94,47 +94,50 @@ def of_losses(size):
     return differentiate
 
 
-@functools.cache
-def example_gradients(size):
-    """Overwrites out (rows, parameters) by ∂C_n/∂θ. Workspace: frame_size(net, rows, 1, 0)."""
-    P, open_frame, transpose = POINTERS[size], opening(size), transposing(size)
-    differentiate, multiply = of_losses(size), multiplying(size)
+def kernel_of_examples(name, write, size):
+    """Overwrites out by write(frame, out, n, at) of each example, number n of its block, `at` of all, by its deltas.
 
-    @kernel(VOID(NET, P, P, P, P, INT, INT, P), size)
-    def example_gradients(net, theta, out, x, y, rows, few, workspace):
+    Workspace: frame_size(net, rows, 1, 0).
+    """
+    P, open_frame, transpose, differentiate = POINTERS[size], opening(size), transposing(size), of_losses(size)
+
+    @kernel(VOID(NET, P, P, P, P, INT, INT, P), name, size)
+    def of_examples(net, theta, out, x, y, rows, few, workspace):
         wide_vectors()
-        frame = open_frame(workspace, net, theta, rows, 1, 0, few)
-        block, n_in, work = block_of(net, rows, 1), net.inputs, floats_at(frame.work, size)
+        frame, block = open_frame(workspace, net, theta, rows, 1, 0, few), block_of(net, rows, 1)
         transpose(frame, floats_at(frame.wt, size), theta)
         for begin in range(0, rows, block):
-            count, inputs = minimum(block, rows - begin), shift(x, begin * n_in)
-            differentiate(frame, inputs, shift(y, begin * net.targets), count)
+            count = minimum(block, rows - begin)
+            differentiate(frame, shift(x, begin * net.inputs), shift(y, begin * net.targets), count)
             for n in range(count):
-                example = shift(out, (begin + n) * net.parameters)
-                multiply(frame, example, work, frame.capacity, n, n)
+                write(frame, out, n, begin + n)
 
-    return example_gradients
+    return of_examples
+
+
+@functools.cache
+def example_gradients(size):
+    """Overwrites out (rows, parameters) by ∂C_n/∂θ: see `kernel_of_examples`."""
+    multiply = multiplying(size)
+
+    @inline
+    def write_gradient(frame, out, n, at):
+        gradient = shift(out, at * frame.net.parameters)
+        multiply(frame, gradient, floats_at(frame.work, size), frame.capacity, n, n)
+
+    return kernel_of_examples("gradients", write_gradient, size)
 
 
 @functools.cache
 def example_gradient_norms(size):
-    """Overwrites out (rows) by ‖∂C_n/∂θ‖. Workspace: frame_size(net, rows, 1, 0)."""
-    P, open_frame, transpose = POINTERS[size], opening(size), transposing(size)
-    differentiate, measure = of_losses(size), measuring(size)
+    """Overwrites out (rows) by ‖∂C_n/∂θ‖: see `kernel_of_examples`."""
+    measure = measuring(size)
 
-    @kernel(VOID(NET, P, P, P, P, INT, INT, P), size)
-    def example_gradient_norms(net, theta, out, x, y, rows, few, workspace):
-        wide_vectors()
-        frame = open_frame(workspace, net, theta, rows, 1, 0, few)
-        block, n_in = block_of(net, rows, 1), net.inputs
-        transpose(frame, floats_at(frame.wt, size), theta)
-        for begin in range(0, rows, block):
-            count, inputs = minimum(block, rows - begin), shift(x, begin * n_in)
-            differentiate(frame, inputs, shift(y, begin * net.targets), count)
-            for n in range(count):
-                out[begin + n] = rounded(math.sqrt(measure(frame, n)), out)
+    @inline
+    def write_norm(frame, out, n, at):
+        out[at] = rounded(math.sqrt(measure(frame, n)), out)
 
-    return example_gradient_norms
+    return kernel_of_examples("norms", write_norm, size)
 
 
 @functools.cache

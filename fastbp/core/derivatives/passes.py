@@ -12,6 +12,7 @@ import functools
 
 from fastbp.core.ir.kernel import call, inline, lanes_of
 from fastbp.core.ir.memory import address_of, copy, floats_at, shift
+from fastbp.core.layers import calls
 from fastbp.core.layers.calls import dense, few_rows
 from fastbp.core.layers.forward_backward import place, sums_of_share
 from fastbp.core.layers.scaling import FACTOR, OUTPUT_SCALE
@@ -74,6 +75,23 @@ def pulling(size):
             dense(net, net.panels, (out, out_row, 0), *sums)
 
     return pull
+
+
+@functools.cache
+def losing(size):
+    """(frame, y, w, w_row, rows, scale), for `inline`: dz of the last layer in `work` if the loss is fused, else da."""
+
+    @inline
+    def compute_loss(frame, y, w, w_row, rows, scale):
+        net, work, capacity = frame.net, floats_at(frame.work, size), frame.capacity
+        layer = layer_of(net, net.layers - 1)
+        out = place(work, capacity, 0, layer, layer.dz if net.fused else layer.da)
+        x = place(work, capacity, 0, layer, layer.z if net.fused else layer.a)
+        costs, spare = floats_at(frame.losses, size), floats_at(frame.spare, size)
+        shape = rows, layer.n_out, layer.stride
+        calls.loss(net, out, (costs, spare), x, (y, w, w_row), shape, scale)
+
+    return compute_loss
 
 
 @functools.cache
@@ -164,6 +182,28 @@ def summing(size):
         sums_of_share(net, gradient, add, zeros, scratch, x, frame.x_row, work, frame.capacity, rows, 0, 1)
 
     return sum_gradient
+
+
+@functools.cache
+def adding_order(size):
+    """(frame, gradient, array, first, rows), for `inline`: gradient_jk += Σ_n dz_nj a_nk of order_1 or order_2,
+    but of frozen layers.
+
+    From layer `first` on; the inputs of layer 0 are the directions of the last tangents.
+    """
+
+    @inline
+    def add_order(frame, gradient, array, first, rows):
+        net, zeros, scratch = frame.net, floats_at(frame.zeros, size), floats_at(frame.scratch, size)
+        count, x, x_row = frame.directions_capacity, floats_at(frame.x_t, size), frame.x_t_row
+        for l in range(net.layers):
+            layer = layer_of(net, l)
+            if l >= first and layer.frozen == 0:
+                dw, n_in = shift(gradient, layer.w), layer.n_in
+                calls.sums(net, layer, (dw, 1), (zeros, scratch), (x, x_row), (array, count, rows), (0, n_in))
+            x, x_row = place(array, count, 0, layer, layer.a), layer.stride
+
+    return add_order
 
 
 @functools.cache

@@ -19,7 +19,16 @@ import functools
 
 from fastbp.core.derivatives.frame import block_of, frame_size, opening
 from fastbp.core.derivatives.jacobian import filling
-from fastbp.core.derivatives.passes import outputs_to, pulling, seeding, summing, tangents_of, transposing, valuing
+from fastbp.core.derivatives.passes import (
+    adding_order,
+    outputs_to,
+    pulling,
+    seeding,
+    summing,
+    tangents_of,
+    transposing,
+    valuing,
+)
 from fastbp.core.derivatives.products import adding_parts
 from fastbp.core.formulas.activations import ACTIVATIONS
 from fastbp.core.ir.kernel import INT, POINTERS, VOID, Kernel, inline, kernel, lanes_of, wide_vectors
@@ -166,27 +175,6 @@ def returning(size, order):
                 pull(frame, l, below_1, below.stride, zeros, 0, dz_1, theta, wt, rows)
 
     return return_through_layers
-
-
-@functools.cache
-def adding_order(size):
-    """(frame, gradient, array, first, rows), for `inline`: gradient_jk += Σ_n dz_nj a_nk of order_1 or order_2.
-
-    From layer `first` on; the inputs of layer 0 are the directions of the last tangents.
-    """
-
-    @inline
-    def add_order(frame, gradient, array, first, rows):
-        net, zeros, scratch = frame.net, floats_at(frame.zeros, size), floats_at(frame.scratch, size)
-        count, x, x_row = frame.directions_capacity, floats_at(frame.x_t, size), frame.x_t_row
-        for l in range(net.layers):
-            layer = layer_of(net, l)
-            if l >= first:
-                dw, n_in = shift(gradient, layer.w), layer.n_in
-                calls.sums(net, layer, (dw, 1), (zeros, scratch), (x, x_row), (array, count, rows), (0, n_in))
-            x, x_row = place(array, count, 0, layer, layer.a), layer.stride
-
-    return add_order
 
 
 # --- entries --------------------------------------------------------------------------------------------------------

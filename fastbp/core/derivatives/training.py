@@ -12,7 +12,15 @@ the derivative of y_j along x' = u_j. So tangents along u_j meet the deltas of y
 import functools
 
 from fastbp.core.derivatives.frame import frame_at
-from fastbp.core.derivatives.passes import deltas_of, pulling, tangents_of
+from fastbp.core.derivatives.passes import (
+    adding_order,
+    deltas_of,
+    losing,
+    pulling,
+    pulling_inputs,
+    summing,
+    tangents_of,
+)
 from fastbp.core.ir.atomics import atomic_load, atomic_store
 from fastbp.core.ir.kernel import DOUBLE, INT, VOID, inline, kernel, lanes_of, wide_vectors
 from fastbp.core.ir.memory import (
@@ -32,7 +40,7 @@ from fastbp.core.ir.memory import (
 )
 from fastbp.core.ir.traced import select, sum_of, traced
 from fastbp.core.layers import calls
-from fastbp.core.layers.forward_backward import place, sums_of_share
+from fastbp.core.layers.forward_backward import place
 from fastbp.core.layers.scaling import OUTPUT_SCALE, vectors_of
 from fastbp.core.slots import AFTER_EXAMPLES, DIVERGED, JOB, STOPPED, layer_of
 from fastbp.core.step.examples import cost_at, given, reading, rows_of_block
@@ -160,54 +168,31 @@ def bending(size):
 
 
 @functools.cache
-def summing_directions(size):
-    """(frame, gradient, u, rows): adds Σ_nj a'_jk dz'_ji to the gradient of the weights, for `inline`."""
-
-    @inline
-    def add_directions(frame, gradient, u, rows):
-        net, zeros, scratch = frame.net, floats_at(frame.zeros, size), floats_at(frame.scratch, size)
-        order_1, count = floats_at(frame.order_1, size), frame.directions_capacity
-        x, x_row = u, net.inputs
-        for l in range(net.layers):
-            layer = layer_of(net, l)
-            dw = shift(gradient, layer.w)
-            if layer.frozen == 0:
-                examples = order_1, count, net.outputs * rows
-                calls.sums(net, layer, (dw, 1), (zeros, scratch), (x, x_row), examples, (0, layer.n_in))
-            x, x_row = place(order_1, count, 0, layer, layer.a), layer.stride
-
-    return add_directions
-
-
-@functools.cache
 def examples(size):
     """As `step.examples.examples`, always with shards: overwrites the shards' gradients and costs, and the losses."""
     lanes, read, read_derivatives, open_frame = lanes_of(size), reading(size), reading_derivatives(size), opening(size)
-    seed_outputs, compute_deltas, pull, compare = seeding_outputs(size), deltas_of(size), pulling(size), comparing(size)
-    compute_tangents, compute_bent_deltas, add_directions = tangents_of(size), bending(size), summing_directions(size)
+    seed_outputs, compute_deltas, compare = seeding_outputs(size), deltas_of(size), comparing(size)
+    compute_tangents, compute_loss, compute_bent_deltas = tangents_of(size), losing(size), bending(size)
+    pull_inputs, sum_gradient, add_order = pulling_inputs(size), summing(size), adding_order(size)
 
     @inline
     def learn_block(job, frame, u, room, loss, spare, shard, added, at, rows, scale):
         """Losses, and the gradient of the cost of `rows` examples from the place `at` on, added to the shard's."""
-        net, region, theta = job.net, floats_at(frame.work, size), floats_at(job.theta, size)
-        zeros, weighted, capacity = floats_at(job.zeros, size), given(job.weights), job.capacity
+        net, region, weighted = job.net, floats_at(frame.work, size), given(job.weights)
+        theta, zeros, outputs = floats_at(job.theta, size), floats_at(job.zeros, size), net.outputs
         x, x_row, y, w = read(job, region, at, 0, rows)
-        calls.forward(net, (theta, 0, zeros), (x, x_row, 0), (region, capacity, 0, rows), 1)
-        layer, fused = layer_of(net, net.layers - 1), net.fused
-        out = place(region, capacity, 0, layer, layer.dz if fused else layer.da)
-        value = place(region, capacity, 0, layer, layer.z if fused else layer.a)
-        calls.loss(net, out, (loss, spare), value, (y, w, weighted), (rows, layer.n_out, layer.stride), scale)
+        frame.x, frame.x_row, frame.losses, frame.spare = address_of(x), x_row, address_of(loss), address_of(spare)
+        calls.forward(net, (theta, 0, zeros), (x, x_row, 0), (region, job.capacity, 0, rows), 1)
+        compute_loss(frame, y, w, weighted, rows, scale)
         seed_outputs(frame, rows)
         order_1, count, lowest = floats_at(frame.order_1, size), frame.directions_capacity, layer_of(net, 0)
-        compute_deltas(frame, order_1, count, net.outputs, rows, 0)
-        dz = place(order_1, count, 0, lowest, lowest.dz)
-        pull(frame, 0, u, net.inputs, zeros, 0, dz, theta, floats_at(frame.wt, size), net.outputs * rows)
+        compute_deltas(frame, order_1, count, outputs, rows, 0)
+        pull_inputs(frame, u, place(order_1, count, 0, lowest, lowest.dz), outputs * rows)
         compare(job, u, read_derivatives(job, room, at, rows), loss, w, weighted, rows, scale)
-        compute_tangents(frame, address_of(u), 0, net.outputs, rows)
+        compute_tangents(frame, address_of(u), 0, outputs, rows)
         compute_bent_deltas(frame, rows)
-        scratch = floats_at(frame.scratch, size)
-        sums_of_share(net, shard, added, zeros, scratch, x, x_row, region, capacity, rows, 0, 1)
-        add_directions(frame, shard, u, rows)
+        sum_gradient(frame, shard, added, rows)
+        add_order(frame, shard, order_1, 0, outputs * rows)
 
     @kernel(VOID(INT, JOB, INT, INT, INT, DOUBLE), size)
     def examples(rank, job, epoch, position, count, scale):

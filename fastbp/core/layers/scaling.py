@@ -14,11 +14,12 @@ from fastbp.core.ir.traced import traced
 from fastbp.core.slots import NET
 
 MEAN, FACTOR, OUTPUT_MEAN, OUTPUT_SCALE, OUTPUT_FACTOR = range(5)
-"""The vectors, of Net.widest elements each; the last three only if Net.scaled_outputs."""
+"""The vectors, of Net.widest elements each; the last three only if the outputs are scaled."""
 
 difference_times = traced(lambda x, mean, factor: (x - mean) * factor)
 product_plus = traced(lambda a, scale, mean: a * scale + mean)
 product = traced(lambda x, factor: x * factor)
+first_product = traced(lambda x, factor, _: x * factor)
 
 
 @functools.cache
@@ -110,17 +111,13 @@ def multiply(size):
 
     Derivatives in raw units: by FACTOR for each ∂ / ∂x_k and dx̂_k = factor_k dx_k, by OUTPUT_SCALE for each y_j.
     """
-    P, vector, lanes = POINTERS[size], vectors_of(size), lanes_of(size)
+    P, vector, map_rows = POINTERS[size], vectors_of(size), affine(size, first_product)
 
     @kernel(VOID(NET, P, INT, P, INT, INT, INT), size)
     def multiply(net, out, o_row, x, x_row, rows, number):
         wide_vectors()
         factor, width = vector(net, number), net.inputs if number == FACTOR else net.outputs
-        for n in range(rows):
-            for k in range(0, width, lanes):
-                mask = first(width - k, lanes)
-                x_k = load(shift(x, n * x_row + k), mask)
-                store(shift(out, n * o_row + k), product(x_k, load(shift(factor, k), mask)), mask)
+        map_rows(out, o_row, x, x_row, factor, factor, rows, width)
 
     return multiply
 

@@ -1,6 +1,7 @@
 """What all derivatives share from Python: workspaces, the cut into shards and their sum."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from fastbp.core import workspace
 from fastbp.core.derivatives import frame
 from fastbp.core.slots import Net
 from fastbp.engine.inference import scratch
+from fastbp.engine.network_table import address
+from fastbp.engine.team import each
 
 Array = NDArray[Any]
 
@@ -32,9 +35,16 @@ def shards_of(net: NDArray[np.int64], rows: int) -> list[tuple[int, int]]:
     return [(rows * s // shards, rows * (s + 1) // shards) for s in range(shards)]
 
 
-def sum_in_order(parts: Array) -> Array:
-    """The sum over the first axis, one after the other, as kernels add shards."""
-    total: Array = parts[0]
-    for part in parts[1:]:
-        total += part
+def summed(parts: list[tuple[int, int]], theta: Array, fill: Callable[[int, int, int], None]) -> Array:
+    """The sum of a vector like theta of each part, in their order, as kernels add shards.
+
+    fill(begin, end, address) overwrites the vector at the address by that of the rows begin … end - 1; each part may
+    run on another thread.
+    """
+    vectors = np.empty((len(parts), theta.size), theta.dtype)
+    address_of = {begin: address(vector) for (begin, _), vector in zip(parts, vectors, strict=True)}
+    each(lambda begin, end: fill(begin, end, address_of[begin]), parts)
+    total: Array = vectors[0]
+    for vector in vectors[1:]:
+        total += vector
     return total

@@ -9,11 +9,10 @@ from fastbp.activations import Activation
 from fastbp.core import workspace
 from fastbp.core.derivatives import curvature
 from fastbp.custom_loss import Loss
-from fastbp.engine.derivatives.common import memory_for, shards_of, sum_in_order
+from fastbp.engine.derivatives.common import memory_for, shards_of, summed
 from fastbp.engine.derivatives.table import derivative_table
 from fastbp.engine.job import Examples
 from fastbp.engine.network_table import Objective, address
-from fastbp.engine.team import each
 from fastbp.losses import AnyLoss, name_of
 from fastbp.network import Network
 
@@ -54,19 +53,16 @@ def vector_product(
     assert isinstance(X, np.ndarray)
     net = derivative_table(network, size, objective, second=kind == "hessian", curvature=True)
     few, kernel = int(rows <= workspace.FEW), KERNELS[kind](size).ctypes
-    parts = shards_of(net, rows)
-    out, shard_of = np.empty((len(parts), theta.size), theta.dtype), {begin: i for i, (begin, _) in enumerate(parts)}
 
-    def part(begin: int, end: int) -> None:
+    def part(begin: int, end: int, out_at: int) -> None:
         memory = memory_for(net, end - begin, 1, 1)
         weights = 0 if examples.weights is None else address(examples.weights[begin:end])
         kernel(
-            address(net), address(theta), address(out[shard_of[begin]]), address(X[begin:end]),
+            address(net), address(theta), out_at, address(X[begin:end]),
             address(examples.y[begin:end]), address(v), weights, end - begin, 1, few, scale, memory[1],
         )  # fmt: skip
 
-    each(part, parts)
-    product = sum_in_order(out)
+    product = summed(shards_of(net, rows), theta, part)
     if objective.l2:
         curvature.add_penalty(size).ctypes(address(net), address(product), address(v))
     return product

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fastbp.core import workspace
 from fastbp.core.derivatives import products
-from fastbp.engine.derivatives.common import memory_for, shards_of, sum_in_order
+from fastbp.engine.derivatives.common import memory_for, shards_of, summed
 from fastbp.engine.derivatives.table import derivative_table
 from fastbp.engine.inference import pieces
 from fastbp.engine.network_table import address
@@ -43,17 +43,15 @@ def vjp(
     net, kernel, rows = derivative_table(network, theta.itemsize), products.vjp(theta.itemsize).ctypes, len(X)
     dX = np.empty((rows, network.n_inputs), theta.dtype) if inputs else None
 
-    def part(begin: int, end: int) -> None:
+    def part(begin: int, end: int, dtheta_at: int = 0) -> None:
         memory, few = memory_for(net, end - begin, 1, 0), int(rows <= workspace.FEW)
         dx_at = 0 if dX is None else address(dX[begin:end])
-        dtheta_at = 0 if gradients is None else address(gradients[gradient_of[begin]])
         kernel(
             address(net), address(theta), dx_at, dtheta_at, address(X[begin:end]), address(cotangent[begin:end]),
             end - begin, 1, few, memory[1],
         )  # fmt: skip
 
-    parts = shards_of(net, rows) if parameters else pieces(net, rows, 4.0 * network.n_parameters)
-    gradients = np.empty((len(parts), theta.size), theta.dtype) if parameters else None
-    gradient_of = {begin: i for i, (begin, _) in enumerate(parts)}
-    each(part, parts)
-    return dX, None if gradients is None else sum_in_order(gradients)
+    if parameters:
+        return dX, summed(shards_of(net, rows), theta, part)
+    each(part, pieces(net, rows, 4.0 * network.n_parameters))
+    return dX, None

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastbp.core import workspace
 from fastbp.core.derivatives import taylor as kernels
-from fastbp.engine.derivatives.common import memory_for, shards_of, sum_in_order
+from fastbp.engine.derivatives.common import memory_for, shards_of, summed
 from fastbp.engine.derivatives.table import derivative_table
 from fastbp.engine.inference import pieces
 from fastbp.engine.network_table import address
@@ -42,18 +42,14 @@ def taylor_vjp(network: Network, theta: Array, X: Array, V: Array, cotangents: S
     net = derivative_table(network, size, second=True, taylor=order == 2)
     kernel = kernels.taylor_vjp(size, order)
     row, few = network.n_outputs * size, int(len(X) <= workspace.FEW)
-    parts = shards_of(net, len(X))
-    gradients = np.empty((len(parts), theta.size), theta.dtype)
-    gradient_of = {begin: i for i, (begin, _) in enumerate(parts)}
     starts = [0 if c is None else address(c) for c in (*cotangents, None)[:3]]
 
-    def part(begin: int, end: int) -> None:
+    def part(begin: int, end: int, dtheta_at: int) -> None:
         memory = memory_for(net, end - begin, 1, order)
         kernel.ctypes(
-            address(net), address(theta), address(gradients[gradient_of[begin]]), address(X[begin:end]),
+            address(net), address(theta), dtheta_at, address(X[begin:end]),
             address(V) + begin * X.strides[0], *(start and start + begin * row for start in starts),
             end - begin, len(V), len(X), 1, few, memory[1],
         )  # fmt: skip
 
-    each(part, parts)
-    return sum_in_order(gradients)
+    return summed(shards_of(net, len(X)), theta, part)
